@@ -1,0 +1,145 @@
+import Reactor
+
+/// The one interface at every border of the stack. A layer is a BlockDevice over one or more BlockDevices, so that any layer can be put
+/// in, taken out, simulated or tested alone.
+///
+/// Callers use `read`, `write`, `flush`, `discard`, `writeZeroes`, `blockStatus`: these check the bounds and count, for every layer in
+/// the same way. A layer overrides the `perform...` functions, which are only ever called within bounds.
+///
+/// All calls are made on the device's reactor. A buffer slice belongs to the caller and stays unchanged until the call returns.
+open class BlockDevice: @unchecked Sendable {  // reactor-confined
+  public let reactor: any Reactor
+  /// The layer's name, as in the picture of the stack: "VirtualDisk".
+  public let layerName: String
+  /// Which one of its kind: a path, a POOL/VDISK.
+  public let label: String
+  public let statistics: LayerStatistics
+
+  public init(reactor: any Reactor, layerName: String, label: String) {
+    self.reactor = reactor
+    self.layerName = layerName
+    self.label = label
+    statistics = LayerStatistics(clock: reactor.clock)
+  }
+
+  // MARK: What a layer says of itself
+
+  open var geometry: BlockGeometry { BlockGeometry(byteCount: 0, logicalSector: 512, physicalSector: 512) }
+
+  /// The devices right below, for who walks the stack.
+  open var lowerDevices: [BlockDevice] { [] }
+
+  /// Facts worth a word when the stack is shown ("direct I/O", "degraded").
+  open var remarks: [String] { [] }
+
+  // MARK: What a layer does
+
+  /// Fills `slice` with what is at `offset`.
+  open func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    throw BlockError(.unsupported)
+  }
+
+  open func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    throw BlockError(.unsupported)
+  }
+
+  /// Makes durable every write that was answered before this call.
+  open func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken { throw BlockError(.unsupported) }
+
+  /// Gives the space back where that can be done; what is read there later is up to the layer (a virtual disk reads zeros).
+  open func performDiscard(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
+    throw BlockError(.unsupported)
+  }
+
+  open func performWriteZeroes(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
+    throw BlockError(.unsupported)
+  }
+
+  /// Appends the extents of the range to `extents`, at most `limit` of them; they may end before the range does, never after it.
+  open func performBlockStatus(
+    at offset: UInt64, byteCount: UInt64, limit: Int, into extents: inout [BlockExtent], _ request: IORequest
+  ) async throws(BlockError) {
+    extents.append(BlockExtent(byteCount: byteCount, isAllocated: true, isZero: false))
+  }
+
+  // MARK: What callers call
+
+  public final func read(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    let began = statistics.begin(.read)
+    do throws(BlockError) {
+      try checkBounds(offset, UInt64(slice.byteCount))
+      try await performRead(at: offset, into: slice, request)
+    } catch {
+      statistics.fail(.read)
+      throw error
+    }
+    statistics.end(.read, began: began, byteCount: UInt64(slice.byteCount))
+  }
+
+  public final func write(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    let began = statistics.begin(.write)
+    do throws(BlockError) {
+      try checkBounds(offset, UInt64(slice.byteCount))
+      try await performWrite(at: offset, from: slice, request)
+    } catch {
+      statistics.fail(.write)
+      throw error
+    }
+    statistics.end(.write, began: began, byteCount: UInt64(slice.byteCount))
+  }
+
+  @discardableResult
+  public final func flush(_ request: IORequest) async throws(BlockError) -> FlushToken {
+    let began = statistics.begin(.flush)
+    let token: FlushToken
+    do throws(BlockError) { token = try await performFlush(request) } catch {
+      statistics.fail(.flush)
+      throw error
+    }
+    statistics.end(.flush, began: began, byteCount: 0)
+    return token
+  }
+
+  public final func discard(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
+    let began = statistics.begin(.discard)
+    do throws(BlockError) {
+      try checkBounds(offset, byteCount)
+      try await performDiscard(at: offset, byteCount: byteCount, request)
+    } catch {
+      statistics.fail(.discard)
+      throw error
+    }
+    statistics.end(.discard, began: began, byteCount: byteCount)
+  }
+
+  public final func writeZeroes(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
+    let began = statistics.begin(.writeZeroes)
+    do throws(BlockError) {
+      try checkBounds(offset, byteCount)
+      try await performWriteZeroes(at: offset, byteCount: byteCount, request)
+    } catch {
+      statistics.fail(.writeZeroes)
+      throw error
+    }
+    statistics.end(.writeZeroes, began: began, byteCount: byteCount)
+  }
+
+  public final func blockStatus(
+    at offset: UInt64, byteCount: UInt64, limit: Int, into extents: inout [BlockExtent], _ request: IORequest
+  ) async throws(BlockError) {
+    let began = statistics.begin(.blockStatus)
+    do throws(BlockError) {
+      try checkBounds(offset, byteCount)
+      try await performBlockStatus(at: offset, byteCount: byteCount, limit: limit, into: &extents, request)
+    } catch {
+      statistics.fail(.blockStatus)
+      throw error
+    }
+    statistics.end(.blockStatus, began: began, byteCount: 0)
+  }
+
+  private final func checkBounds(_ offset: UInt64, _ byteCount: UInt64) throws(BlockError) {
+    let (end, overflow) = offset.addingReportingOverflow(byteCount)
+    if overflow || end > geometry.byteCount { throw BlockError(.outOfRange) }
+  }
+}

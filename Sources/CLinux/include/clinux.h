@@ -1,0 +1,99 @@
+// What Swift cannot import from the C headers as it is: liburing's macros and inline functions, and ioctl numbers.
+#ifndef SPACEPORT_CLINUX_H
+#define SPACEPORT_CLINUX_H
+
+#include <liburing.h>
+#include <blkid/blkid.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <arpa/inet.h>
+#include <netdb.h>
+
+// Flags of io_uring_setup(2) that liburing 2.3 has as macros with casts.
+static const uint32_t CLINUX_SETUP_SINGLE_ISSUER = IORING_SETUP_SINGLE_ISSUER;
+static const uint32_t CLINUX_SETUP_DEFER_TASKRUN = IORING_SETUP_DEFER_TASKRUN;
+static const uint32_t CLINUX_SETUP_COOP_TASKRUN = IORING_SETUP_COOP_TASKRUN;
+static const uint32_t CLINUX_SETUP_SUBMIT_ALL = IORING_SETUP_SUBMIT_ALL;
+static const uint32_t CLINUX_SETUP_CQSIZE = IORING_SETUP_CQSIZE;
+
+static inline struct io_uring_sqe *clinux_get_sqe(struct io_uring *ring) { return io_uring_get_sqe(ring); }
+
+// The oldest unseen completion, or NULL; never a system call.
+static inline struct io_uring_cqe *clinux_peek_cqe(struct io_uring *ring) {
+  struct io_uring_cqe *cqe = NULL;
+  unsigned head;
+  io_uring_for_each_cqe(ring, head, cqe) { return cqe; }
+  return NULL;
+}
+static inline void clinux_cq_advance(struct io_uring *ring, unsigned count) { io_uring_cq_advance(ring, count); }
+static inline unsigned clinux_cq_ready(struct io_uring *ring) { return io_uring_cq_ready(ring); }
+
+// CRC32C (Castagnoli): SSE 4.2 where the processor has it, a table elsewhere. `crc` is the running value, 0 to begin.
+uint32_t clinux_crc32c(uint32_t crc, const void *data, size_t byteCount);
+
+static const int CLINUX_SOCK_CLOEXEC = SOCK_CLOEXEC;
+static const __rlimit_resource_t CLINUX_RLIMIT_MEMLOCK = RLIMIT_MEMLOCK;
+
+// open(2) is variadic, which Swift does not import.
+static inline int clinux_open(const char *path, int flags, mode_t mode) { return open(path, flags, mode); }
+static inline int clinux_fcntl_int(int fd, int command, int argument) { return fcntl(fd, command, argument); }
+
+// Block device questions. 0, or -errno.
+static inline int clinux_block_size_bytes(int fd, uint64_t *out) { return ioctl(fd, BLKGETSIZE64, out) < 0 ? -errno : 0; }
+static inline int clinux_block_logical_sector(int fd, int *out) { return ioctl(fd, BLKSSZGET, out) < 0 ? -errno : 0; }
+static inline int clinux_block_physical_sector(int fd, unsigned *out) { return ioctl(fd, BLKPBSZGET, out) < 0 ? -errno : 0; }
+static inline int clinux_block_discard(int fd, uint64_t offset, uint64_t count) {
+  uint64_t range[2] = {offset, count};
+  return ioctl(fd, BLKDISCARD, range) < 0 ? -errno : 0;
+}
+static inline int clinux_block_zero_out(int fd, uint64_t offset, uint64_t count) {
+  uint64_t range[2] = {offset, count};
+  return ioctl(fd, BLKZEROOUT, range) < 0 ? -errno : 0;
+}
+static inline int clinux_block_reread_partitions(int fd) { return ioctl(fd, BLKRRPART) < 0 ? -errno : 0; }
+
+// prctl(2) is variadic. The reactor's thread serves block I/O: its allocations must not wait for that same I/O. 0, or -errno.
+static inline int clinux_set_io_flusher(void) {
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+  return prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+static inline int clinux_dio_alignment(int fd, uint32_t *memory, uint32_t *offset) {
+  struct statx status;
+  memset(&status, 0, sizeof status);
+#ifndef STATX_DIOALIGN
+#define STATX_DIOALIGN 0x00002000U
+#endif
+  if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) < 0) return -errno;
+  if (!(status.stx_mask & STATX_DIOALIGN)) return -ENOTSUP;
+  // The two fields are younger than Debian 12's glibc headers: bytes 0x98 and 0x9c of struct statx (linux/stat.h).
+  memcpy(memory, (const char *)&status + 0x98, 4);
+  memcpy(offset, (const char *)&status + 0x9c, 4);
+  return 0;
+}
+#endif

@@ -1,0 +1,59 @@
+import BlockDevice
+import Reactor
+
+/// What kind of thing is below a port.
+public enum DiskKind: String, Sendable {
+  case file, blockDevice, simulated
+}
+
+/// What a port knows of the disk below it. Sizes in bytes.
+public struct DiskFacts: Sendable {
+  public var kind: DiskKind
+  /// As given by who opened it: a path.
+  public var name: String
+  public var byteCount: UInt64
+  /// Offsets, lengths and memory of requests are multiples of this: 512 or 4096.
+  public var ioAlignment: Int
+  /// What the disk writes in one piece, at least `ioAlignment`.
+  public var physicalSector: Int
+  public var isRotational: Bool
+  /// False where the file system refuses O_DIRECT and the page cache is in between.
+  public var isDirect: Bool
+  /// `punch` gives space back; 0 where it cannot.
+  public var discardGranularity: Int
+  /// `zero` needs no writing of data.
+  public var zeroesCheaply: Bool
+
+  public init(
+    kind: DiskKind, name: String, byteCount: UInt64, ioAlignment: Int, physicalSector: Int, isRotational: Bool = false,
+    isDirect: Bool = true, discardGranularity: Int = 0, zeroesCheaply: Bool = false
+  ) {
+    self.kind = kind
+    self.name = name
+    self.byteCount = byteCount
+    self.ioAlignment = ioAlignment
+    self.physicalSector = physicalSector
+    self.isRotational = isRotational
+    self.isDirect = isDirect
+    self.discardGranularity = discardGranularity
+    self.zeroesCheaply = zeroesCheaply
+  }
+}
+
+/// The border between the stack and the system: one disk's I/O, with nothing added. The ports over files, block devices and the
+/// simulator's disks are the only implementations. Results are 0, or -errno; a port continues short transfers itself, so that 0 means all
+/// of it. Ranges are aligned and within the disk: PhysicalDisk sees to that.
+public protocol DiskPort: AnyObject, Sendable {
+  var facts: DiskFacts { get }
+  func read(_ slice: BufferSlice, at offset: UInt64) async -> Int32
+  /// With `isDurable` the data is on stable storage when this returns.
+  func write(_ slice: BufferSlice, at offset: UInt64, isDurable: Bool) async -> Int32
+  /// Everything whose write had completed before this call is on stable storage when this returns 0.
+  func synchronize() async -> Int32
+  /// Gives space back; the content is undefined afterwards unless `zeroesCheaply` (then zeros).
+  func punch(at offset: UInt64, byteCount: UInt64) async -> Int32
+  /// The range reads as zeros afterwards and is allocated. -EOPNOTSUPP where the disk cannot do it without data being written.
+  func zero(at offset: UInt64, byteCount: UInt64) async -> Int32
+  /// Ends the claim on the disk. Nothing may be in flight.
+  func close() async
+}

@@ -1,0 +1,179 @@
+import CLinux
+
+/// A part of a payload buffer: where the bytes are, and which buffer of the pool owns them. Slices are passed down the stack, never
+/// copied; the buffer goes back to the pool only when its last holder has let go (BufferPool.release).
+public struct BufferSlice: @unchecked Sendable {  // plain memory; who may touch it is a matter of the request that owns the slice
+  public let start: UnsafeMutableRawPointer
+  public let byteCount: Int
+  /// The owning buffer in its pool.
+  public let buffer: BufferID
+
+  public init(start: UnsafeMutableRawPointer, byteCount: Int, buffer: BufferID) {
+    self.start = start
+    self.byteCount = byteCount
+    self.buffer = buffer
+  }
+
+  /// The bytes `from ..< from + byteCount` of this slice.
+  @inlinable
+  public func part(from: Int, byteCount: Int) -> BufferSlice {
+    assert(from >= 0 && byteCount >= 0 && from + byteCount <= self.byteCount)
+    return BufferSlice(start: start + from, byteCount: byteCount, buffer: buffer)
+  }
+
+  public var bytes: UnsafeMutableRawBufferPointer { UnsafeMutableRawBufferPointer(start: start, count: byteCount) }
+}
+
+/// A buffer of a `BufferPool`.
+public struct BufferID: Hashable, Sendable {
+  public let index: Int32
+  public init(index: Int32) { self.index = index }
+}
+
+/// Page-aligned payload buffers of one reactor. A fixed number of small ones is made at start and registered with the ring; larger ones
+/// are made on demand by powers of two and kept for reuse, up to a limit on their sum. Who asks when nothing is left waits its turn.
+public final class BufferPool: @unchecked Sendable {  // reactor-confined
+  private struct Entry {
+    var start: UnsafeMutableRawPointer
+    var byteCount: Int
+    var holders: Int32
+    var sizeClass: Int8
+  }
+
+  private var entries: [Entry] = []
+  private var freeByClass: [[Int32]]
+  /// Indices whose memory was given back to the system.
+  private var vacant: [Int32] = []
+  private var waiting = WaitQueue()
+  private let region: UnsafeMutableRawPointer
+  private let limits: BufferLimits
+  /// Bytes of large buffers that exist, in use or kept.
+  public private(set) var largeByteCount = 0
+  /// Small buffers are registered with the kernel as one region: registered buffer index 0.
+  public internal(set) var isRegistered = false
+
+  public init(limits: BufferLimits = .standard) {
+    self.limits = limits
+    let regionBytes = limits.smallCount * limits.smallByteCount
+    guard let region = BufferPool.map(regionBytes) else { preconditionFailure("no memory for the payload buffers at start") }
+    self.region = region
+    freeByClass = [[Int32]](repeating: [], count: limits.classCount)
+    for index in 0..<limits.smallCount {
+      entries.append(
+        Entry(start: region + index * limits.smallByteCount, byteCount: limits.smallByteCount, holders: 0, sizeClass: 0))
+    }
+    freeByClass[0] = (0..<Int32(limits.smallCount)).reversed()
+  }
+
+  deinit {
+    munmap(region, limits.smallCount * limits.smallByteCount)
+    for entry in entries where entry.sizeClass > 0 && entry.byteCount > 0 { munmap(entry.start, entry.byteCount) }
+  }
+
+  /// The small buffers as one span of memory, for registration.
+  var registeredRegion: UnsafeMutableRawBufferPointer {
+    UnsafeMutableRawBufferPointer(start: region, count: limits.smallCount * limits.smallByteCount)
+  }
+
+  /// A slice of exactly `byteCount` bytes, held once. Waits when the limit is reached. `byteCount` is at most `BufferLimits.largestByteCount`.
+  public func acquire(byteCount: Int) async -> BufferSlice {
+    precondition(byteCount <= limits.largestByteCount, "callers check the request limit first")
+    while true {
+      if let slice = tryAcquire(byteCount: byteCount) { return slice }
+      await withUnsafeContinuation { waiting.append($0) }
+    }
+  }
+
+  /// The same without waiting; nil when nothing is free.
+  public func tryAcquire(byteCount: Int) -> BufferSlice? {
+    let sizeClass = limits.sizeClass(for: byteCount)
+    if let index = freeByClass[sizeClass].popLast() { return hold(index, byteCount) }
+    if sizeClass == 0 { return nil }
+    let size = limits.smallByteCount << sizeClass
+    if largeByteCount + size > limits.largeTotalByteCount { releaseIdleLargeBuffers() }
+    guard largeByteCount + size <= limits.largeTotalByteCount else { return nil }
+    guard let start = BufferPool.map(size) else { return nil }
+    largeByteCount += size
+    let entry = Entry(start: start, byteCount: size, holders: 0, sizeClass: Int8(sizeClass))
+    if let index = vacant.popLast() {
+      entries[Int(index)] = entry
+      return hold(index, byteCount)
+    }
+    entries.append(entry)
+    return hold(Int32(entries.count - 1), byteCount)
+  }
+
+  private func hold(_ index: Int32, _ byteCount: Int) -> BufferSlice {
+    entries[Int(index)].holders = 1
+    return BufferSlice(start: entries[Int(index)].start, byteCount: byteCount, buffer: BufferID(index: index))
+  }
+
+  /// One more holder: a disk keeps the buffer of a hung write until the kernel has let go of it.
+  public func retain(_ buffer: BufferID) { entries[Int(buffer.index)].holders += 1 }
+
+  /// One holder less; the last one gives the buffer back.
+  public func release(_ buffer: BufferID) {
+    let index = Int(buffer.index)
+    entries[index].holders -= 1
+    assert(entries[index].holders >= 0, "released more often than held")
+    if entries[index].holders == 0 {
+      freeByClass[Int(entries[index].sizeClass)].append(buffer.index)
+      if !waiting.isEmpty { waiting.wakeAll() }  // of different sizes: each looks again
+    }
+  }
+
+  /// The kernel's index of the registered buffer that holds `slice`, or nil.
+  @inline(__always)
+  public func registeredIndex(of slice: BufferSlice) -> Int32? {
+    isRegistered && slice.buffer.index >= 0 && slice.buffer.index < Int32(limits.smallCount) ? 0 : nil
+  }
+
+  /// Gives the memory of large buffers that nobody uses back to the system.
+  public func releaseIdleLargeBuffers() {
+    for sizeClass in 1..<limits.classCount {
+      for index in freeByClass[sizeClass] where entries[Int(index)].byteCount > 0 {
+        munmap(entries[Int(index)].start, entries[Int(index)].byteCount)
+        largeByteCount -= entries[Int(index)].byteCount
+        entries[Int(index)].byteCount = 0
+        vacant.append(index)
+      }
+      freeByClass[sizeClass].removeAll(keepingCapacity: true)
+    }
+  }
+
+  /// Anonymous zeroed memory on a page boundary, or nil when the system has none.
+  private static func map(_ byteCount: Int) -> UnsafeMutableRawPointer? {
+    let start = mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    return start == UnsafeMutableRawPointer(bitPattern: -1) ? nil : start  // MAP_FAILED
+  }
+}
+
+/// How many buffers of which size a pool has.
+public struct BufferLimits: Sendable {
+  /// Small buffers, all made at start. 128 of 32 KiB are 4 MiB: what an ordinary user may lock under Debian's default of 8 MiB.
+  public var smallCount: Int
+  public var smallByteCount: Int
+  /// The largest single buffer: the largest request (NBD's customary 32 MiB).
+  public var largestByteCount: Int
+  /// The sum of all large buffers.
+  public var largeTotalByteCount: Int
+
+  public static let standard = BufferLimits(
+    smallCount: 128, smallByteCount: 32 << 10, largestByteCount: 32 << 20, largeTotalByteCount: 256 << 20)
+
+  public init(smallCount: Int, smallByteCount: Int, largestByteCount: Int, largeTotalByteCount: Int) {
+    self.smallCount = smallCount
+    self.smallByteCount = smallByteCount
+    self.largestByteCount = largestByteCount
+    self.largeTotalByteCount = largeTotalByteCount
+  }
+
+  /// 0 for small buffers, then one class for each doubling.
+  func sizeClass(for byteCount: Int) -> Int {
+    var sizeClass = 0
+    while smallByteCount << sizeClass < byteCount { sizeClass += 1 }
+    return sizeClass
+  }
+
+  var classCount: Int { sizeClass(for: largestByteCount) + 1 }
+}

@@ -1,0 +1,207 @@
+import CLinux
+
+/// One thread with one io_uring: the executor of everything that lives on it.
+///
+/// A turn of the loop runs the ready tasks, submits what they queued and waits for completions in one system call; a completion resumes
+/// the task that waits for it. Tasks get here by `spawn` (an executor preference); no actors are involved, because a task that resumes
+/// inside an actor goes over the shared thread pool first.
+public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confined, but for `foreign` and what `start` hands over
+  public let clock = ReactorClock()
+  public let buffers: BufferPool
+  public let name: String
+
+  private let ring: UnsafeMutablePointer<io_uring>
+  private let thread: pthread_t
+  private let foreign: ForeignJobs
+  private var ready: [UnownedJob] = []
+  private var running: [UnownedJob] = []
+  private var timers = TimerQueue()
+
+  /// Who waits for which completion, by the operation's user_data.
+  private var waiters: UnsafeMutableBufferPointer<UnsafeContinuation<Int32, Never>?>
+  private var freeWaiters: [UInt32]
+  private static let wakeUserData = UInt64.max
+  private var wakeCount: UnsafeMutablePointer<UInt64>
+  private var isStopping = false
+  /// Free places in the ring's table of registered files.
+  var freeFileIndices = Array((0..<Int32(RingLimits.registeredFiles)).reversed())
+  /// Said once by who logs: why payload buffers are not registered, nil when they are.
+  public private(set) var unregisteredBuffersReason: String?
+
+  /// Starts the thread and its ring, and returns when both are ready.
+  public static func start(name: String, bufferLimits: BufferLimits = .standard) throws(ReactorStartError) -> RingReactor {
+    let start = ReactorStart(name: name, bufferLimits: bufferLimits)
+    return try start.run()
+  }
+
+  /// On the reactor's own thread.
+  init(name: String, bufferLimits: BufferLimits, ring: UnsafeMutablePointer<io_uring>) {
+    self.name = name
+    self.ring = ring
+    thread = pthread_self()
+    foreign = ForeignJobs()
+    buffers = BufferPool(limits: bufferLimits)
+    waiters = .allocate(capacity: 1024)
+    waiters.initialize(repeating: nil)
+    freeWaiters = (0..<1024).reversed()
+    wakeCount = .allocate(capacity: 1)
+    ready.reserveCapacity(1024)
+    running.reserveCapacity(1024)
+    clock.advance(to: RingReactor.monotonicNow())
+    registerBuffers()
+    _ = clinux_set_io_flusher()  // needs CAP_SYS_RESOURCE; without it a client on this same machine may stall when memory is short
+  }
+
+  private func registerBuffers() {
+    let region = buffers.registeredRegion
+    var vector = iovec(iov_base: region.baseAddress, iov_len: region.count)
+    let result = io_uring_register_buffers(ring, &vector, 1)
+    buffers.isRegistered = result == 0
+    if result != 0 {
+      unregisteredBuffersReason =
+        "payload buffers are not registered with the kernel (\(String(cString: strerror(-result)))), which costs a few percent of speed. "
+        + "Raise the limit on locked memory: `ulimit -l`, or LimitMEMLOCK= in the systemd unit."
+    }
+  }
+
+  public var isCurrent: Bool { pthread_equal(thread, pthread_self()) != 0 }
+
+  public func random() -> UInt64 { UInt64.random(in: .min ... .max) }
+
+  public func sleep(until deadline: Instant) async {
+    assertIsCurrent()
+    await withUnsafeContinuation { timers.insert(deadline, $0) }
+  }
+
+  /// From any thread.
+  public func enqueue(_ job: consuming ExecutorJob) {
+    let job = UnownedJob(job)
+    if isCurrent { ready.append(job) } else { foreign.append(job) }
+  }
+
+  /// Ends the loop after the jobs that are ready now, and waits for its thread. Close what lives here first: tasks that still wait are
+  /// abandoned. From any thread but the reactor's own.
+  public func stop() {
+    assert(!isCurrent, "a reactor cannot wait for its own end")
+    spawn { [self] in isStopping = true }
+    pthread_join(thread, nil)
+  }
+
+  // MARK: The loop
+
+  func runLoop() {
+    let executor = asUnownedTaskExecutor()
+    armWake()
+    while true {
+      foreign.drain(into: &ready)
+      for _ in 0..<RingLimits.jobTurnsPerEnter where !ready.isEmpty { runReadyJobs(on: executor) }
+      if isStopping { break }
+      clock.advance(to: RingReactor.monotonicNow())
+      timers.fire(at: clock.now)
+      enter()
+      clock.advance(to: RingReactor.monotonicNow())
+      reap()
+    }
+    io_uring_queue_exit(ring)
+    ring.deallocate()
+  }
+
+  private func runReadyJobs(on executor: UnownedTaskExecutor) {
+    swap(&ready, &running)
+    var untilClockReading = RingLimits.jobsPerClockReading
+    for job in running {
+      job.runSynchronously(on: executor)
+      untilClockReading -= 1
+      if untilClockReading == 0 {
+        clock.advance(to: RingReactor.monotonicNow())
+        untilClockReading = RingLimits.jobsPerClockReading
+      }
+    }
+    running.removeAll(keepingCapacity: true)
+  }
+
+  /// Submits everything queued; waits for a completion only when there is nothing else to do.
+  private func enter() {
+    guard ready.isEmpty else {
+      io_uring_submit_and_get_events(ring)
+      return
+    }
+    guard let deadline = timers.nextDeadline else {
+      io_uring_submit_and_wait(ring, 1)
+      return
+    }
+    let wait = deadline.nanoseconds(since: clock.now)
+    var timeout = __kernel_timespec(tv_sec: Int64(wait / 1_000_000_000), tv_nsec: Int64(wait % 1_000_000_000))
+    var first: UnsafeMutablePointer<io_uring_cqe>?
+    io_uring_submit_and_wait_timeout(ring, &first, 1, &timeout, nil)
+  }
+
+  private func reap() {
+    while let completion = clinux_peek_cqe(ring) {
+      let userData = completion.pointee.user_data
+      let result = completion.pointee.res
+      clinux_cq_advance(ring, 1)
+      if userData == RingReactor.wakeUserData {
+        armWake()
+        continue
+      }
+      let index = Int(userData)
+      let waiter = waiters[index]
+      waiters[index] = nil
+      freeWaiters.append(UInt32(index))
+      waiter?.resume(returning: result)  // lands in `ready`
+    }
+  }
+
+  private func armWake() {
+    let entry = nextEntry()
+    io_uring_prep_read(entry, foreign.wakeDescriptor, wakeCount, 8, 0)
+    entry.pointee.user_data = RingReactor.wakeUserData
+  }
+
+  // MARK: Operations
+
+  /// A free submission entry; a full queue is submitted first.
+  private func nextEntry() -> UnsafeMutablePointer<io_uring_sqe> {
+    while true {
+      if let entry = clinux_get_sqe(ring) { return entry }
+      io_uring_submit(ring)
+    }
+  }
+
+  /// Suspends until the operation that `prepare` fills in has completed; its result is a count or -errno. Memory named in the entry
+  /// must stay alive until then, which a suspended caller's buffers do.
+  @inline(__always)
+  func complete(_ prepare: (UnsafeMutablePointer<io_uring_sqe>) -> Void) async -> Int32 {
+    await withUnsafeContinuation { (continuation: UnsafeContinuation<Int32, Never>) in
+      assertIsCurrent()
+      let entry = nextEntry()
+      prepare(entry)
+      if freeWaiters.isEmpty { growWaiters() }
+      let index = freeWaiters.removeLast()
+      waiters[Int(index)] = continuation
+      entry.pointee.user_data = UInt64(index)
+    }
+  }
+
+  private func growWaiters() {
+    let larger = UnsafeMutableBufferPointer<UnsafeContinuation<Int32, Never>?>.allocate(capacity: waiters.count * 2)
+    larger.initialize(repeating: nil)
+    for index in waiters.indices { larger[index] = waiters[index] }
+    freeWaiters.append(contentsOf: (UInt32(waiters.count)..<UInt32(larger.count)).reversed())
+    waiters.deallocate()
+    waiters = larger
+  }
+
+  /// Puts `descriptor` into the ring's table at `index` (-1 takes it out).
+  func updateRegisteredFile(at index: Int32, to descriptor: Int32) -> Int32 {
+    var descriptor = descriptor
+    return io_uring_register_files_update(ring, UInt32(index), &descriptor, 1)
+  }
+
+  private static func monotonicNow() -> Instant {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Instant(nanoseconds: UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec))
+  }
+}

@@ -1,0 +1,77 @@
+import CLinux
+
+/// Why a reactor could not start, in words an operator can act on.
+public struct ReactorStartError: Error, CustomStringConvertible, Sendable {
+  public let errorNumber: Int32
+  public let description: String
+
+  /// What io_uring_setup(2) meant with its refusal. `sysctl` is the content of /proc/sys/kernel/io_uring_disabled, nil where the kernel has none.
+  static func refused(_ errorNumber: Int32, sysctl: String?, lockLimitBytes: UInt64) -> ReactorStartError {
+    let cause: String
+    switch errorNumber {
+    case EPERM where sysctl == "2" || sysctl == "1":
+      cause =
+        "it is switched off by kernel.io_uring_disabled=\(sysctl ?? ""). Allow it with `sysctl kernel.io_uring_disabled=0`"
+        + (sysctl == "1" ? ", or put this user in the group kernel.io_uring_group" : "")
+    case EPERM, EACCES:
+      cause = "a security policy forbids it. In a container, allow io_uring_setup, io_uring_enter and io_uring_register in its seccomp profile"
+    case ENOSYS:
+      cause = "this kernel has no io_uring, or a seccomp profile hides it. Linux 6.1 or newer is needed; in a container allow io_uring_setup, io_uring_enter and io_uring_register"
+    case ENOMEM:
+      cause = "the limit on locked memory is \(lockLimitBytes) bytes. Raise it: `ulimit -l`, or LimitMEMLOCK= in the systemd unit"
+    case EMFILE, ENFILE:
+      cause = "too many open files. Raise the limit: `ulimit -n`, or LimitNOFILE= in the systemd unit"
+    case EINVAL:
+      cause = "this kernel is too old for the ring's options. Linux 6.1 or newer is needed"
+    default:
+      cause = "the kernel answered: \(String(cString: strerror(errorNumber)))"
+    }
+    return ReactorStartError(errorNumber: errorNumber, description: "The kernel refuses io_uring: \(cause).")
+  }
+}
+
+/// Limits of one ring.
+public enum RingLimits {
+  /// Submission entries: what one turn of the loop can queue before it enters the kernel. A full queue is submitted early, not refused.
+  static let submissionEntries: UInt32 = 1024
+  /// Completion entries: requests in flight over all connections and disks, with room for bursts; the kernel keeps what overflows.
+  static let completionEntries: UInt32 = 8192
+  /// Registered files: listeners, connections and disks of one reactor.
+  public static let registeredFiles: UInt32 = 4096
+  /// Turns of ready jobs before the ring is looked at again, so that tasks that keep each other busy cannot starve I/O.
+  static let jobTurnsPerEnter = 4
+  /// Jobs between two looks at the clock.
+  static let jobsPerClockReading = 8
+}
+
+/// Creates the ring on the calling thread, which must be the one that uses it.
+func makeRing() -> Result<UnsafeMutablePointer<io_uring>, ReactorStartError> {
+  let ring = UnsafeMutablePointer<io_uring>.allocate(capacity: 1)
+  let preferred = CLINUX_SETUP_SINGLE_ISSUER | CLINUX_SETUP_DEFER_TASKRUN
+  var result: Int32 = 0
+  for mode in [preferred, CLINUX_SETUP_COOP_TASKRUN] {
+    ring.initialize(to: io_uring())
+    var parameters = io_uring_params()
+    parameters.flags = mode | CLINUX_SETUP_SUBMIT_ALL | CLINUX_SETUP_CQSIZE
+    parameters.cq_entries = RingLimits.completionEntries
+    result = io_uring_queue_init_params(RingLimits.submissionEntries, ring, &parameters)
+    if result != -EINVAL { break }
+  }
+  guard result == 0 else {
+    ring.deallocate()
+    var limit = rlimit()
+    getrlimit(CLINUX_RLIMIT_MEMLOCK, &limit)
+    return .failure(.refused(-result, sysctl: readIoUringSysctl(), lockLimitBytes: UInt64(limit.rlim_cur)))
+  }
+  io_uring_register_ring_fd(ring)
+  io_uring_register_files_sparse(ring, RingLimits.registeredFiles)
+  return .success(ring)
+}
+
+private func readIoUringSysctl() -> String? {
+  let descriptor = clinux_open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC, 0)
+  guard descriptor >= 0 else { return nil }
+  defer { close(descriptor) }
+  var digit: UInt8 = 0
+  return read(descriptor, &digit, 1) == 1 ? String(UnicodeScalar(digit)) : nil
+}
