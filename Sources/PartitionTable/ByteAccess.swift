@@ -30,9 +30,8 @@ extension ArraySlice<UInt8> {
 
 extension [UInt8] {
   mutating func store<T: FixedWidthInteger>(_ value: T, at offset: Int) {
-    for index in 0..<(T.bitWidth / 8) {
-      self[offset + index] = UInt8(truncatingIfNeeded: value >> T(truncatingIfNeeded: 8 * index))
-    }
+    assert(offset >= 0 && offset + MemoryLayout<T>.size <= count)
+    withUnsafeMutableBytes { $0.storeBytes(of: value.littleEndian, toByteOffset: offset, as: T.self) }
   }
 
   mutating func store(_ bytes: [UInt8], at offset: Int) {
