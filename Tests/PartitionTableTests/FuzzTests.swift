@@ -38,7 +38,7 @@ struct FuzzTests {
   }
 
   /// Scans an image and uses all that comes out; returns the kind, so that the tests can see that they reach every branch.
-  static func exercise(_ bytes: [UInt8], _ sectorSize: SectorSize) -> PartitionTableKind {
+  static func exercise(_ bytes: [UInt8], _ sectorSize: SectorSize, round: Int) -> PartitionTableKind {
     var strayed = false
     let scan = PartitionTableScan.scan(diskByteCount: UInt64(bytes.count), sectorSize: sectorSize) { range in
       guard range.offsetBytes + UInt64(range.byteCount) <= UInt64(bytes.count) else {
@@ -48,6 +48,8 @@ struct FuzzTests {
       return Array(bytes[Int(range.offsetBytes)..<(Int(range.offsetBytes) + range.byteCount)])
     }
     if strayed { Issue.record("a read beyond the disk") }
+    // Using the outcome costs as much as the scan, and there is less in it to go wrong: every fifth round, for all images alike.
+    guard round % 5 == 0 else { return scan.kind }
     if let table = scan.gpt {
       _ = try? table.freeRanges(alignmentByteCount: 4096)
       let isSound = table.problems().isEmpty
@@ -106,11 +108,11 @@ struct FuzzTests {
     let images = try Self.images()
     var counts: [PartitionTableKind: Int] = [:]
     for round in 0..<50_000 {
-      let image = images[round % images.count]
+      let image = images[Int(generator.next() % UInt64(images.count))]
       var bytes = image.bytes
       Self.mutate(&bytes, image.sectorSize, &generator)
       if generator.next() % 4 != 0 { Self.fixChecksums(&bytes, image.sectorSize) }
-      counts[Self.exercise(bytes, image.sectorSize), default: 0] += 1
+      counts[Self.exercise(bytes, image.sectorSize, round: round), default: 0] += 1
     }
     for kind in [PartitionTableKind.gpt, .damagedGPT, .mbr, .bootSector, .hybrid] {
       #expect(counts[kind, default: 0] > 20, "\(counts)")
@@ -134,7 +136,7 @@ struct FuzzTests {
           bytes.replaceSubrange(header..<(header + 16), with: Array("EFI PART".utf8) + [0, 0, 1, 0, 92, 0, 0, 0])
         }
       }
-      _ = Self.exercise(bytes, sectorSize)
+      _ = Self.exercise(bytes, sectorSize, round: round)
     }
   }
 }

@@ -40,6 +40,8 @@ struct ToolTests {
     #expect(text.contains("Partition size: \(partition.sectorCount) sectors"), "\(text)")
     let digits = String(partition.attributes.rawValue, radix: 16, uppercase: true)
     #expect(text.contains("Attribute flags: \(String(repeating: "0", count: 16 - digits.count))\(digits)\n"), "\(text)")
+    // sgdisk prints the halves of a surrogate pair singly, which is no text; sfdisk, compared as well, prints them right.
+    guard partition.nameUnits.allSatisfy({ !UTF16.isSurrogate($0) }) else { return }
     #expect(text.contains("Partition name: '\(partition.name)'"), "\(text)")
   }
 
@@ -76,7 +78,7 @@ struct ToolTests {
       while table.sectorSize != sectorSize || table.entryCount < 128 { table = try randomTable(&generator) }
       // The tools print quotes and control characters in ways of their own; names of letters of any script are the point here.
       for var partition in table.partitions {
-        partition.name = "pärt 水🚀 \(partition.number)"
+        partition.name = partition.number % 2 == 0 ? "pärt 水🚀 \(partition.number)" : "pärt 水 \(partition.number)"
         try table.updatePartition(partition)
       }
       partitionCount += table.partitions.count
