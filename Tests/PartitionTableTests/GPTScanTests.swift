@@ -211,6 +211,10 @@ struct GPTScanTests {
     var repaired = try #require(overlap.gpt)
     try repaired.removePartitions(numbers: [4])
     #expect(repaired.partitions.count == 1)
+    // Nested in partition 1, it must not make the rest of that one look free.
+    let nested = try scan(3 * 128 + 32, littleEndian(UInt64(3000), byteCount: 8) + littleEndian(UInt64(3001), byteCount: 8))
+    #expect(nested.findings == [.gptProblem(.partitionsOverlap(first: 1, second: 4))])
+    #expect(try nested.gpt?.freeRanges().map(\.firstLBA) == [18432])
     let beyond = try scan(3 * 128 + 40, littleEndian(UInt64.max, byteCount: 8))
     guard case .gptProblem(.partitionOutOfBounds(4, _, LBA(.max), _, _)) = beyond.findings.first else {
       Issue.record("\(beyond.findings)")

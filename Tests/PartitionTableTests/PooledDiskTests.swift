@@ -76,6 +76,11 @@ struct PooledDiskTests {
         #expect(range.offsetBytes + UInt64(range.byteCount) <= byteCount)
         disk.write([UInt8](repeating: 0, count: range.byteCount), at: range.offsetBytes)
       }
+      // Not only the signatures are gone, but all that was written.
+      for write in try Self.make(byteCount, sectorSize, metadata: mebibyte).encode() {
+        let left = try #require(disk.read(DiskByteRange(offsetBytes: write.offsetBytes, byteCount: write.bytes.count)))
+        #expect(left.allSatisfy { $0 == 0 })
+      }
       for size in SectorSize.allCases {
         disk.sectorSize = size
         let scan = disk.scan()
