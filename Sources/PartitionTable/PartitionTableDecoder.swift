@@ -1,0 +1,183 @@
+/// Finds out what a disk carries, from the bytes fetched so far.
+struct PartitionTableDecoder {
+  let source: ScanSource
+  var scan: PartitionTableScan
+
+  init(source: ScanSource) {
+    self.source = source
+    scan = PartitionTableScan(sectorSize: source.sectorSize, diskByteCount: source.diskByteCount)
+  }
+
+  /// A copy of a GPT, as far as it could be read.
+  enum Copy {
+    case good(GPTHeader, [GPTPartition])
+    case bad(GPTHeaderFault)
+
+    /// Whether there was a header at all, good or bad.
+    var isPresent: Bool {
+      switch self {
+      case .good: true
+      case .bad(.signatureMissing), .bad(.unreadable): false
+      case .bad: true
+      }
+    }
+  }
+
+  static func decode(_ source: ScanSource) throws(BytesNeeded) -> PartitionTableScan {
+    var decoder = PartitionTableDecoder(source: source)
+    guard source.sectorCount > 0 else { return decoder.scan }
+    let sector = try decoder.decodeMBR()
+    let primary = try decoder.readCopy(.primary, at: 1)
+    let backup = try decoder.findBackup(primary: primary)
+    try decoder.decodeGPT(primary: primary, backup: backup)
+    decoder.classify(sector, hasTraces: primary.isPresent || backup.isPresent)
+    if decoder.scan.kind == .mbr || decoder.scan.kind == .mbrOverGPT || decoder.scan.kind == .hybrid {
+      try decoder.decodeLogicalPartitions()
+      decoder.checkMBRPartitions()
+    }
+    return decoder.scan
+  }
+
+  private mutating func decodeMBR() throws(BytesNeeded) -> MBR.Sector {
+    guard let bytes = try source.sectors(0) else {
+      scan.findings.append(.mbrUnreadable)
+      return .blank
+    }
+    let sector = MBR.decode(sector: bytes)
+    if case .table(let mbr) = sector { scan.mbr = mbr }
+    return sector
+  }
+
+  // MARK: GPT
+
+  private func readCopy(_ copy: GPTCopy, at lba: LBA) throws(BytesNeeded) -> Copy {
+    guard let sector = try source.sectors(lba) else { return .bad(.unreadable(lba)) }
+    let header: GPTHeader
+    switch GPTHeader.decode(sector: sector, at: lba) {
+    case .success(let decoded): header = decoded
+    case .failure(let fault): return .bad(fault.value)
+    }
+    if let fault = header.fault(copy: copy, sectorSize: source.sectorSize, sectorCount: source.sectorCount) { return .bad(fault) }
+    let byteCount = header.entryArrayByteCount
+    let arraySectors = GPT.arraySectorCount(Int(header.entryCount), Int(header.entryByteCount), source.sectorSize)
+    guard let sectors = try source.sectors(header.entriesLBA, count: arraySectors) else {
+      return .bad(.entryArrayUnreadable(header.entriesLBA))
+    }
+    let array = sectors.prefix(byteCount)
+    let computed = CRC32.checksum(array)
+    guard computed == header.entriesChecksum else {
+      return .bad(.entryArrayChecksum(stored: header.entriesChecksum, computed: computed))
+    }
+    var partitions: [GPTPartition] = []
+    let entryByteCount = Int(header.entryByteCount)
+    for index in 0..<Int(header.entryCount) {
+      let entry = array.part(index * entryByteCount, PartitionLimits.entryByteCount)
+      if let partition = GPTPartition(number: index + 1, entry: entry) { partitions.append(partition) }
+    }
+    return .good(header, partitions)
+  }
+
+  /// The backup is where a good primary says; if it is not, or no primary is there to say, it is at the end of the disk.
+  private func findBackup(primary: Copy) throws(BytesNeeded) -> Copy {
+    let last = LBA(source.sectorCount - 1)
+    if case .good(let header, _) = primary, header.alternateLBA != last, header.alternateLBA > header.lastUsableLBA {
+      let named = try readCopy(.backup, at: header.alternateLBA)
+      if case .good = named { return named }
+    }
+    // Sector 1 being the last, a header there is the primary's.
+    return last > 1 ? try readCopy(.backup, at: last) : .bad(.signatureMissing(last))
+  }
+
+  private mutating func decodeGPT(primary: Copy, backup: Copy) throws(BytesNeeded) {
+    if case .good(let header, _) = backup {
+      scan.gptBackupHeaderLBA = header.myLBA
+      let last = LBA(source.sectorCount - 1)
+      if header.myLBA != last { scan.findings.append(.gptBackupNotAtEnd(found: header.myLBA, expected: last)) }
+    }
+    switch (primary, backup) {
+    case (.good(let header, let partitions), .good(let otherHeader, let otherPartitions)):
+      take(header, partitions, from: .primary)
+      let same =
+        header.diskGUID == otherHeader.diskGUID && header.firstUsableLBA == otherHeader.firstUsableLBA
+        && header.lastUsableLBA == otherHeader.lastUsableLBA && header.entryCount == otherHeader.entryCount
+        && header.entryByteCount == otherHeader.entryByteCount && partitions == otherPartitions
+        && header.alternateLBA == otherHeader.myLBA && otherHeader.alternateLBA == 1
+      if !same { scan.findings.append(.gptCopiesDiffer) }
+    case (.good(let header, let partitions), .bad(let fault)):
+      take(header, partitions, from: .primary)
+      scan.findings.append(.gptCopyBad(.backup, fault))
+    case (.bad(let fault), .good(let header, let partitions)):
+      take(header, partitions, from: .backup)
+      scan.findings.append(.gptCopyBad(.primary, fault))
+    case (.bad(let fault), .bad(let otherFault)):
+      try findOtherSectorSize()
+      // Where nothing hints at a GPT, its absence is no finding.
+      guard primary.isPresent || backup.isPresent || scan.mbr?.protectiveEntry != nil else { return }
+      scan.findings += [.gptCopyBad(.primary, fault), .gptCopyBad(.backup, otherFault)]
+    }
+    scan.findings += scan.gpt?.problems().map { .gptProblem($0) } ?? []
+  }
+
+  private mutating func take(_ header: GPTHeader, _ partitions: [GPTPartition], from copy: GPTCopy) {
+    scan.gptSource = copy
+    // A backup does not say where the primary's entries were; the standard place is free in every table that passed the checks.
+    scan.gpt = GPT(
+      sectorSize: source.sectorSize, sectorCount: source.sectorCount, diskGUID: header.diskGUID, entryCount: Int(header.entryCount),
+      entryByteCount: Int(header.entryByteCount), primaryEntriesLBA: copy == .primary ? header.entriesLBA : 2,
+      firstUsableLBA: header.firstUsableLBA, lastUsableLBA: header.lastUsableLBA, partitions: partitions)
+  }
+
+  /// A table written under the other sector size has its header at that many bytes, well within the head.
+  private mutating func findOtherSectorSize() throws(BytesNeeded) {
+    let other = source.sectorSize.other
+    let lba = LBA(UInt64(other.byteCount / source.sectorSize.byteCount))
+    guard let sector = try source.sectors(lba) else { return }
+    let offset = other.byteCount % source.sectorSize.byteCount
+    if sector.uint64(at: offset) == GPTHeader.signature { scan.findings.append(.gptOfOtherSectorSize(other)) }
+  }
+
+  // MARK: what it all amounts to
+
+  private mutating func classify(_ sector: MBR.Sector, hasTraces: Bool) {
+    let hasProtectiveEntry = scan.mbr?.protectiveEntry != nil
+    let hasOtherEntries = scan.mbr?.partitions.contains { $0.type != MBR.protectiveType } ?? false
+    guard scan.gpt != nil else {
+      if hasProtectiveEntry || (hasTraces && !hasOtherEntries) {
+        scan.kind = .damagedGPT
+      } else {
+        switch sector {
+        case .blank: scan.kind = .none
+        case .bootSector: scan.kind = .bootSector
+        case .table: scan.kind = .mbr
+        }
+      }
+      return
+    }
+    switch (hasProtectiveEntry, hasOtherEntries) {
+    case (true, true):
+      scan.kind = .hybrid
+      scan.findings.append(.hybridMBR)
+    case (false, true):
+      scan.kind = .mbrOverGPT
+      scan.findings.append(.mbrWithoutProtectiveEntry)
+    case (true, false):
+      scan.kind = .gpt
+      checkProtectiveEntry()
+    case (false, false):
+      scan.kind = .gpt
+      scan.findings.append(.protectiveMBRMissing)
+    }
+  }
+
+  private mutating func checkProtectiveEntry() {
+    guard let mbr = scan.mbr, mbr.isProtective, let entry = mbr.protectiveEntry else {
+      scan.findings.append(.protectiveMBRMissing)
+      return
+    }
+    // 0xFFFFFFFF is right for disks too large for 32 bits, and some tools write it always.
+    let expected = min(source.sectorCount - 1, UInt64(UInt32.max))
+    if entry.sectorCount != expected, entry.sectorCount != UInt64(UInt32.max) {
+      scan.findings.append(.protectiveMBRSize(foundSectors: entry.sectorCount, expectedSectors: expected))
+    }
+  }
+}

@@ -1,0 +1,113 @@
+/// What kind of table a disk carries.
+public enum PartitionTableKind: String, Sendable, Hashable, CaseIterable {
+  /// None: sector 0 has no boot signature, and there is no GPT.
+  case none
+  /// None, but sector 0 has the boot signature: the boot sector of a file system, or a damaged MBR.
+  case bootSector
+  /// A master boot record, perhaps without partitions.
+  case mbr
+  /// A GPT of which at least one copy is good, with a protective MBR or none.
+  case gpt
+  /// A good GPT whose MBR names partitions beside the protective entry.
+  case hybrid
+  /// A good GPT under an MBR that names partitions and has no protective entry. Most systems follow the MBR.
+  case mbrOverGPT
+  /// Traces of a GPT (a header or a protective MBR), of which no copy is good.
+  case damagedGPT
+}
+
+/// Something about a partition table that its owner should know.
+public enum PartitionTableFinding: Hashable, Sendable, CustomStringConvertible {
+  case mbrUnreadable
+  case gptCopyBad(GPTCopy, GPTHeaderFault)
+  case gptBackupNotAtEnd(found: LBA, expected: LBA)
+  case gptCopiesDiffer
+  case gptProblem(GPTError)
+  case gptOfOtherSectorSize(SectorSize)
+  case protectiveMBRMissing
+  case protectiveMBRSize(foundSectors: UInt64, expectedSectors: UInt64)
+  case hybridMBR
+  case mbrWithoutProtectiveEntry
+  case mbrPartitionOutOfBounds(number: Int)
+  case mbrPartitionsOverlap(first: Int, second: Int)
+  case ebrUnreadable(LBA)
+  case ebrSignatureMissing(LBA)
+  case ebrOutOfBounds(LBA)
+  case ebrLoop(LBA)
+  case ebrChainTooLong(maximum: Int)
+
+  public var description: String {
+    switch self {
+    case .mbrUnreadable: "sector 0 cannot be read"
+    case .gptCopyBad(let copy, let fault): "the \(copy) GPT is not usable: \(fault)"
+    case .gptBackupNotAtEnd(let found, let expected):
+      "the backup GPT is at sector \(found), not at the disk's end, sector \(expected): the disk has grown since; move the backup"
+    case .gptCopiesDiffer: "the primary and the backup GPT are both whole but do not agree: the primary counts"
+    case .gptProblem(let problem): "\(problem)"
+    case .gptOfOtherSectorSize(let size):
+      "a GPT for \(size)-byte sectors was found: the disk was partitioned under that sector size; attach it so"
+    case .protectiveMBRMissing: "the protective MBR is missing: systems that look for it first will not see the GPT"
+    case .protectiveMBRSize(let found, let expected): "the protective MBR covers \(found) sectors, not \(expected)"
+    case .hybridMBR: "the MBR names partitions beside the protective entry (hybrid): change it with the tool that made it"
+    case .mbrWithoutProtectiveEntry: "the MBR has no protective entry: systems follow the MBR; the GPT is a left-over or was overwritten"
+    default: mbrDescription
+    }
+  }
+
+  private var mbrDescription: String {
+    switch self {
+    case .mbrPartitionOutOfBounds(let number): "MBR partition \(number) leaves the disk"
+    case .mbrPartitionsOverlap(let first, let second): "MBR partitions \(first) and \(second) overlap"
+    case .ebrUnreadable(let lba): "the extended boot record at sector \(lba) cannot be read: later logical partitions are not known"
+    case .ebrSignatureMissing(let lba): "there is no extended boot record at sector \(lba): later logical partitions are not known"
+    case .ebrOutOfBounds(let lba): "an extended boot record at sector \(lba) would lie outside its extended partition"
+    case .ebrLoop(let lba): "the chain of extended boot records returns to sector \(lba)"
+    case .ebrChainTooLong(let maximum): "there are more than \(maximum) extended boot records: the rest was not read"
+    default: "unknown"
+    }
+  }
+}
+
+/// What was found where a partition table would be.
+public struct PartitionTableScan: Hashable, Sendable {
+  /// Sector size that was scanned under.
+  public internal(set) var sectorSize: SectorSize
+  /// Size of the disk in bytes.
+  public internal(set) var diskByteCount: UInt64
+  /// The kind of table.
+  public internal(set) var kind: PartitionTableKind = .none
+  /// The MBR, whenever sector 0 holds one: protective and hybrid ones too.
+  public internal(set) var mbr: MBR?
+  /// The GPT, when a copy of it is good.
+  public internal(set) var gpt: GPT?
+  /// The copy that `gpt` was read from.
+  public internal(set) var gptSource: GPTCopy?
+  /// Where a good backup header was found.
+  public internal(set) var gptBackupHeaderLBA: LBA?
+  /// Everything worth telling; empty for a sound table.
+  public internal(set) var findings: [PartitionTableFinding] = []
+
+  /// How to treat sector 0 when the GPT found here is written again, changed or repaired: tables of other tools stay untouched, and so
+  /// does boot code.
+  public var protectiveMBR: ProtectiveMBR {
+    switch kind {
+    case .hybrid, .mbrOverGPT, .mbr, .bootSector: .untouched
+    case .gpt, .damagedGPT, .none: mbr.map { .keepingBootCode($0.bootCode) } ?? .fresh
+    }
+  }
+
+  /// The byte ranges to overwrite with zeros so that no trace of a GPT or MBR is found again, a backup that is not at the disk's end
+  /// included; see `GPT.wipeRanges`.
+  public var wipeRanges: [DiskByteRange] {
+    var located: [DiskByteRange] = []
+    if let gpt {
+      let arrayByteCount = Int(gpt.arraySectorCount) * sectorSize.byteCount
+      located.append(DiskByteRange(offsetBytes: gpt.primaryEntriesLBA.value * sectorSize.wide, byteCount: arrayByteCount))
+      if let header = gptBackupHeaderLBA, header.value >= gpt.arraySectorCount {
+        let offset = (header.value - gpt.arraySectorCount) * sectorSize.wide
+        located.append(DiskByteRange(offsetBytes: offset, byteCount: arrayByteCount + sectorSize.byteCount))
+      }
+    }
+    return GPT.wipeRanges(diskByteCount: diskByteCount, including: located)
+  }
+}
