@@ -33,14 +33,19 @@ var packages: [Package.Dependency] = [
 ]
 
 var targets: [Target] = [
-  .target(
-    name: "CLinux",
-    linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("blkid")]),
+  .target(name: "CLinux", linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("blkid")]),
   layer("Reactor", ["CLinux", heap, deque]),
   layer("BlockDevice", ["Reactor", histogram, deque]),
   layer("PhysicalDisk", ["BlockDevice", "CLinux"]),
+  layer("StorageBus", ["BlockDevice"]),
+  layer("Pool", ["BlockDevice", "CLinux", "PartitionTable"]),
+  layer("Resiliency", ["Pool"]),
+  layer("VirtualDisk", ["Resiliency", "Pool"]),
+  layer("Volume", ["BlockDevice"]),
+  layer("PartitionTable", []),
   tests("ReactorTests", ["Reactor", "CLinux"]),
   tests("BlockDeviceTests", ["BlockDevice"]),
+  tests("PartitionTableTests", ["PartitionTable"]),
 ]
 
 let package = Package(name: "spaceport", dependencies: packages, targets: targets)

@@ -32,26 +32,35 @@ public struct IOPart: @unchecked Sendable {  // reactor-confined
   }
 }
 
-/// Does the parts of a split request at the same time, without making a task for each: a fixed set of tasks takes parts from a queue.
-public final class ParallelIO: @unchecked Sendable {  // reactor-confined
-  /// A request that was split and waits for its parts. Reused.
-  private final class Gathering: @unchecked Sendable {  // reactor-confined
-    var parts: [IOPart] = []
-    var errors: [BlockError?] = []
-    var request = IORequest()
-    var remaining = 0
-    var waiter: UnsafeContinuation<Void, Never>?
+/// A request that was split into parts: filled by a layer, performed by `ParallelIO`, then reused.
+public final class SplitRequest: @unchecked Sendable {  // reactor-confined
+  var parts: [IOPart] = []
+  var errors: [BlockError?] = []
+  var request = IORequest()
+  var remaining = 0
+  var waiter: UnsafeContinuation<Void, Never>?
+
+  public var count: Int { parts.count }
+
+  public func add(_ part: IOPart) {
+    parts.append(part)
+    errors.append(nil)
   }
 
+  /// What part number `index` (in the order of `add`) failed with; nil when it succeeded. Valid until the request is ended.
+  public func error(ofPart index: Int) -> BlockError? { errors[index] }
+}
+
+/// Does the parts of a split request at the same time, without making a task for each: a fixed set of tasks takes parts from a queue.
+public final class ParallelIO: @unchecked Sendable {  // reactor-confined
   private struct Work: Sendable {
-    unowned(unsafe) var gathering: Gathering
+    unowned(unsafe) var split: SplitRequest
     var index: Int
   }
 
-  private let reactor: any Reactor
   private var queue = Deque<Work>()
   private var idleWorkers: [UnsafeContinuation<Work?, Never>] = []
-  private var spare: [Gathering] = []
+  private var spare: [SplitRequest] = []
   private var workers: [Task<Void, Never>] = []
   private var isClosed = false
 
@@ -59,42 +68,51 @@ public final class ParallelIO: @unchecked Sendable {  // reactor-confined
   public static let workerCount = 128
 
   public init(reactor: any Reactor) {
-    self.reactor = reactor
     queue.reserveCapacity(1024)
     for _ in 0..<ParallelIO.workerCount { workers.append(reactor.spawn { [unowned self] in await work() }) }
   }
 
-  /// Does all `parts`, in no order, and returns when the last is done. Throws the error of the first part (in the order of `parts`)
-  /// that failed; the others were done all the same. One part is done by the calling task itself.
-  public func perform(_ parts: [IOPart], _ request: IORequest) async throws(BlockError) {
-    if parts.count == 1 { return try await parts[0].perform(request) }
-    if parts.isEmpty { return }
-    let gathering = spare.popLast() ?? Gathering()
-    gathering.parts.append(contentsOf: parts)
-    for _ in parts { gathering.errors.append(nil) }
-    gathering.request = request
-    gathering.remaining = parts.count
-    for index in parts.indices { hand(Work(gathering: gathering, index: index)) }
-    await withUnsafeContinuation { gathering.waiter = $0 }
-    let failure = gathering.errors.lazy.compactMap { $0 }.first
-    gathering.parts.removeAll(keepingCapacity: true)
-    gathering.errors.removeAll(keepingCapacity: true)
-    spare.append(gathering)
-    if let failure { throw failure }
+  /// An empty request to add parts to. It goes back by `end`.
+  public func begin() -> SplitRequest { spare.popLast() ?? SplitRequest() }
+
+  public func end(_ split: SplitRequest) {
+    split.parts.removeAll(keepingCapacity: true)
+    split.errors.removeAll(keepingCapacity: true)
+    spare.append(split)
   }
 
-  private func hand(_ work: Work) {
-    if let worker = idleWorkers.popLast() { worker.resume(returning: work) } else { queue.append(work) }
+  /// Does all parts, in no order, and returns when the last is done; what failed is in `split.error(ofPart:)`. A single part is done by
+  /// the calling task itself. Each layer that splits has a ParallelIO of its own: a worker that waited for another worker of the same
+  /// set could wait for ever.
+  public func perform(_ split: SplitRequest, _ request: IORequest) async {
+    guard split.parts.count > 1 else {
+      guard let part = split.parts.first else { return }
+      do throws(BlockError) { try await part.perform(request) } catch { split.errors[0] = error }
+      return
+    }
+    split.request = request
+    split.remaining = split.parts.count
+    for index in split.parts.indices {
+      let work = Work(split: split, index: index)
+      if let worker = idleWorkers.popLast() { worker.resume(returning: work) } else { queue.append(work) }
+    }
+    await withUnsafeContinuation { split.waiter = $0 }
+  }
+
+  /// The same, ending the request; throws the error of the first part, in their order, that failed.
+  public func performAll(_ split: SplitRequest, _ request: IORequest) async throws(BlockError) {
+    await perform(split, request)
+    let failure = split.errors.first { $0 != nil } ?? nil
+    end(split)
+    if let failure { throw failure }
   }
 
   private func work() async {
     while let work = await nextWork() {
-      let gathering = work.gathering
-      do throws(BlockError) { try await gathering.parts[work.index].perform(gathering.request) } catch {
-        gathering.errors[work.index] = error
-      }
-      gathering.remaining -= 1
-      if gathering.remaining == 0 { gathering.waiter.take()?.resume() }
+      let split = work.split
+      do throws(BlockError) { try await split.parts[work.index].perform(split.request) } catch { split.errors[work.index] = error }
+      split.remaining -= 1
+      if split.remaining == 0 { split.waiter.take()?.resume() }
     }
   }
 

@@ -28,6 +28,8 @@ public struct BufferSlice: @unchecked Sendable {  // plain memory; who may touch
 public struct BufferID: Hashable, Sendable {
   public let index: Int32
   public init(index: Int32) { self.index = index }
+  /// Memory that belongs to no pool: whoever made it keeps it alive.
+  public static let unpooled = BufferID(index: -1)
 }
 
 /// Page-aligned payload buffers of one reactor. A fixed number of small ones is made at start and registered with the ring; larger ones
@@ -46,6 +48,7 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
   private var vacant: [Int32] = []
   private var waiting = WaitQueue()
   private let region: UnsafeMutableRawPointer
+  private let regionEnd: UnsafeMutableRawPointer
   private let limits: BufferLimits
   /// Bytes of large buffers that exist, in use or kept.
   public private(set) var largeByteCount = 0
@@ -57,6 +60,7 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
     let regionBytes = limits.smallCount * limits.smallByteCount
     guard let region = BufferPool.map(regionBytes) else { preconditionFailure("no memory for the payload buffers at start") }
     self.region = region
+    regionEnd = region + regionBytes
     freeByClass = [[Int32]](repeating: [], count: limits.classCount)
     for index in 0..<limits.smallCount {
       entries.append(
@@ -109,10 +113,13 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
   }
 
   /// One more holder: a disk keeps the buffer of a hung write until the kernel has let go of it.
-  public func retain(_ buffer: BufferID) { entries[Int(buffer.index)].holders += 1 }
+  public func retain(_ buffer: BufferID) {
+    if buffer != .unpooled { entries[Int(buffer.index)].holders += 1 }
+  }
 
   /// One holder less; the last one gives the buffer back.
   public func release(_ buffer: BufferID) {
+    if buffer == .unpooled { return }
     let index = Int(buffer.index)
     entries[index].holders -= 1
     assert(entries[index].holders >= 0, "released more often than held")
@@ -125,7 +132,7 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
   /// The kernel's index of the registered buffer that holds `slice`, or nil.
   @inline(__always)
   public func registeredIndex(of slice: BufferSlice) -> Int32? {
-    isRegistered && slice.buffer.index >= 0 && slice.buffer.index < Int32(limits.smallCount) ? 0 : nil
+    isRegistered && slice.start >= region && slice.start < regionEnd ? 0 : nil
   }
 
   /// Gives the memory of large buffers that nobody uses back to the system.

@@ -30,8 +30,11 @@ final class MemoryDevice: BlockDevice, @unchecked Sendable {
       for index in good.content.indices { good.content[index] = UInt8(truncatingIfNeeded: index / 512) }
       let parallel = ParallelIO(reactor: reactor)
       let slice = await reactor.buffers.acquire(byteCount: 32 << 10)
-      let parts = (0..<64).map { IOPart(.read, good, at: UInt64($0) * 512, slice: slice.part(from: $0 * 512, byteCount: 512)) }
-      await #expect(throws: Never.self) { try await parallel.perform(parts, IORequest()) }
+      let split = parallel.begin()
+      for index in 0..<64 {
+        split.add(IOPart(.read, good, at: UInt64(index) * 512, slice: slice.part(from: index * 512, byteCount: 512)))
+      }
+      await #expect(throws: Never.self) { try await parallel.performAll(split, IORequest()) }
       for part in 0..<64 {
         #expect(slice.bytes[part * 512] == UInt8(part))
         #expect(slice.bytes[part * 512 + 511] == UInt8(part))
@@ -39,9 +42,12 @@ final class MemoryDevice: BlockDevice, @unchecked Sendable {
       #expect(good.statistics[.read].requests == 64)
       #expect(good.statistics[.read].bytes == 32 << 10)
 
-      let mixed = [IOPart(.read, good, slice: slice), IOPart(.read, bad, slice: slice), IOPart(.read, good, slice: slice)]
-      await #expect(throws: BlockError(.ioFailed)) { try await parallel.perform(mixed, IORequest()) }
-      #expect(bad.statistics[.read].errors == 1)
+      let mixed = parallel.begin()
+      for device in [good, bad, good] { mixed.add(IOPart(.read, device, slice: slice)) }
+      await parallel.perform(mixed, IORequest())
+      #expect((0..<3).map { mixed.error(ofPart: $0) } == [nil, BlockError(.ioFailed), nil])
+      await #expect(throws: BlockError(.ioFailed)) { try await parallel.performAll(mixed, IORequest()) }
+      #expect(bad.statistics[.read].errors == 2)
       #expect(good.statistics[.read].inFlight == 0)
       reactor.buffers.release(slice.buffer)
       await parallel.close()

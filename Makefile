@@ -1,0 +1,71 @@
+# spaceport. `make help` lists what can be made.
+
+PREFIX ?= /usr/local
+SWIFT ?= swift
+# Every build has a time limit: a compiler that hangs must not hang you.
+BUILD_TIMEOUT ?= 2400
+RELEASE := .build/release/spaceport
+
+BUILD_PACKAGES := liburing-dev libblkid-dev libc6-dev binutils
+USE_PACKAGES := nbd-client fio e2fsprogs
+TEST_PACKAGES := gdisk fdisk parted xfsprogs libnbd-bin nbdkit qemu-utils util-linux python3 strace \
+	$(shell cat Tests/Kernel/packages.txt Tests/Bench/packages.txt 2>/dev/null | grep -v '^\#')
+
+.PHONY: help deps deps-build deps-test toolchain build run test test-unit test-kernel bench lint install clean
+
+help:
+	@echo 'make run          install what is missing, build, start the server with a demo pool; Ctrl-C stops it'
+	@echo 'make test         build and run every test'
+	@echo 'make build        the release binary: $(RELEASE)'
+	@echo 'make test-kernel  the Linux kernel in a virtual machine uses our virtual disks'
+	@echo 'make bench        fio against this server and its peers'
+	@echo 'make lint         formatting rules'
+	@echo 'make install      binary and systemd unit under PREFIX=$(PREFIX)'
+	@echo 'make deps         every package that building, using and testing needs'
+	@echo 'make clean        remove what was built'
+
+deps: deps-build deps-test
+
+deps-build:
+	@scripts/install-packages.sh $(BUILD_PACKAGES) $(USE_PACKAGES)
+
+deps-test:
+	@scripts/install-packages.sh $(TEST_PACKAGES)
+
+toolchain:
+	@scripts/check-toolchain.sh $(SWIFT)
+
+build: toolchain deps-build
+	timeout $(BUILD_TIMEOUT) $(SWIFT) build -c release --static-swift-stdlib --product spaceport
+
+run: build
+	scripts/run-demo.sh $(RELEASE)
+
+# The integration tests drive the release binary; the unit tests are built for debugging, where our own invariants are asserted.
+test: build deps-test
+	python3 -m unittest discover -s Tests/Bench
+	SPACEPORT_BINARY=$(CURDIR)/$(RELEASE) timeout $(BUILD_TIMEOUT) $(SWIFT) test
+
+# Everything but the management plane and the real server: builds in a minute.
+test-unit: toolchain deps-build
+	SPACEPORT_CORE=1 timeout $(BUILD_TIMEOUT) $(SWIFT) test --scratch-path .build-core --skip IntegrationTests
+
+test-kernel: build deps-test
+	Tests/Kernel/run.sh --spaceport $(RELEASE)
+
+bench: build deps-test
+	Tests/Bench/bench.py --spaceport $(RELEASE) $(BENCH_FLAGS)
+
+lint: toolchain
+	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
+	@for script in scripts/*.sh .ci/run $$(find Tests -name '*.sh'); do bash -n $$script || exit 1; done
+
+install:
+	@test -x $(RELEASE) || { echo 'Nothing to install yet. Run `make build` first, as yourself.' >&2; exit 1; }
+	install -D -m 755 $(RELEASE) $(DESTDIR)$(PREFIX)/bin/spaceport
+	sed 's|@PREFIX@|$(PREFIX)|g' systemd/spaceport.service.in > .build/spaceport.service
+	install -D -m 644 .build/spaceport.service $(DESTDIR)/etc/systemd/system/spaceport.service
+	@echo 'Start it with: systemctl daemon-reload && systemctl enable --now spaceport'
+
+clean:
+	rm -rf .build .build-*

@@ -1,0 +1,48 @@
+import BlockDevice
+import Reactor
+
+/// The data partition of one of the pool's disks. Its address 0 is the start of that partition, so that nothing above can reach the
+/// metadata, and its end is the partition's.
+public final class PoolDisk: BlockDevice, @unchecked Sendable {  // reactor-confined
+  public let number: DiskNumber
+  public let id: DiskID
+  /// The whole disk, from the storage bus.
+  public let disk: BlockDevice
+  private let partitionOffset: UInt64
+  private let partitionByteCount: UInt64
+
+  init(number: DiskNumber, id: DiskID, disk: BlockDevice, partitionOffset: UInt64, partitionByteCount: UInt64, poolName: String) {
+    self.number = number
+    self.id = id
+    self.disk = disk
+    self.partitionOffset = partitionOffset
+    self.partitionByteCount = partitionByteCount
+    super.init(reactor: disk.reactor, layerName: "Pool", label: "\(poolName) disk \(number.value)")
+  }
+
+  public override var geometry: BlockGeometry {
+    var geometry = disk.geometry
+    geometry.byteCount = partitionByteCount
+    return geometry
+  }
+
+  public override var lowerDevices: [BlockDevice] { [disk] }
+
+  public override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    try await disk.read(at: partitionOffset + offset, into: slice, request)
+  }
+
+  public override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    try await disk.write(at: partitionOffset + offset, from: slice, request)
+  }
+
+  public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken { try await disk.flush(request) }
+
+  public override func performDiscard(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
+    try await disk.discard(at: partitionOffset + offset, byteCount: byteCount, request)
+  }
+
+  public override func performWriteZeroes(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
+    try await disk.writeZeroes(at: partitionOffset + offset, byteCount: byteCount, request)
+  }
+}

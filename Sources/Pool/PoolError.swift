@@ -1,0 +1,29 @@
+/// What a pool could not do: what happened, to what; and what to do next.
+public struct PoolError: Error, CustomStringConvertible, Sendable {
+  public enum Cause: Sendable {
+    /// What was asked for cannot be.
+    case invalid
+    case exists, notFound
+    case noSpace
+    /// Disks of the pool are not there.
+    case disksMissing
+    /// What is on the disks is not as it was written.
+    case damaged
+    case ioFailed
+    /// The state of the pool does not allow it.
+    case wrongState
+  }
+
+  public let cause: Cause
+  /// Without a full stop at the end, as is `remedy`.
+  public let message: String
+  public let remedy: String
+
+  public init(_ cause: Cause, _ message: String, remedy: String) {
+    self.cause = cause
+    self.message = message
+    self.remedy = remedy
+  }
+
+  public var description: String { "\(message). \(remedy)." }
+}

@@ -1,0 +1,80 @@
+import CLinux
+import Management
+import Pool
+
+// The management plane's questions, carried over to the reactor.
+
+extension StorageService: StorageBackend {
+  public func status() async throws(APIError) -> ServerStatus {
+    try await ask { [self] () throws(APIError) in
+      ServerStatus(
+        version: spaceportVersion, processID: getpid(), uptimeSeconds: Double(reactor.now.nanoseconds(since: startedAt)) / 1e9,
+        listeners: listeners.map(\.description), stateDirectory: registry.directory, poolsReady: sortedPools.map(\.name),
+        poolsStarting: waiting.values.map(\.known.name).sorted(), warnings: warnings)
+    }
+  }
+
+  public func disks() async throws(APIError) -> [DiskInfo] { try await pools().flatMap(\.disks) }
+
+  public func pools() async throws(APIError) -> [PoolInfo] {
+    try await ask { [self] () throws(APIError) in
+      (sortedPools.map(info) + waiting.values.map(info)).sorted { $0.name < $1.name }
+    }
+  }
+
+  public func pool(named name: String) async throws(APIError) -> PoolInfo {
+    try await ask { [self] () throws(APIError) in
+      if let pool = waiting.values.first(where: { $0.known.name == name }), pools[name] == nil { return info(pool) }
+      return info(try servedPool(name))
+    }
+  }
+
+  public func createPool(_ request: CreatePool) async throws(APIError) -> PoolInfo {
+    try await change { [self] () async throws(APIError) in try await create(request) }
+  }
+
+  public func openPools(_ request: OpenPools) async throws(APIError) -> [PoolInfo] {
+    try await change { [self] () async throws(APIError) in try await open(request) }
+  }
+
+  public func closePool(named name: String) async throws(APIError) {
+    try await change { [self] () async throws(APIError) in try await close(poolNamed: name) }
+  }
+
+  public func destroyPool(named name: String) async throws(APIError) {
+    try await change { [self] () async throws(APIError) in try await destroy(poolNamed: name) }
+  }
+
+  public func virtualDisks(ofPool pool: String?) async throws(APIError) -> [VirtualDiskInfo] {
+    try await ask { [self] () throws(APIError) in
+      let wanted = if let pool { [try servedPool(pool)] } else { sortedPools }
+      return wanted.flatMap { served in served.sortedVirtualDisks.map { info($0, of: served) } }
+    }
+  }
+
+  public func virtualDisk(at path: VirtualDiskPath) async throws(APIError) -> VirtualDiskInfo {
+    try await ask { [self] () throws(APIError) in
+      let (served, disk) = try servedDisk(path)
+      return info(disk, of: served)
+    }
+  }
+
+  public func createVirtualDisk(_ request: CreateVirtualDisk) async throws(APIError) -> VirtualDiskInfo {
+    try await change { [self] () async throws(APIError) in try await create(request) }
+  }
+
+  public func resizeVirtualDisk(at path: VirtualDiskPath, _ request: ResizeVirtualDisk) async throws(APIError) -> VirtualDiskInfo {
+    try await change { [self] () async throws(APIError) in try await resize(path, to: request.sizeBytes) }
+  }
+
+  public func deleteVirtualDisk(at path: VirtualDiskPath) async throws(APIError) {
+    try await change { [self] () async throws(APIError) in try await delete(path) }
+  }
+
+  public func stack(of path: VirtualDiskPath?) async throws(APIError) -> [StackNode] {
+    try await ask { [self] () throws(APIError) in
+      let wanted = if let path { [try servedDisk(path).1] } else { allVirtualDisks }
+      return wanted.map { StackTree.node($0.volume) }
+    }
+  }
+}

@@ -1,0 +1,78 @@
+import BlockDevice
+import Management
+import PhysicalDisk
+import Pool
+import Reactor
+import StorageBus
+
+/// Opening and closing sets of disks for pools.
+struct DiskClaims {
+  let reactor: RingReactor
+  let blocking: BlockingCalls
+
+  /// Claims every path, or none: what was opened is closed again when one fails.
+  func claim(_ paths: [String]) async throws(APIError) -> [ClaimedDisk] {
+    var disks: [ClaimedDisk] = []
+    do throws(APIError) {
+      for path in paths {
+        let disk = try await claim(path)
+        if let twin = disks.first(where: { $0.identity == disk.identity }) {
+          await disk.physical.close()
+          throw APIError(.badRequest, "\(path) and \(twin.path) are the same disk, given twice", remedy: "Name each disk once")
+        }
+        disks.append(disk)
+      }
+    } catch {
+      await close(disks)
+      throw error
+    }
+    return disks
+  }
+
+  private func claim(_ path: String) async throws(APIError) -> ClaimedDisk {
+    do throws(DiskOpenError) {
+      let port = try await DescriptorPort.open(path: path, on: reactor, blocking: blocking)
+      return ClaimedDisk(path: path, port: port, reactor: reactor)
+    } catch { throw APIError(error) }
+  }
+
+  func close(_ disks: [ClaimedDisk]) async {
+    for disk in disks { await disk.physical.close() }
+  }
+
+  /// Which pool's disk lies at `path`; nil when it is no pool's or cannot be looked at. Nothing is claimed.
+  func peek(_ path: String) async -> Superblock? {
+    guard
+      let port = try? await DescriptorPort.open(path: path, access: .readOnly, on: reactor, blocking: blocking, claimWaitMilliseconds: 0)
+    else { return nil }
+    let disk = PhysicalDisk(reactor: reactor, port: port)
+    let superblock = await StoragePool.superblock(of: disk)
+    await disk.close()
+    return superblock
+  }
+
+  /// Refuses disks that carry anything; with `force` erases what they carry.
+  func clear(_ disks: [ClaimedDisk], force: Bool) async throws(APIError) {
+    for disk in disks {
+      guard let port = disk.physical.port as? DescriptorPort else { continue }
+      let found: DiskSignatures
+      do throws(SignatureError) {
+        found = try await port.scanSignatures()
+        if force && !found.isEmpty { _ = try await port.wipeSignatures() }
+      } catch {
+        throw APIError(.ioError, error.description.withoutFullStop, remedy: "Check the disk")
+      }
+      if !force && !found.isEmpty { try await refuse(disk, found) }
+    }
+  }
+
+  private func refuse(_ disk: ClaimedDisk, _ found: DiskSignatures) async throws(APIError) {
+    if let superblock = await StoragePool.superblock(of: disk.physical) {
+      throw APIError(
+        .diskNotEmpty, "\(disk.path) belongs to the pool \(superblock.poolName) (\(superblock.pool))",
+        remedy: "Open that pool with `spaceport pool open`, or give --force to wipe the disk")
+    }
+    let list = found.signatures.map(\.description).joined(separator: ", ")
+    throw APIError(.diskNotEmpty, "\(disk.path) is not empty: it carries \(list)", remedy: "Choose another disk, or give --force to wipe it")
+  }
+}

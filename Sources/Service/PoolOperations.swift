@@ -1,0 +1,257 @@
+import BlockDevice
+import Logging
+import Management
+import PhysicalDisk
+import Pool
+import Reactor
+import VirtualDisk
+
+/// Waiting for disks at start.
+enum StartLimits {
+  /// A known pool whose disks are missing is "starting" for so long, then "incomplete" (rules M: 30 s).
+  static let startingMilliseconds: UInt64 = 30_000
+  /// It is tried again at this interval, before and after.
+  static let retryMilliseconds: UInt64 = 1_000
+}
+
+// Pools: create, open, close, destroy. All on the reactor, under the operation lock.
+
+extension StorageService {
+  func create(_ request: CreatePool) async throws(APIError) -> PoolInfo {
+    try checkName(request.name, of: "pool")
+    try checkNameIsFree(request.name)
+    let disks = try await claimFree(request.disks)
+    do throws(APIError) {
+      try await claims.clear(disks, force: request.force)
+      let pool = try await explained { () throws(PoolError) in
+        try await StoragePool.create(
+          named: request.name, on: disks.map { PoolMember(device: $0.bus, path: $0.path) }, slabByteCount: request.slabBytes,
+          createdSeconds: wallClockSeconds(), reactor: reactor)
+      }
+      return try await serve(pool, disks)
+    } catch {
+      await claims.close(disks)
+      throw error
+    }
+  }
+
+  func open(_ request: OpenPools) async throws(APIError) -> [PoolInfo] {
+    var paths = request.disks
+    if let directory = request.scanDirectory { paths += try await pooledDisks(in: directory) }
+    var byPool: [PoolID: [(path: String, superblock: Superblock)]] = [:]
+    for path in paths {
+      guard let superblock = await claims.peek(path) else {
+        throw APIError(.notFound, "\(path) is no disk of a pool, or cannot be read", remedy: "Look at it with `spaceport inspect \(path)`")
+      }
+      byPool[superblock.pool, default: []].append((path, superblock))
+    }
+    var opened: [PoolInfo] = []
+    for (id, found) in byPool.sorted(by: { $0.key < $1.key }) {
+      if let open = pools.values.first(where: { $0.pool.id == id }) {
+        opened.append(info(open))
+        continue
+      }
+      opened.append(try await openPool(named: found[0].superblock.poolName, at: found.map(\.path)))
+    }
+    return opened
+  }
+
+  private func pooledDisks(in directory: String) async throws(APIError) -> [String] {
+    let candidates: [DiskCandidate]
+    do throws(DiskOpenError) { candidates = try await scanner.disks(in: directory, on: claims.blocking) } catch { throw APIError(error) }
+    var paths: [String] = []
+    for candidate in candidates where await claims.peek(candidate.path) != nil { paths.append(candidate.path) }
+    if paths.isEmpty {
+      throw APIError(.notFound, "There is no disk of a pool in \(directory)", remedy: "Name the disks, or another directory")
+    }
+    return paths
+  }
+
+  var scanner: DiskScanner {
+    DiskScanner(poolPartitionTypes: StoragePool.partitionTypes, minimumByteCount: LayoutLimits.diskSmallest)
+  }
+
+  private func openPool(named name: String, at paths: [String]) async throws(APIError) -> PoolInfo {
+    try checkNameIsFree(name)
+    let disks = try await claimFree(paths)
+    do throws(APIError) {
+      let pool = try await explained { () throws(PoolError) in
+        try await StoragePool.open(disks.map { PoolMember(device: $0.bus, path: $0.path) }, reactor: reactor)
+      }
+      return try await serve(pool, disks)
+    } catch {
+      await claims.close(disks)
+      throw error
+    }
+  }
+
+  /// Opens the virtual disks of an open pool and remembers it.
+  private func serve(_ pool: StoragePool, _ disks: [ClaimedDisk]) async throws(APIError) -> PoolInfo {
+    let served = ServedPool(pool: pool, disks: disks)
+    do throws(APIError) {
+      try await explained { () throws(PoolError) in
+        for record in try pool.virtualDiskRecords() {
+          let disk = try VirtualDisk.open(record, in: pool, handle: takeHandle())
+          // A creation or deletion that was interrupted is undone or finished.
+          if record.state != .active { try await disk.delete() } else { served.virtualDisks[record.name] = ServedVirtualDisk(disk) }
+        }
+      }
+      do throws(ServiceError) {
+        try registry.remember(KnownPool(id: pool.id, name: pool.name, diskPaths: disks.map(\.path)))
+      } catch { throw APIError(.ioError, error.description.withoutFullStop, remedy: "") }
+    } catch {
+      _ = try? await pool.close()
+      throw error
+    }
+    pools[pool.name] = served
+    waiting[pool.id] = nil
+    pool.startHousekeeping()
+    for disk in disks where !disk.physical.port.facts.isDirect {
+      warn("\(disk.path) is used through the page cache: its file system refuses direct I/O.")
+    }
+    logger.info("Pool open", metadata: ["pool": "\(pool.name)", "disks": "\(disks.count)"])
+    return info(served)
+  }
+
+  func close(poolNamed name: String) async throws(APIError) {
+    let served = try idlePool(name)
+    pools[name] = nil
+    try await shut(served)
+    try forget(served)
+  }
+
+  func destroy(poolNamed name: String) async throws(APIError) {
+    let served = try idlePool(name)
+    pools[name] = nil
+    do throws(APIError) { try await close(contentsOf: served) } catch { logger.warning("\(error)") }  // it is erased all the same
+    var failure: APIError?
+    do throws(PoolError) { try await StoragePool.erase(served.disks.map { PoolMember(device: $0.bus, path: $0.path) }) } catch {
+      failure = APIError(error)
+    }
+    for disk in served.disks {
+      guard let port = disk.physical.port as? DescriptorPort else { continue }
+      do throws(SignatureError) { _ = try await port.wipeSignatures() } catch {
+        failure = APIError(.ioError, error.description.withoutFullStop, remedy: "Wipe the disk with wipefs --all")
+      }
+    }
+    await claims.close(served.disks)
+    try forget(served)
+    if let failure { throw failure }
+  }
+
+  private func forget(_ served: ServedPool) throws(APIError) {
+    do throws(ServiceError) { try registry.forget(served.pool.id) } catch {
+      throw APIError(.ioError, error.description.withoutFullStop, remedy: "")
+    }
+  }
+
+  /// Closes a pool in order and gives its disks back.
+  func shut(_ served: ServedPool) async throws(APIError) {
+    var failure: APIError?
+    do throws(APIError) { try await close(contentsOf: served) } catch { failure = error }
+    await claims.close(served.disks)
+    if let failure { throw failure }
+    logger.info("Pool closed", metadata: ["pool": "\(served.name)"])
+  }
+
+  private func close(contentsOf served: ServedPool) async throws(APIError) {
+    var failure: APIError?
+    for disk in served.sortedVirtualDisks {
+      do throws(BlockError) { try await disk.disk.close() } catch {
+        failure = APIError(
+          .ioError, "\(disk.disk.label) could not be flushed: \(error)",
+          remedy: "What its clients had not flushed may be lost; check the pool's disks")
+      }
+    }
+    do throws(PoolError) { try await served.pool.close() } catch { failure = failure ?? APIError(error) }
+    if let failure { throw failure }
+  }
+
+  private func idlePool(_ name: String) throws(APIError) -> ServedPool {
+    let served = try servedPool(name)
+    guard served.clientCount == 0 else {
+      throw APIError(
+        .busy, "The pool \(name) is in use: \(served.clientCount) NBD connections are connected to its virtual disks",
+        remedy: "Detach the clients first (nbd-client -d DEVICE)")
+    }
+    return served
+  }
+
+  // MARK: At start
+
+  func openKnownPools() async {
+    for known in registry.pools { await tryToOpen(known) }
+    if waiting.isEmpty { return }
+    reactor.spawn { [weak self, reactor] in
+      while true {
+        await reactor.sleep(milliseconds: StartLimits.retryMilliseconds)
+        guard let self, !self.isStopping, !self.waiting.isEmpty else { return }
+        await self.retryWaitingPools()
+      }
+    }
+  }
+
+  private func retryWaitingPools() async {
+    _ = try? await change { [self] () async throws(APIError) in
+      for pool in waiting.values { await tryToOpen(pool.known) }
+    }
+  }
+
+  private func tryToOpen(_ known: KnownPool) async {
+    do throws(APIError) {
+      var present: [String] = []
+      for path in known.diskPaths where await claims.peek(path)?.pool == known.id { present.append(path) }
+      guard present.count == known.diskPaths.count else {
+        let missing = known.diskPaths.filter { !present.contains($0) }
+        throw APIError(
+          .wrongState, "The pool \(known.name) waits for missing disks: \(missing.joined(separator: ", "))",
+          remedy: "Connect them, or if they have moved name all of the pool's disks to `spaceport pool open`")
+      }
+      _ = try await openPool(named: known.name, at: known.diskPaths)
+    } catch {
+      if waiting[known.id]?.reason != error { logger.warning("\(error)") }
+      let until = waiting[known.id]?.startingUntil ?? reactor.now.advanced(milliseconds: StartLimits.startingMilliseconds)
+      waiting[known.id] = WaitingPool(known: known, reason: error, startingUntil: until)
+    }
+  }
+
+  // MARK: Checks
+
+  func servedPool(_ name: String) throws(APIError) -> ServedPool {
+    if let served = pools[name] { return served }
+    if let pool = waiting.values.first(where: { $0.known.name == name }) { throw pool.reason }
+    throw APIError(.notFound, "There is no pool \(name)", remedy: "`spaceport pool list` shows the pools there are")
+  }
+
+  private func checkNameIsFree(_ name: String) throws(APIError) {
+    if pools[name] != nil {
+      throw APIError(.alreadyExists, "A pool \(name) exists already", remedy: "Choose another name, or close that pool")
+    }
+  }
+
+  /// Claims disks that no open pool of ours has: the lock alone would only say "in use".
+  private func claimFree(_ paths: [String]) async throws(APIError) -> [ClaimedDisk] {
+    for path in paths {
+      guard let identity = DiskIdentity.of(path: path) else { continue }
+      for served in pools.values where served.disks.contains(where: { $0.identity == identity }) {
+        throw APIError(.busy, "\(path) is in use: it is a disk of the open pool \(served.name)", remedy: "Choose another disk")
+      }
+    }
+    return try await claims.claim(paths)
+  }
+
+  func checkName(_ name: String, of kind: String) throws(APIError) {
+    let allowed = name.utf8.allSatisfy { byte in
+      (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte) || [45, 46, 95].contains(byte)
+    }
+    guard allowed, !name.isEmpty, name.utf8.count <= PoolLimits.longestName, name.first != "-", name.first != "." else {
+      throw APIError(
+        .badRequest, "\"\(name)\" cannot be the name of a \(kind)",
+        remedy: "Use letters, digits, - _ and . (not first), at most \(PoolLimits.longestName) characters")
+    }
+  }
+
+  func explained<Value>(_ body: () async throws(PoolError) -> Value) async throws(APIError) -> Value {
+    do throws(PoolError) { return try await body() } catch { throw APIError(error) }
+  }
+}

@@ -1,0 +1,135 @@
+import BlockDevice
+import CLinux
+import Logging
+import Management
+import NBDServer
+import PhysicalDisk
+import Pool
+import Reactor
+import VirtualDisk
+
+/// The running server: puts the stack together, from the disks up to the exports, and answers the management plane. Its state lives on the
+/// reactor; management calls come over as messages, one change at a time.
+public final class StorageService: @unchecked Sendable {  // reactor-confined, but for what is let
+  let reactor: RingReactor
+  let claims: DiskClaims
+  let logger: Logger
+  private(set) var server: NBDServer?
+  private(set) var listeners: [ListenAddress] = []
+
+  var registry: PoolRegistry
+  /// Open pools by name.
+  var pools: [String: ServedPool] = [:]
+  /// Known pools that could not be opened, with the reason.
+  var waiting: [PoolID: WaitingPool] = [:]
+  private var operationLock = OperationLock()
+  private var nextHandle: UInt32 = 1
+  var isStopping = false
+  var warnings: [String] = []
+
+  /// A pool that the server knows and that is not open.
+  struct WaitingPool {
+    var known: KnownPool
+    var reason: APIError
+    /// Until then it is "starting", afterwards "incomplete"; it is tried again either way.
+    var startingUntil: Instant
+  }
+
+  /// Starts the reactor, takes the state directory and opens every known pool that is complete.
+  public static func start(stateDirectory: String, logger: Logger) async throws -> StorageService {
+    let registry = try PoolRegistry(directory: stateDirectory)
+    let reactor = try RingReactor.start(name: "reactor-0")
+    let blocking = try BlockingCalls.start(name: "blocking-0")
+    let service = StorageService(reactor: reactor, blocking: blocking, registry: registry, logger: logger)
+    await reactor.run { await service.openKnownPools() }
+    return service
+  }
+
+  private init(reactor: RingReactor, blocking: BlockingCalls, registry: PoolRegistry, logger: Logger) {
+    self.reactor = reactor
+    self.registry = registry
+    self.logger = logger
+    claims = DiskClaims(reactor: reactor, blocking: blocking)
+    if let reason = reactor.unregisteredBuffersReason { warn(reason) }
+  }
+
+  /// Binds the listeners; from then on clients are served.
+  public func listen(at addresses: [ListenAddress]) async throws(ListenError) {
+    let server = NBDServer(reactor: reactor, directory: self, logger: logger)
+    let bound = try await server.start(listeners: addresses)
+    await reactor.run { [self] in
+      self.server = server
+      listeners = bound
+      for case .tcp(let host, _) in bound where !host.isLoopback {
+        warn("NBD is served at tcp:\(host) without encryption or authentication: everyone who reaches that address can read and write.")
+      }
+    }
+  }
+
+  public var boundListeners: [ListenAddress] {
+    get async { await reactor.run { [self] () async -> [ListenAddress] in listeners } }
+  }
+
+  func warn(_ text: String) {
+    warnings.append(text)
+    logger.warning("\(text)")
+  }
+
+  /// A number for a virtual disk that is opened, unique in the process.
+  func takeHandle() -> VirtualDiskHandle {
+    defer { nextHandle += 1 }
+    return VirtualDiskHandle(number: nextHandle)
+  }
+
+  // MARK: Stop
+
+  /// Finishes and answers what clients have sent, closes their connections, flushes the disks, commits the metadata and gives the disks
+  /// back. Returns false when something could not be closed in order; the log says what.
+  public func stop() async -> Bool {
+    let inOrder = await reactor.run { [self] () async -> Bool in
+      isStopping = true
+      let stuck = await server?.stop() ?? 0
+      await acquireOperationLock()
+      var inOrder = stuck == 0
+      for pool in pools.values.sorted(by: { $0.name < $1.name }) {
+        do throws(APIError) { try await shut(pool) } catch {
+          inOrder = false
+          logger.error("\(error)")
+        }
+      }
+      pools.removeAll()
+      registry.release()
+      return inOrder
+    }
+    reactor.stop()
+    return inOrder
+  }
+
+  // MARK: One operation at a time
+
+  private func acquireOperationLock() async {
+    while !operationLock.tryAcquire() { await withUnsafeContinuation { operationLock.enqueue($0) } }
+  }
+
+  /// Runs a change on the reactor, alone. It runs to its end even if the caller's time limit passes.
+  func change<Value: Sendable>(
+    _ body: @escaping @Sendable () async throws(APIError) -> Value
+  ) async throws(APIError) -> Value {
+    try await reactor.run { [self] () async throws(APIError) -> Value in
+      await acquireOperationLock()
+      defer { operationLock.release() }
+      if isStopping { throw APIError(.stopping, "The server is stopping", remedy: "Try again when it runs") }
+      return try await body()
+    }
+  }
+
+  /// Runs a question on the reactor.
+  func ask<Value: Sendable>(_ body: @escaping @Sendable () throws(APIError) -> Value) async throws(APIError) -> Value {
+    try await reactor.run { () async throws(APIError) -> Value in try body() }
+  }
+}
+
+extension String {
+  var isLoopback: Bool { self == "localhost" || self == "::1" || hasPrefix("127.") }
+  var withoutFullStop: String { hasSuffix(".") ? String(dropLast()) : self }
+}

@@ -1,0 +1,91 @@
+import BlockDevice
+import Management
+import NBDServer
+import Pool
+import VirtualDisk
+
+// Virtual disks: create, resize, delete; and as exports. All on the reactor, changes under the operation lock.
+
+extension StorageService {
+  func create(_ request: CreateVirtualDisk) async throws(APIError) -> VirtualDiskInfo {
+    let served = try servedPool(request.pool)
+    try checkName(request.name, of: "virtual disk")
+    guard served.virtualDisks[request.name] == nil else {
+      throw APIError(
+        .alreadyExists, "A virtual disk \(request.pool)/\(request.name) exists already", remedy: "Choose another name, or delete it first")
+    }
+    guard request.resiliency == .simple else {
+      throw APIError(.notSupported, "The resiliency \(request.resiliency) is not known", remedy: "Give simple")
+    }
+    let plan = VirtualDiskPlan(
+      name: request.name, byteCount: request.sizeBytes, provisioning: try provisioning(request.provisioning), columns: request.columns,
+      interleave: request.interleaveBytes, logicalSector: request.logicalSectorBytes ?? 512, createdSeconds: wallClockSeconds())
+    let disk = try await explained { () throws(PoolError) in
+      try await VirtualDisk.create(plan, in: served.pool, handle: takeHandle())
+    }
+    let servedDisk = ServedVirtualDisk(disk)
+    served.virtualDisks[request.name] = servedDisk
+    return info(servedDisk, of: served)
+  }
+
+  private func provisioning(_ name: VirtualDiskInfo.Provisioning) throws(APIError) -> VirtualDiskRecord.Provisioning {
+    switch name {
+    case .thin: return .thin
+    case .fixed: return .fixed
+    default: throw APIError(.badRequest, "The provisioning \(name) is not known", remedy: "Give thin or fixed")
+    }
+  }
+
+  func resize(_ path: VirtualDiskPath, to byteCount: UInt64) async throws(APIError) -> VirtualDiskInfo {
+    let (served, disk) = try servedDisk(path)
+    try await explained { () throws(PoolError) in try await disk.disk.grow(to: byteCount) }
+    return info(disk, of: served)
+  }
+
+  func delete(_ path: VirtualDiskPath) async throws(APIError) {
+    let (served, disk) = try servedDisk(path)
+    guard disk.volume.clientCount == 0 else {
+      throw APIError(
+        .busy, "The virtual disk \(path) is in use: \(disk.volume.clientCount) NBD connections are connected to it",
+        remedy: "Detach the clients first (nbd-client -d DEVICE)")
+    }
+    served.virtualDisks[path.name] = nil
+    try await explained { () throws(PoolError) in try await disk.disk.delete() }
+  }
+
+  func servedDisk(_ path: VirtualDiskPath) throws(APIError) -> (ServedPool, ServedVirtualDisk) {
+    let served = try servedPool(path.pool)
+    guard let disk = served.virtualDisks[path.name] else {
+      throw APIError(.notFound, "There is no virtual disk \(path)", remedy: "`spaceport vdisk list` shows the virtual disks there are")
+    }
+    return (served, disk)
+  }
+
+  var sortedPools: [ServedPool] { pools.values.sorted { $0.name < $1.name } }
+  var allVirtualDisks: [ServedVirtualDisk] { sortedPools.flatMap(\.sortedVirtualDisks) }
+}
+
+extension StorageService: ExportDirectory {
+  public func exportNames() -> [String] { allVirtualDisks.map(\.volume.label) }
+
+  public func describeExport(named name: String) throws(ExportError) -> ExportDescription {
+    let served = try export(named: name)
+    return ExportDescription(
+      name: served.volume.label, description: "spaceport virtual disk \(served.volume.label)", geometry: served.volume.geometry)
+  }
+
+  public func openExport(named name: String) async throws(ExportError) -> any Export {
+    if isStopping { throw ExportError(.shuttingDown, "The server is stopping.") }
+    return OpenExport(try export(named: name))
+  }
+
+  /// The empty name is the only virtual disk there is.
+  private func export(named name: String) throws(ExportError) -> ServedVirtualDisk {
+    let all = allVirtualDisks
+    if name.isEmpty, all.count == 1 { return all[0] }
+    guard let served = all.first(where: { $0.volume.label == name }) else {
+      throw ExportError(.unknown, name.isEmpty ? "There is no default export. Name one: POOL/VDISK." : "There is no such export.")
+    }
+    return served
+  }
+}

@@ -1,0 +1,43 @@
+import Pool
+import Reactor
+
+/// A slab row that a virtual disk has: its presence bits, its range lock, and what of it the metadata does not know yet.
+final class MappedRow: @unchecked Sendable {  // reactor-confined
+  enum State {
+    /// Slabs are being found and prepared; reads see zeros, writers wait.
+    case allocating
+    case mapped
+    /// Taken out of the map; who waited for its lock looks the row up again.
+    case freed
+  }
+
+  let index: Int
+  var state = State.allocating
+  var id = RowID(0)
+  var presence: PresenceBitmap
+  var lock = RangeLock()
+  /// The metadata has this row (or a commit that brings it is under way).
+  var isInMetadata = false
+  /// On the virtual disk's list of rows whose map record must be committed.
+  var isPending = false
+  /// Writers that wait for `allocating` to end.
+  var allocationWaiters = WaitQueue(reservedCapacity: 0)
+
+  init(index: Int, presence: PresenceBitmap) {
+    self.index = index
+    self.presence = presence
+  }
+
+  @inline(__always)
+  func acquire(_ range: Range<UInt64>, _ mode: RangeLock.Mode) async -> RangeLock.Ticket {
+    if let ticket = lock.tryAcquire(range.lowerBound, range.upperBound, mode) { return ticket }
+    return await wait(range, mode)
+  }
+
+  private func wait(_ range: Range<UInt64>, _ mode: RangeLock.Mode) async -> RangeLock.Ticket {
+    var ticket: RangeLock.Ticket?
+    await withUnsafeContinuation { ticket = lock.enqueue(range.lowerBound, range.upperBound, mode, $0) }
+    guard let ticket else { preconditionFailure("enqueue hands out a ticket before it suspends") }
+    return ticket
+  }
+}

@@ -1,0 +1,209 @@
+import BlockDevice
+import Pool
+import Reactor
+
+/// What a new virtual disk is to be. Sizes in bytes; what is nil is chosen.
+public struct VirtualDiskPlan: Sendable {
+  public var name: String
+  public var byteCount: UInt64
+  public var provisioning: Provisioning
+  public var columns: Int?
+  public var interleave: UInt64?
+  public var logicalSector: Int
+
+  public init(
+    name: String, byteCount: UInt64, provisioning: Provisioning = .thin, columns: Int? = nil, interleave: UInt64? = nil,
+    logicalSector: Int = 512
+  ) {
+    self.name = name
+    self.byteCount = byteCount
+    self.provisioning = provisioning
+    self.columns = columns
+    self.interleave = interleave
+    self.logicalSector = logicalSector
+  }
+}
+
+// Creating, opening, growing and deleting. The callers see to it that only one of these runs at a time for a pool.
+
+extension VirtualDisk {
+  /// Makes a virtual disk in `pool` and opens it. A fixed one has all its rows when this returns.
+  public static func create(
+    _ plan: VirtualDiskPlan, in pool: StoragePool, handle: VirtualDiskHandle
+  ) async throws(PoolError) -> VirtualDisk {
+    let record = try plan.record(for: pool)
+    try await pool.commitOrExplain([.put(record)], doing: "creating \(pool.name)/\(plan.name)")
+    let disk = VirtualDisk(pool: pool, record: record, handle: handle)
+    pool.attach(disk)
+    if plan.provisioning == .fixed {
+      do throws(PoolError) { try await disk.allocateRows(0..<disk.rows.count) } catch {
+        try await disk.delete()
+        throw error
+      }
+    }
+    return disk
+  }
+
+  /// Opens a virtual disk that the pool's metadata describes.
+  public static func open(
+    _ record: VirtualDiskRecord, in pool: StoragePool, handle: VirtualDiskHandle
+  ) throws(PoolError) -> VirtualDisk {
+    let disk = VirtualDisk(pool: pool, record: record, handle: handle)
+    try pool.forEachRow(of: record.number) { (index, row, slabs, presence) throws(PoolError) in
+      guard index < UInt64(disk.rows.count), slabs.count == Int(record.columns) else {
+        throw PoolError(
+          .damaged, "\(pool.name)/\(record.name): row \(index) of its map does not fit the virtual disk",
+          remedy: "Run spaceport inspect on the pool's disks and keep copies of them")
+      }
+      let bitmap = PresenceBitmap(chunkCount: disk.chunksPerRow, bytes: presence[...])
+      let mapped = MappedRow(index: Int(index), presence: bitmap)
+      mapped.id = row
+      mapped.state = .mapped
+      mapped.isInMetadata = true
+      disk.rows[Int(index)] = mapped
+      disk.slabTable.setRow(Int(index), slabs)
+    }
+    pool.attach(disk)
+    return disk
+  }
+
+  /// Allocates what is not mapped yet and commits it; on failure what was allocated stays and can be deleted.
+  private func allocateRows(_ range: Range<Int>) async throws(PoolError) {
+    do throws(BlockError) {
+      for index in range { _ = try await mappedRow(at: index) }
+      try await flush(IORequest(virtualDisk: handle, ioClass: .metadata))
+    } catch {
+      throw PoolError(
+        error.cause == .noSpace ? .noSpace : .ioFailed, "\(label): allocating its space failed: \(error)",
+        remedy: error.cause == .noSpace ? "Give the pool more room, choose a smaller size, or create it thin" : "Look at the server's log")
+    }
+  }
+
+  /// Makes the virtual disk `byteCount` long; it can only grow.
+  public func grow(to byteCount: UInt64) async throws(PoolError) {
+    if byteCount == record.byteCount { return }
+    guard byteCount > record.byteCount else {
+      throw PoolError(
+        .invalid, "\(label) cannot shrink from \(record.byteCount) to \(byteCount) bytes",
+        remedy: "Create a smaller virtual disk and copy the data")
+    }
+    try VirtualDiskPlan.check(byteCount: byteCount, sector: Int(record.logicalSectorByteCount), rowByteCount: rowByteCount, of: label)
+    var grown = record
+    grown.byteCount = byteCount
+    let newRowCount = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
+    let oldRowCount = rows.count
+    rows.append(contentsOf: repeatElement(nil, count: newRowCount - oldRowCount))
+    slabTable.grow(toRowCount: newRowCount)
+    // A fixed disk has its space before anyone sees the size.
+    if !isThin { try await allocateRows(0..<newRowCount) }
+    try await pool.commitOrExplain([.put(grown)], doing: "growing \(label)")
+    record = grown
+    refreshGeometry()
+  }
+
+  /// Takes the virtual disk and all its data away. First it is marked, so that a deletion that is interrupted goes on at the next start.
+  public func delete() async throws(PoolError) {
+    isClosing = true
+    var marked = record
+    marked.state = .deleting
+    try await pool.commitOrExplain([.put(marked)], doing: "deleting \(label)")
+    record = marked
+    for index in rows.indices {
+      guard let row = rows[index], row.state == .mapped else { continue }
+      let ticket = await row.acquire(0..<rowByteCount, .exclusive)  // drains it
+      row.state = .freed
+      rows[index] = nil
+      pendingFrees.append(FreedRow(row: row, slabs: slabTable.takeRow(index)))
+      row.lock.release(ticket)
+    }
+    do throws(BlockError) { try await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) } catch {
+      throw PoolError(.ioFailed, "\(label): freeing its space failed: \(error)", remedy: "It goes on when the pool is opened again")
+    }
+    try await pool.commitOrExplain([.delete(record.key)], doing: "deleting \(label)")
+    pool.detach(self)
+  }
+
+  /// Flushes and commits everything; no request may be in flight, none is taken any more.
+  public func close() async throws(BlockError) {
+    isClosing = true
+    if !pool.isReadOnly { try await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
+    pool.detach(self)
+  }
+}
+
+extension VirtualDisk: SpaceReclaimer {
+  /// Freed slabs can be used again once their freeing is durable.
+  public func reclaimSpace() async {
+    if !pendingFrees.isEmpty { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
+  }
+
+  /// For the pool's housekeeping: commits what no client's flush has committed for a while.
+  public func commitPending() async {
+    if hasPendingMetadata && !isClosing { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
+  }
+}
+
+extension VirtualDiskPlan {
+  /// The stored form, with everything chosen and checked.
+  func record(for pool: StoragePool) throws(PoolError) -> VirtualDiskRecord {
+    let label = "\(pool.name)/\(name)"
+    let columns = self.columns ?? min(pool.diskCount, VirtualDiskLimits.defaultColumnLimit)
+    guard (1...VirtualDiskLimits.largestColumnCount).contains(columns) else {
+      throw PoolError(
+        .invalid, "\(label): \(columns) columns cannot be", remedy: "Give 1 to \(VirtualDiskLimits.largestColumnCount) columns")
+    }
+    guard columns <= pool.diskCount else {
+      throw PoolError(
+        .invalid, "\(label): \(columns) columns need as many disks and the pool \(pool.name) has \(pool.diskCount)",
+        remedy: "Give at most \(pool.diskCount) columns")
+    }
+    let interleave = self.interleave ?? VirtualDiskLimits.defaultInterleave
+    guard interleave.nonzeroBitCount == 1, interleave >= VirtualDiskLimits.smallestInterleave,
+      interleave <= min(VirtualDiskLimits.largestInterleave, pool.slabByteCount)
+    else {
+      throw PoolError(
+        .invalid, "\(label): an interleave of \(interleave) bytes cannot be",
+        remedy: "Give a power of two from 4KiB up to the pool's slab size")
+    }
+    guard logicalSector == 512 || logicalSector == 4096 else {
+      throw PoolError(.invalid, "\(label): sectors of \(logicalSector) bytes cannot be", remedy: "Give 512 or 4096")
+    }
+    let rowByteCount = pool.slabByteCount * UInt64(columns)
+    try VirtualDiskPlan.check(byteCount: byteCount, sector: logicalSector, rowByteCount: rowByteCount, of: label)
+    if provisioning == .fixed {
+      let rows = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
+      let available = pool.rowsAvailable(columns: columns)
+      guard rows <= available else {
+        throw PoolError(
+          .noSpace, "\(label): a fixed disk of \(byteCount) bytes takes \(rows) slab rows and the pool \(pool.name) has room for \(available)",
+          remedy: "Choose a smaller size, give the pool more room, or create it thin")
+      }
+    }
+    return VirtualDiskRecord(
+      number: pool.nextVirtualDiskNumber(), uuid: .random(pool.reactor), name: name, byteCount: byteCount,
+      logicalSectorByteCount: UInt32(logicalSector), provisioning: provisioning, resiliency: .simple, columns: UInt16(columns),
+      interleaveByteCount: UInt32(interleave), presenceChunkByteCount: UInt32(VirtualDiskPlan.chunkByteCount(rowByteCount: rowByteCount)))
+  }
+
+  /// 64 KiB, doubled as long as a row would have more than 1024 chunks, up to 1 MiB; never more than a slab.
+  static func chunkByteCount(rowByteCount: UInt64) -> UInt64 {
+    var chunk: UInt64 = 64 << 10
+    while chunk < 1 << 20 && rowByteCount / chunk > 1024 { chunk *= 2 }
+    return chunk
+  }
+
+  static func check(byteCount: UInt64, sector: Int, rowByteCount: UInt64, of label: String) throws(PoolError) {
+    guard (VirtualDiskLimits.smallestByteCount...VirtualDiskLimits.largestByteCount).contains(byteCount) else {
+      throw PoolError(.invalid, "\(label): a size of \(byteCount) bytes cannot be", remedy: "Give a size from 1MiB to 64PiB")
+    }
+    guard byteCount % UInt64(sector) == 0 else {
+      throw PoolError(
+        .invalid, "\(label): \(byteCount) bytes are no whole number of sectors of \(sector)", remedy: "Give a multiple of \(sector)")
+    }
+    guard (byteCount + rowByteCount - 1) / rowByteCount <= UInt64(VirtualDiskLimits.largestRowCount) else {
+      throw PoolError(
+        .invalid, "\(label): \(byteCount) bytes need more than \(VirtualDiskLimits.largestRowCount) slab rows of \(rowByteCount)",
+        remedy: "Choose a smaller size, or a pool with larger slabs")
+    }
+  }
+}

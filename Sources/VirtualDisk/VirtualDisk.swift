@@ -1,0 +1,171 @@
+import BlockDevice
+import Pool
+import Reactor
+import Resiliency
+
+/// A virtual disk: a flat range of bytes of which each slab row is mapped to slabs of the pool when it is first written.
+///
+/// Requests are split at rows. Within a row a range lock keeps overlapping requests apart until all of the I/O below is done. A row's
+/// presence bits say which chunks hold data; everything else reads as zeros. What changes in the map is kept in memory until a FLUSH
+/// commits it, always after the data it speaks of has been flushed: see VirtualDisk+Flush.swift.
+public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-confined
+  let pool: StoragePool
+  /// The stored description; changed only by resizing.
+  public internal(set) var record: VirtualDiskRecord
+  let handle: VirtualDiskHandle
+  /// Which slabs each row has, for the resiliency below.
+  let slabTable: RowTable
+  /// The resiliency: the virtual disk's own address space, for mapped rows only.
+  let space: BlockDevice
+  var rows: [MappedRow?]
+  let rowByteCount: UInt64
+  let chunkByteCount: UInt64
+  /// Smallest write that the disks below take; a power of two.
+  let blockByteCount: UInt64
+  let parallel: ParallelIO
+  let bounce: BounceBuffers
+
+  // What the metadata does not know yet.
+  var pendingRows: [MappedRow] = []
+  var pendingFrees: [FreedRow] = []
+  var flushState = FlushState()
+  /// Set while the disk is being deleted or closed: no request is taken any more.
+  var isClosing = false
+
+  public var name: String { record.name }
+
+  /// `rows` is what the metadata holds of the map: row id, slabs and presence bytes by index.
+  init(pool: StoragePool, record: VirtualDiskRecord, handle: VirtualDiskHandle) {
+    self.pool = pool
+    self.record = record
+    self.handle = handle
+    let layout = StripeLayout(
+      columns: Int(record.columns), interleave: UInt64(record.interleaveByteCount), slabByteCount: pool.slabByteCount)
+    rowByteCount = layout.rowByteCount
+    chunkByteCount = UInt64(record.presenceChunkByteCount)
+    blockByteCount = UInt64(pool.commonGeometry.logicalSector)
+    let rowCount = VirtualDisk.rowCount(byteCount: record.byteCount, rowByteCount: layout.rowByteCount)
+    rows = Array(repeating: nil, count: rowCount)
+    slabTable = RowTable(columns: layout.columns, rowCount: rowCount)
+    let label = "\(pool.name)/\(record.name)"
+    space = SimpleSpace(pool: pool, rows: slabTable, layout: layout, label: label)
+    parallel = pool.chunkIO
+    bounce = pool.bounceBuffers
+    super.init(reactor: pool.reactor, layerName: "VirtualDisk", label: label)
+  }
+
+  public override var geometry: BlockGeometry { cachedGeometry }
+
+  private lazy var cachedGeometry: BlockGeometry = makeGeometry()
+
+  private func makeGeometry() -> BlockGeometry {
+    let below = pool.commonGeometry
+    return BlockGeometry(
+      byteCount: record.byteCount, logicalSector: Int(record.logicalSectorByteCount),
+      physicalSector: max(Int(record.logicalSectorByteCount), below.physicalSector, 4096),
+      optimalByteCount: Int(record.interleaveByteCount), discardGranularity: Int(chunkByteCount),
+      zeroesCheaply: below.zeroesCheaply, isReadOnly: pool.isReadOnly, isRotational: below.isRotational)
+  }
+
+  /// After `record` changed.
+  func refreshGeometry() { cachedGeometry = makeGeometry() }
+
+  public override var lowerDevices: [BlockDevice] { [space] }
+  public override var remarks: [String] { ["\(record.provisioning)", "\(mappedRowCount) of \(rows.count) rows mapped"] }
+
+  static func rowCount(byteCount: UInt64, rowByteCount: UInt64) -> Int { Int((byteCount + rowByteCount - 1) / rowByteCount) }
+
+  public var mappedRowCount: Int { rows.lazy.filter { $0 != nil }.count }
+  /// Space that the mapped rows take on the disks, in bytes.
+  public var allocatedByteCount: UInt64 { UInt64(mappedRowCount) * rowByteCount }
+
+  var chunksPerRow: Int { Int(rowByteCount / chunkByteCount) }
+
+  // MARK: Splitting at rows
+
+  public override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    var done = 0
+    while done < slice.byteCount {
+      let (index, start) = (offset + UInt64(done)).quotientAndRemainder(dividingBy: rowByteCount)
+      let count = min(Int(rowByteCount - start), slice.byteCount - done)
+      let part = count == slice.byteCount ? slice : slice.part(from: done, byteCount: count)
+      try await read(row: Int(index), from: start, into: part, request)
+      done += count
+    }
+  }
+
+  public override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    try checkWritable()
+    var done = 0
+    var mustCommit = false
+    while done < slice.byteCount {
+      let (index, start) = (offset + UInt64(done)).quotientAndRemainder(dividingBy: rowByteCount)
+      let count = min(Int(rowByteCount - start), slice.byteCount - done)
+      let part = count == slice.byteCount ? slice : slice.part(from: done, byteCount: count)
+      let row = try await write(row: Int(index), from: start, part, request)
+      mustCommit = mustCommit || row.isPending || !row.isInMetadata
+      done += count
+    }
+    // The data is durable already; what leads to it is not.
+    if request.isForceUnitAccess && (mustCommit || flushState.isRunning) { try await flush(request) }
+  }
+
+  public override func performDiscard(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
+    try await clear(at: offset, byteCount: byteCount, keepAllocated: !isThin, request)
+  }
+
+  public override func performWriteZeroes(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
+    try await clear(at: offset, byteCount: byteCount, keepAllocated: !isThin || request.flags.contains(.keepAllocated), request)
+  }
+
+  private func clear(at offset: UInt64, byteCount: UInt64, keepAllocated: Bool, _ request: IORequest) async throws(BlockError) {
+    try checkWritable()
+    let end = offset + byteCount
+    var position = offset
+    while position < end {
+      let (index, start) = position.quotientAndRemainder(dividingBy: rowByteCount)
+      var stop = min(rowByteCount, start + (end - position))
+      position += stop - start
+      if position == record.byteCount { stop = rowByteCount }  // what lies behind the disk's end is nobody's
+      try await clear(row: Int(index), from: start, to: stop, keepAllocated: keepAllocated, request)
+    }
+    if request.isForceUnitAccess { try await flush(request) }
+  }
+
+  var isThin: Bool { record.provisioning == .thin }
+
+  func checkWritable() throws(BlockError) {
+    if isClosing { throw BlockError(.shuttingDown) }
+    if pool.isReadOnly { throw BlockError(.readOnly) }
+  }
+
+  // MARK: Block status
+
+  /// From the map and its presence bits alone.
+  public override func performBlockStatus(
+    at offset: UInt64, byteCount: UInt64, limit: Int, into extents: inout [BlockExtent], _ request: IORequest
+  ) async throws(BlockError) {
+    let end = offset + byteCount
+    var position = offset
+    while position < end {
+      let (index, start) = position.quotientAndRemainder(dividingBy: rowByteCount)
+      let rowEnd = min(rowByteCount, start + (end - position))
+      let extent = status(row: rows[Int(index)], from: start, to: rowEnd)
+      position += extent.byteCount
+      if let last = extents.last, last.isAllocated == extent.isAllocated, last.isZero == extent.isZero, last.row == extent.row {
+        extents[extents.count - 1].byteCount += extent.byteCount
+      } else {
+        if extents.count == limit { return }
+        extents.append(extent)
+      }
+    }
+  }
+
+  private func status(row: MappedRow?, from start: UInt64, to end: UInt64) -> BlockExtent {
+    guard let row, row.state == .mapped else { return BlockExtent(byteCount: end - start, isAllocated: false, isZero: true) }
+    let chunk = Int(start / chunkByteCount)
+    let run = row.presence.endOfRun(from: chunk, limit: chunksPerRow)
+    let stop = min(end, UInt64(run) * chunkByteCount)
+    return BlockExtent(byteCount: stop - start, isAllocated: true, isZero: !row.presence[chunk], row: row.id.value)
+  }
+}
