@@ -109,14 +109,14 @@ check_device() {
   return $wrong
 }
 
-# make_files DIR: a mixed tree, and its checksums outside the disk. Some of it is deleted again, for fstrim to find.
+# make_files DIR [MIB]: a mixed tree with one file of MIB (12), and its checksums outside the disk. Some of it is deleted again, for fstrim to find.
 make_files() {
   local number
   mkdir -p "$1/tree" || return 1
   for ((number = 1; number <= 20; number++)); do
     head -c $((number * 3001)) /dev/urandom > "$1/tree/file$number" || return 1
   done
-  dd if=/dev/urandom of="$1/big" bs=1M count=12 conv=fsync status=none || return 1
+  dd if=/dev/urandom of="$1/big" bs=1M count="${2:-12}" conv=fsync status=none || return 1
   dd if=/dev/urandom of="$1/deleted" bs=1M count=4 conv=fsync status=none || return 1
   truncate -s 64M "$1/sparse"
   printf tail | dd of="$1/sparse" bs=1 seek=50000000 conv=notrunc,fsync status=none || return 1

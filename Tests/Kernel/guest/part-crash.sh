@@ -2,7 +2,7 @@
 # The server is killed (SIGKILL) under load, started again and attached again: what was flushed, or written with FUA, is there.
 
 # A request that was half sent when the server died is only given up after this time, so a short one keeps the test short.
-CRASH_TIMEOUT_SECONDS=8
+CRASH_TIMEOUT_SECONDS=6
 crash_attach() { attach "$EXPORT" 4 512 $CRASH_TIMEOUT_SECONDS; }
 
 # load_until_error FILE OPTIONS: writes that must end in an error, since the server dies under them
@@ -45,7 +45,7 @@ flushed_job() {
 }
 
 # some FUA writes must have been answered before the kill
-answered_some() { [ "$(cat /run/answered 2>/dev/null || echo 0)" -ge 20 ]; }
+answered_some() { [ "$(cat /run/answered 2>/dev/null || echo 0)" -ge 10 ]; }
 
 kill_under_load() {
   local load writer
@@ -64,7 +64,7 @@ kill_under_raw_load() {
 }
 crash_reattach() { detach; host server-start && crash_attach; }
 
-crash_xfs_files() { mkfs.xfs -q -f -d size=400m $DEVICE && mount -t xfs $DEVICE /mnt && make_files /mnt && sync -f /mnt; }
+crash_xfs_files() { mkfs.xfs -q -f -d size=400m $DEVICE && mount -t xfs $DEVICE /mnt && make_files /mnt 4 && sync -f /mnt; }
 # xfs sees its disk fail and shuts down; unmounting must still work
 kill_under_xfs() { kill_under_load /mnt/load && umount /mnt; }
 # mounting replays the log

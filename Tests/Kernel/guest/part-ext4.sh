@@ -76,7 +76,7 @@ part_ext4() {
   step ext4-restart-reattach ext4_reattach_after_restart || return
   step ext4-verify-discard ext4_verify_and_delete
   step ext4-fsck-again ext4_fsck
-  step raw-fio-libaio fio_verify ${DEVICE}p2 libaio 64m
+  step raw-fio-libaio fio_verify ${DEVICE}p2 libaio 48m
   step raw-flush-fua flush_and_fua
   step raw-write-zeroes zeroed_ranges -z
   step raw-trim zeroed_ranges ''

@@ -53,7 +53,7 @@ part_inner() {
   step inner-pool inner_pool || return
   step inner-attach inner_attach || return
   step inner-ext4-files inner_ext4_files || return
-  step inner-fio fio_verify /mnt/fio libaio 32m
+  step inner-fio fio_verify /mnt/fio libaio 24m
   step inner-fstrim trim_mounted /mnt
   step inner-unmount umount /mnt
   step inner-restart-reattach inner_reattach || return
