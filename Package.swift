@@ -35,7 +35,16 @@ let package = Package(
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ]
     ),
-    .testTarget(name: "ManagementTests", dependencies: ["Management", "spaceport"]),
+    .testTarget(
+      name: "ManagementTests",
+      dependencies: [
+        "Management", "spaceport",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+      ]
+    ),
   ],
   swiftLanguageModes: [.v6]
 )

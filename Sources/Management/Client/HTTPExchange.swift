@@ -21,13 +21,10 @@ struct HTTPExchange: Sendable {
   var target: String
   var body: [UInt8]?
 
-  /// One thread for all requests of this process. It lives as long as the process.
-  private static let threads = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-
   /// - Parameter seconds: the limit for the whole exchange.
   /// - Throws: `IOError` when there is no connection, `Failure`, or `HTTPParserError`.
   func run(socketPath: String, seconds: Double) async throws -> Answer {
-    let eventLoop = Self.threads.next()
+    let eventLoop = ManagementThread.group.next()
     let answer = eventLoop.makePromise(of: Answer.self)
     let channel: any Channel
     do {

@@ -122,7 +122,8 @@ public struct ManagementClient: StorageBackend {
 
   private var chooseSocket: String { "Choose the control socket of a spaceport server with --control or \(DefaultPaths.controlVariable)" }
 
-  private func explain(_ error: IOError) -> APIError {
+  /// What a failure to connect means, and what to do about it.
+  func explain(_ error: IOError) -> APIError {
     switch error.errnoCode {
     case ENOENT, ECONNREFUSED, ENOTDIR:
       return APIError(

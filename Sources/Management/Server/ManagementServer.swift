@@ -2,7 +2,6 @@ import Hummingbird
 import HummingbirdCore
 import Logging
 import NIOCore
-import NIOPosix
 import ServiceLifecycle
 
 /// The management API: HTTP with JSON over a Unix socket that only its owner can open. It runs on a thread of its own and only sends
@@ -47,10 +46,9 @@ public struct ManagementServer: Sendable {
     onListening: @escaping @Sendable () async -> Void = {}, until stop: @escaping @Sendable () async -> Void
   ) async throws(APIError) {
     let claim = try ControlSocketClaim(path: socketPath)
-    let threads = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let outcome: Result<Void, APIError>
     do {
-      try await serve(claim: claim, threads: threads, onListening: onListening, until: stop)
+      try await serve(claim: claim, onListening: onListening, until: stop)
       outcome = .success(())
     } catch let error as APIError {
       outcome = .failure(error)
@@ -59,17 +57,14 @@ public struct ManagementServer: Sendable {
         APIError(.ioError, "The control socket \(socketPath) can't be served: \(error)", remedy: "Choose another one with --control"))
     }
     claim.withdraw()
-    // Nothing is left on these threads; an error here could only say that they ended before.
-    try? await threads.shutdownGracefully()
     try outcome.get()
   }
 
   private func serve(
-    claim: ControlSocketClaim, threads: MultiThreadedEventLoopGroup, onListening: @escaping @Sendable () async -> Void,
-    until stop: @escaping @Sendable () async -> Void
+    claim: ControlSocketClaim, onListening: @escaping @Sendable () async -> Void, until stop: @escaping @Sendable () async -> Void
   ) async throws {
     let listening = FirstAnswer<Result<Void, APIError>>()
-    let services = serviceGroup(claim: claim, threads: threads, listening: listening)
+    let services = serviceGroup(claim: claim, listening: listening)
     try await withThrowingTaskGroup(of: Void.self) { tasks in
       tasks.addTask {
         // When the listener can't be bound, the other task must not wait for it for ever. After success this does nothing.
@@ -107,9 +102,7 @@ public struct ManagementServer: Sendable {
     }
   }
 
-  private func serviceGroup(
-    claim: ControlSocketClaim, threads: MultiThreadedEventLoopGroup, listening: FirstAnswer<Result<Void, APIError>>
-  ) -> ServiceGroup {
+  private func serviceGroup(claim: ControlSocketClaim, listening: FirstAnswer<Result<Void, APIError>>) -> ServiceGroup {
     // What the libraries report at level info (each start and stop) is theirs, not the operator's.
     var quiet = logger
     quiet.logLevel = max(logger.logLevel, .warning)
@@ -127,7 +120,7 @@ public struct ManagementServer: Sendable {
           listening.give(.failure(error))
         }
       },
-      eventLoopGroupProvider: .shared(threads), logger: quiet)
+      eventLoopGroupProvider: .shared(ManagementThread.group), logger: quiet)
     var configuration = ServiceGroupConfiguration(services: [application], logger: quiet)
     configuration.maximumGracefulShutdownDuration = .seconds(limits.stopTimeoutSeconds)
     return ServiceGroup(configuration: configuration)
