@@ -37,7 +37,9 @@ public enum JSON {
     case .keyNotFound(let key, let context): return "\"\(key.stringValue)\" is missing at \(place(context.codingPath))"
     case .typeMismatch(let type, let context): return "\(place(context.codingPath)) is not of type \(type)"
     case .valueNotFound(let type, let context): return "\(place(context.codingPath)) is null, not a \(type)"
-    case .dataCorrupted(let context): return context.codingPath.isEmpty ? "not valid JSON" : "\(place(context.codingPath)) is out of range"
+    case .dataCorrupted(let context):
+      // The library says the same of text that is no JSON and of numbers that their type can't hold.
+      return "\(place(context.codingPath)) is not valid JSON, or a number in it is negative, not whole or too large"
     @unknown default: return "\(error)"
     }
   }

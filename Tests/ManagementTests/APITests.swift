@@ -79,8 +79,8 @@ struct APITests {
   @Test(arguments: [
     ("/v1/pools", "{", "not valid JSON"), ("/v1/pools", "", "not valid JSON"), ("/v1/pools", "[]", "type"),
     ("/v1/pools", #"{"name":"x","disks":[7],"force":false}"#, "disks"), ("/v1/pools", #"{"name":"x","disks":[]}"#, "\"force\" is missing"),
-    ("/v1/vdisks", #"{"pool":"a","name":"b","sizeBytes":-1,"provisioning":"thin","resiliency":"simple"}"#, "sizeBytes"),
-    ("/v1/vdisks", #"{"pool":"a","name":"b","sizeBytes":1e30,"provisioning":"thin","resiliency":"simple"}"#, "sizeBytes"),
+    ("/v1/vdisks", #"{"pool":"a","name":"b","sizeBytes":-1,"provisioning":"thin","resiliency":"simple"}"#, "negative"),
+    ("/v1/vdisks", #"{"pool":"a","name":"b","sizeBytes":1e30,"provisioning":"thin","resiliency":"simple"}"#, "too large"),
     ("/v1/open-pools", #"{"disks":[]}"#, "Neither"), ("/v1/open-pools", #"{"disks":["/a"],"scanDirectory":"/b"}"#, "both"),
   ])
   func badBodiesAreExplained(target: String, body: String, explanation: String) async throws {

@@ -92,7 +92,8 @@ struct CommandTests {
       ]
       for line in lines {
         let words = line + ["--json"]
-        let outcome = try await run(server, words[0], words[1], words.count > 2 ? words[2] : "--json", words.count > 3 ? words[3] : "--json")
+        let outcome = try await run(
+          server, words[0], words[1], words.count > 2 ? words[2] : "--json", words.count > 3 ? words[3] : "--json")
         #expect(outcome.status == 0, "\(line): \(outcome.errors)")
         #expect(throws: Never.self, "\(line)") { try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) }
       }

@@ -143,7 +143,7 @@ struct ClientErrorTests {
 
   @Test func aServerSurvivesWhatIsNotHTTP() async throws {
     try await ServerHarness.run(FakeBackend()) { (server) async throws in
-      #expect(try RawSocket.exchange(server.socketPath, "\u{1}\u{2}\u{3}\r\n\r\n", untilReceived: "\r\n\r\n").contains("400"))
+      #expect(try await RawSocket.exchange(server.socketPath, "\u{1}\u{2}\u{3}\r\n\r\n", untilReceived: "\r\n\r\n").contains("400"))
       #expect(try await server.client.pools() == [])
     }
   }

@@ -28,7 +28,16 @@ enum RawSocket {
   }
 
   /// Sends a text, and returns what comes back up to a word or the connection's end, waiting at most 10 s for each part.
-  static func exchange(_ path: String, _ text: String, untilReceived word: String) throws -> String {
+  static func exchange(_ path: String, _ text: String, untilReceived word: String) async throws -> String {
+    // On a thread of its own: what blocks one of the few that tasks run on keeps the server from running.
+    try await withCheckedThrowingContinuation { continuation in
+      Thread.detachNewThread {
+        continuation.resume(with: Result { try exchangeBlocking(path, text, untilReceived: word) })
+      }
+    }
+  }
+
+  private static func exchangeBlocking(_ path: String, _ text: String, untilReceived word: String) throws -> String {
     let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
     defer { close(descriptor) }
     var limit = timeval(tv_sec: 10, tv_usec: 0)

@@ -35,7 +35,7 @@ struct TimeLimitTests {
 
   @Test func aBodyThatNeverArrivesIsNotWaitedForLongerThanTheLimit() async throws {
     try await ServerHarness.run(FakeBackend(), limits: .init(callTimeoutSeconds: 0.2)) { (server) async throws in
-      let answer = try RawSocket.exchange(
+      let answer = try await RawSocket.exchange(
         server.socketPath, "POST /v1/pools HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{", untilReceived: "timedOut")
       #expect(answer.contains("504"))
     }

@@ -15,6 +15,7 @@ struct ByteSizeTests {
 
   @Test(arguments: [
     "", "KiB", "-1", "+1", "1.5GiB", "10G", "10g", "10GB", "10gib", "1 GiB", " 1", "1B", "0x10", "1e3", "GiB1", "１", "1KiBKiB", "1EiB",
+    "1\u{301}",
   ])
   func refusesAndListsTheUnits(text: String) {
     let error = #expect(throws: APIError.self) { try ByteSize(parsing: text) }
@@ -54,7 +55,8 @@ struct ListenAddressTests {
 
   @Test(arguments: [
     "", "unix:", "tcp:", "/run/x.sock", "127.0.0.1:10809", "tcp:127.0.0.1", "tcp:127.0.0.1:", "tcp::10809", "tcp:host:65536", "tcp:host:-1",
-    "tcp:host:10 ", "tcp:host:+1", "tcp:::1:10809", "tcp:[::1]", "tcp:[]:1", "tcp:[zz]:1", "tcp:[::1:1", "tcp:a/b:1", "tcp:a b:1",
+    "tcp:host:10 ", "tcp:host:1\u{301}", "tcp:host:+1", "tcp:::1:10809", "tcp:[::1]", "tcp:[]:1", "tcp:[zz]:1", "tcp:[::1:1", "tcp:a/b:1",
+    "tcp:a b:1",
     "udp:host:1", "unix:" + String(repeating: "x", count: 108), "UNIX:/x",
   ])
   func refuses(text: String) {

@@ -96,7 +96,8 @@ public struct ManagementClient: StorageBackend {
   private func exchange(_ exchange: HTTPExchange, seconds: Double) async throws(APIError) -> HTTPExchange.Answer {
     guard socketPath.utf8.count <= Limits.socketPathByteCount else {
       throw APIError(
-        .badRequest, "The control socket path \(socketPath) is too long: a Unix socket's path has at most \(Limits.socketPathByteCount) bytes",
+        .badRequest,
+        "The control socket path \(socketPath) is too long: a Unix socket's path has at most \(Limits.socketPathByteCount) bytes",
         remedy: "Choose a shorter one with --control")
     }
     do {
@@ -108,9 +109,9 @@ public struct ManagementClient: StorageBackend {
         .timedOut, "The server at \(socketPath) did not answer within \(seconds) seconds",
         remedy: "Look at its log; it may still be at work on what it was asked")
     } catch HTTPExchange.Failure.closedEarly {
-      throw APIError(
-        .serverUnreachable, "The server at \(socketPath) closed the connection before it answered",
-        remedy: "It may have stopped: look at its log, and whether what was asked is done, before trying again")
+      throw closedEarly
+    } catch HTTPParserError.invalidEOFState {
+      throw closedEarly
     } catch HTTPExchange.Failure.tooLarge {
       throw APIError(
         .tooLarge, "The answer of the server at \(socketPath) is larger than \(ByteSize(byteCount: UInt64(Limits.responseBodyByteCount)))",
@@ -118,6 +119,12 @@ public struct ManagementClient: StorageBackend {
     } catch {
       throw APIError(.internalError, "The server at \(socketPath) doesn't speak HTTP (\(error))", remedy: chooseSocket)
     }
+  }
+
+  private var closedEarly: APIError {
+    APIError(
+      .serverUnreachable, "The server at \(socketPath) closed the connection before it had answered",
+      remedy: "It may have stopped: look at its log, and whether what was asked is done, before trying again")
   }
 
   private var chooseSocket: String { "Choose the control socket of a spaceport server with --control or \(DefaultPaths.controlVariable)" }

@@ -19,8 +19,12 @@ final class ControlSocketClaim: Sendable {
   /// - Throws: `APIError` with code `busy` when a live server has the path, or one that says why there can't be a socket.
   init(path: String) throws(APIError) {
     self.path = path
-    guard let slash = path.lastIndex(of: "/"), path.hasPrefix("/"), !path.hasSuffix("/") else {
-      throw APIError(.badRequest, "The control socket path \"\(path)\" is not absolute", remedy: "Give a path that begins with /")
+    // Paths are bytes: a mark after a slash makes another character of the two, and still a slash to the kernel.
+    let separator = UInt8(ascii: "/")
+    guard let slash = path.utf8.lastIndex(of: separator), path.utf8.first == separator, path.utf8.last != separator else {
+      throw APIError(
+        .badRequest, "The control socket path \"\(path)\" is not the absolute path of a file",
+        remedy: "Give a path that begins with / and does not end with it")
     }
     // As short as can be, because the whole has to fit the length limit.
     self.bindDirectory = "\(path[..<slash])/.\(getpid())"

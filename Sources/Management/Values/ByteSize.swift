@@ -17,7 +17,7 @@ public struct ByteSize: Sendable, Hashable, Comparable {
   public init(parsing text: String) throws(APIError) {
     let unit = Self.units.first { text.hasSuffix($0.suffix) }
     let digits = text.dropLast(unit?.suffix.count ?? 0)
-    guard !digits.isEmpty, digits.allSatisfy({ ("0"..."9").contains($0) }) else {
+    guard !digits.isEmpty, digits.utf8.allSatisfy(Self.isDigit) else {
       throw APIError(
         .badRequest, "\"\(text)\" is not a size",
         remedy: "Give a whole number of bytes, or one followed by KiB, MiB, GiB, TiB or PiB, for example 10GiB")
@@ -29,6 +29,9 @@ public struct ByteSize: Sendable, Hashable, Comparable {
     }
     self.init(byteCount: byteCount)
   }
+
+  /// Of bytes, because what looks like one character may be a digit with a mark on it.
+  static func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
 
   public static func < (left: ByteSize, right: ByteSize) -> Bool { left.byteCount < right.byteCount }
 }
@@ -45,7 +48,7 @@ extension ByteSize: CustomStringConvertible {
     let rest = byteCount & ((1 << shift) - 1)
     guard rest != 0 else { return "\(whole) \(name)" }
     // `rest` is below 2^60, so thousandths are taken of its upper part to stay within 64 bits.
-    let thousandths = shift > 50 ? (rest >> 20) * 1000 >> (shift - 20) : rest * 1000 >> shift
+    let thousandths = shift > 50 ? ((rest >> 20) * 1000) >> (shift - 20) : (rest * 1000) >> shift
     switch whole {
     case 100...: return "\(whole) \(name)"
     case 10...: return "\(whole).\(thousandths / 100) \(name)"

@@ -22,7 +22,7 @@ public struct DefaultPaths: Sendable {
 
   /// An absolute directory out of a variable. The specification says to ignore relative ones.
   private func directory(_ variable: String) -> String? {
-    environment[variable].flatMap { $0.hasPrefix("/") ? $0 : nil }
+    environment[variable].flatMap { $0.utf8.first == UInt8(ascii: "/") ? $0 : nil }
   }
 
   /// Whether the runtime directory lies in /tmp, where any user can make it first.
@@ -82,12 +82,13 @@ public enum Directories {
   /// - Parameter mode: permission bits of the last one; those above it get 0755.
   /// - Throws: `APIError` that names the directory and why it can't be made.
   public static func create(_ path: String, mode: UInt32) throws(APIError) {
-    var end = path.startIndex
-    while end != path.endIndex {
-      let next = path[path.index(after: end)...].firstIndex(of: "/") ?? path.endIndex
-      let part = String(path[..<next])
+    let bytes = path.utf8
+    var end = bytes.startIndex
+    while end != bytes.endIndex {
+      let next = bytes[bytes.index(after: end)...].firstIndex(of: UInt8(ascii: "/")) ?? bytes.endIndex
+      let part = String(decoding: bytes[..<next], as: UTF8.self)
       end = next
-      let isLast = next == path.endIndex
+      let isLast = next == bytes.endIndex
       if mkdir(part, isLast ? mode_t(mode) : 0o755) != 0 {
         let code = errno
         // A directory above may exist and refuse mkdir for another reason (EROFS, EACCES) than that it exists.

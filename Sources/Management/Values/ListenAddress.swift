@@ -32,7 +32,7 @@ public enum ListenAddress: Sendable, Hashable {
     guard let colon = rest.lastIndex(of: ":") else { throw refusal(text, "has no port") }
     let host = rest[..<colon]
     let portText = rest[rest.index(after: colon)...]
-    guard portText.allSatisfy({ ("0"..."9").contains($0) }), let port = UInt16(portText) else {
+    guard portText.utf8.allSatisfy(ByteSize.isDigit), let port = UInt16(portText) else {
       throw refusal(text, "has no port from 0 to 65535 after its last colon")
     }
     guard !host.isEmpty else { throw refusal(text, "has no host; 127.0.0.1 serves this machine alone, 0.0.0.0 all of IPv4") }
@@ -46,13 +46,16 @@ public enum ListenAddress: Sendable, Hashable {
     guard !host.contains(where: { $0 == ":" || $0 == "[" || $0 == "]" }) else {
       throw refusal(text, "has an IPv6 address without brackets, or more than one port")
     }
-    guard !host.contains(where: { $0.isWhitespace || $0 == "/" || $0 == "\0" }) else { throw refusal(text, "has a host that is not a name") }
+    guard !host.contains(where: { $0.isWhitespace || $0 == "/" || $0 == "\0" }) else {
+      throw refusal(text, "has a host that is not a name")
+    }
     return .tcp(host: String(host), port: port)
   }
 
   private static func refusal(_ text: String, _ why: String) -> APIError {
     APIError(
-      .badRequest, "The address \"\(text)\" \(why)", remedy: "Give unix:PATH or tcp:HOST:PORT, for example tcp:127.0.0.1:10809 or tcp:[::1]:10809")
+      .badRequest, "The address \"\(text)\" \(why)",
+      remedy: "Give unix:PATH or tcp:HOST:PORT, for example tcp:127.0.0.1:10809 or tcp:[::1]:10809")
   }
 
   /// The bytes of a literal address in network order, or nil when the text isn't one.

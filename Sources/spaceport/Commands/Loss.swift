@@ -16,7 +16,8 @@ enum Loss {
     }
     let disks = pool.disks.map(\.path).joined(separator: ", ")
     return APIError(
-      .badRequest, "Nothing was done: pool \(pool.name) on \(disks.isEmpty ? "no known disks" : disks) holds \(what), and all of it would be lost",
+      .badRequest,
+      "Nothing was done: pool \(pool.name) on \(disks.isEmpty ? "no known disks" : disks) holds \(what), and all of it would be lost",
       remedy: "Repeat the command with --yes to destroy it")
   }
 

@@ -47,7 +47,7 @@ enum Paths {
   /// what they mean is for the kernel to say.
   static func absolute(_ path: String) throws(APIError) -> String {
     guard !path.isEmpty else { throw APIError(.badRequest, "A path is empty", remedy: "Name a file, a disk or a directory") }
-    return path.hasPrefix("/") ? path : joined(try currentDirectory(), path)
+    return path.utf8.first == UInt8(ascii: "/") ? path : joined(try currentDirectory(), path)
   }
 
   static func absolute(_ paths: [String]) throws(APIError) -> [String] {
@@ -57,10 +57,13 @@ enum Paths {
   }
 
   static func joined(_ directory: String, _ path: String) -> String {
-    var rest = path[...]
-    while rest.hasPrefix("./") { rest = rest.dropFirst(2).drop { $0 == "/" } }
-    if rest.isEmpty || rest == "." { return directory }
-    return directory.hasSuffix("/") ? directory + rest : "\(directory)/\(rest)"
+    // Paths are bytes: a mark after a slash makes another character of the two, and still a slash to the kernel.
+    let slash = UInt8(ascii: "/")
+    var rest = path.utf8[...]
+    while rest.starts(with: "./".utf8) { rest = rest.dropFirst(2).drop { $0 == slash } }
+    if rest.isEmpty || rest.elementsEqual(".".utf8) { return directory }
+    let bytes = Array(directory.utf8) + (directory.utf8.last == slash ? [] : [slash]) + rest
+    return String(decoding: bytes, as: UTF8.self)
   }
 
   private static func currentDirectory() throws(APIError) -> String {

@@ -85,7 +85,8 @@ struct PoolOpenCommand: AsyncParsableCommand {
     let request = OpenPools(disks: try Paths.absolute(disks), scanDirectory: directory)
     let pools = try await client.storage().openPools(request)
     guard !pools.isEmpty else {
-      throw APIError(.notFound, "No pool was found \(directory.map { "in \($0)" } ?? "on those disks")", remedy: "Look at a disk with spaceport inspect")
+      throw APIError(
+        .notFound, "No pool was found \(directory.map { "in \($0)" } ?? "on those disks")", remedy: "Look at a disk with spaceport inspect")
     }
     try client.show(pools, as: ObjectTables.pools(pools))
     let waiting = pools.filter { $0.state == .starting || $0.state == .incomplete }
