@@ -13,8 +13,8 @@ func runServer(configuration: ServeConfiguration) async throws {
   let logger = configuration.makeLogger()
   // Caught from here on, so that a signal during the start stops the server in good order too.
   let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
-  let server = ManagementServer(
-    socketPath: configuration.controlSocket, backend: NoStorage(configuration: configuration), logger: logger)
+  let claim = try ControlSocketClaim(path: configuration.controlSocket)
+  let server = ManagementServer(claim: claim, backend: NoStorage(configuration: configuration), logger: logger)
   try await server.run {
     for await signal in signals {
       logger.info("Stopping", metadata: ["signal": "\(signal)"])

@@ -5,12 +5,8 @@ import Testing
 @testable import Management
 
 struct ControlSocketTests {
-  private func server(_ path: String) -> ManagementServer {
-    ManagementServer(socketPath: path, backend: FakeBackend(), logger: ServerHarness.quietLogger())
-  }
-
-  private func refusal(_ path: String) async -> APIError? {
-    await #expect(throws: APIError.self) { try await server(path).run(until: {}) }
+  private func refusal(_ path: String) -> APIError? {
+    #expect(throws: APIError.self) { try ControlSocketClaim(path: path) }
   }
 
   @Test func onlyItsOwnerMayOpenItAndItGoesWithTheServer() async throws {
@@ -44,7 +40,7 @@ struct ControlSocketTests {
   @Test func aLiveServersSocketIsLeftAlone() async throws {
     let place = try TemporaryDirectory()
     try await ServerHarness.run(FakeBackend(), socketPath: place.file("c")) { (server) async throws in
-      let error = await refusal(place.file("c"))
+      let error = refusal(place.file("c"))
       #expect(error?.code == .busy)
       #expect(error?.message.contains(place.file("c")) == true)
       #expect(try await server.client.pools() == [])
@@ -55,49 +51,52 @@ struct ControlSocketTests {
     let place = try TemporaryDirectory()
     let listener = try RawSocket.bind(place.file("c"), listens: true)
     defer { close(listener) }
-    #expect(await refusal(place.file("c"))?.code == .busy)
+    #expect(refusal(place.file("c"))?.code == .busy)
     #expect(FileManager.default.fileExists(atPath: place.file("c")))
   }
 
   @Test func aFileIsLeftAlone() async throws {
     let place = try TemporaryDirectory()
     _ = FileManager.default.createFile(atPath: place.file("c"), contents: Data("precious".utf8))
-    let error = await refusal(place.file("c"))
+    let error = refusal(place.file("c"))
     #expect(error?.code == .alreadyExists)
     #expect(FileManager.default.contents(atPath: place.file("c")) == Data("precious".utf8))
   }
 
   @Test func impossiblePathsAreExplained() async throws {
     let place = try TemporaryDirectory()
-    let missing = await refusal(place.file("no/such/c"))
+    let missing = refusal(place.file("no/such/c"))
     #expect(missing?.message.contains(place.file("no/such/c")) == true)
     #expect(missing?.remedy.contains("--control") == true)
-    #expect(await refusal("relative")?.code == .badRequest)
-    #expect(await refusal(place.file(String(repeating: "x", count: 100)))?.message.contains("107 bytes") == true)
+    #expect(refusal("relative")?.code == .badRequest)
+    #expect(refusal(place.file(String(repeating: "x", count: 100)))?.message.contains("107 bytes") == true)
   }
 
-  @Test func twoServersAtOnceAreOne() async throws {
+  @Test func ofManyServersAtOnceOneHasTheClaim() async throws {
     let place = try TemporaryDirectory()
-    let stop = Gate()
-    let results = await withTaskGroup(of: APIError?.self) { tasks in
-      for _ in 0..<8 {
-        tasks.addTask {
-          do throws(APIError) {
-            try await server(place.file("c")).run(until: { await stop.wait() })
-            return nil
-          } catch {
-            return error
-          }
-        }
+    let outcomes = await withTaskGroup(of: Result<ControlSocketClaim, APIError>.self) { tasks in
+      for _ in 0..<16 {
+        tasks.addTask { Result { () throws(APIError) in try ControlSocketClaim(path: place.file("c")) } }
       }
-      var refusals: [APIError?] = []
-      while refusals.count < 7, let result = await tasks.next() { refusals.append(result) }
-      stop.open()
-      for await result in tasks { refusals.append(result) }
-      return refusals
+      var outcomes: [Result<ControlSocketClaim, APIError>] = []
+      for await outcome in tasks { outcomes.append(outcome) }
+      return outcomes
     }
-    #expect(results.filter { $0 == nil }.count == 1)
-    #expect(results.compactMap { $0 }.allSatisfy { $0.code == .busy })
+    let refusals = outcomes.compactMap { outcome in
+      if case .failure(let error) = outcome { error } else { nil }
+    }
+    #expect(refusals.count == 15)
+    #expect(refusals.allSatisfy { $0.code == .busy })
+  }
+
+  @Test func aClaimEndsWithItsOwner() throws {
+    let place = try TemporaryDirectory()
+    try withExtendedLifetime(ControlSocketClaim(path: place.file("c"))) {
+      #expect(refusal(place.file("c"))?.code == .busy)
+    }
+    _ = try ControlSocketClaim(path: place.file("c"))
+    // A claim alone puts no socket there.
+    #expect(try FileManager.default.contentsOfDirectory(atPath: place.path) == ["c.lock"])
   }
 }
 

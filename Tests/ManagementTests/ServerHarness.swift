@@ -58,7 +58,8 @@ struct ServerHarness {
   ) async throws {
     let place = try TemporaryDirectory()
     let path = socketPath ?? place.file("control.sock")
-    let server = ManagementServer(socketPath: path, backend: backend, limits: limits, logger: quietLogger())
+    let claim = try ControlSocketClaim(path: path)
+    let server = ManagementServer(claim: claim, backend: backend, limits: limits, logger: quietLogger())
     let harness = ServerHarness(socketPath: path, client: ManagementClient(socketPath: path), stop: Gate(), stopped: Gate())
     let listening = Gate()
     let failure = Mutex<APIError?>(nil)

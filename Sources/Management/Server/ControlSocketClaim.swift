@@ -9,15 +9,20 @@
 /// A lock on a file beside the socket settles who is the server, also between two that start at the same moment. The socket itself is
 /// made under a private directory and renamed into place, so that there is no moment at which others could connect to it, and none at
 /// which a dead server's socket is gone and the new one not there.
-final class ControlSocketClaim: Sendable {
-  let path: String
+///
+/// A server takes the claim first of all, before it opens pools, and publishes the socket last, when it has something to say.
+public final class ControlSocketClaim: Sendable {
+  /// The control socket's path.
+  public let path: String
   /// Where the listener has to be bound.
   let bindPath: String
   private let bindDirectory: String
   private let lockDescriptor: Int32
 
+  /// Takes the claim and holds it while this object lives. No socket is there yet.
+  /// - Parameter path: the control socket's absolute path; its directory must exist.
   /// - Throws: `APIError` with code `busy` when a live server has the path, or one that says why there can't be a socket.
-  init(path: String) throws(APIError) {
+  public init(path: String) throws(APIError) {
     self.path = path
     // Paths are bytes: a mark after a slash makes another character of the two, and still a slash to the kernel.
     let separator = UInt8(ascii: "/")
@@ -37,7 +42,6 @@ final class ControlSocketClaim: Sendable {
     self.lockDescriptor = try Self.lock("\(path).lock", socketPath: path)
     do throws(APIError) {
       try Self.refuseForeign(path)
-      try Self.makeBindDirectory(bindDirectory, bindPath: bindPath)
     } catch {
       close(lockDescriptor)
       throw error
@@ -95,13 +99,14 @@ final class ControlSocketClaim: Sendable {
     return outcome == 0 || (errno != ECONNREFUSED && errno != ENOENT)
   }
 
-  private static func makeBindDirectory(_ directory: String, bindPath: String) throws(APIError) {
+  /// Makes the private directory in which the listener is bound.
+  func prepareToBind() throws(APIError) {
     // A directory of this name can only be left over from a killed process that had our number: others don't get to this point.
     unlink(bindPath)
-    rmdir(directory)
-    guard mkdir(directory, 0o700) == 0 else {
+    rmdir(bindDirectory)
+    guard mkdir(bindDirectory, 0o700) == 0 else {
       throw APIError(
-        .ioError, "The directory \(directory) can't be made: \(Directories.errorText(errno))",
+        .ioError, "The directory \(bindDirectory) can't be made: \(Directories.errorText(errno))",
         remedy: "Remove it if it exists, or choose another control socket with --control")
     }
   }

@@ -25,14 +25,14 @@ public struct ManagementServer: Sendable {
     }
   }
 
-  let socketPath: String
+  let claim: ControlSocketClaim
   let backend: any StorageBackend
   let limits: CallLimits
   let logger: Logger
 
-  /// - Parameter socketPath: the control socket's absolute path; its directory must exist.
-  public init(socketPath: String, backend: any StorageBackend, limits: CallLimits = CallLimits(), logger: Logger) {
-    self.socketPath = socketPath
+  /// - Parameter claim: the right to the control socket's path.
+  public init(claim: ControlSocketClaim, backend: any StorageBackend, limits: CallLimits = CallLimits(), logger: Logger) {
+    self.claim = claim
     self.backend = backend
     self.limits = limits
     self.logger = logger
@@ -41,30 +41,30 @@ public struct ManagementServer: Sendable {
   /// Serves until `stop` returns, then lets the calls under way finish for at most `stopTimeoutSeconds`, and removes the socket.
   /// No signals are handled here. When the calling task is cancelled, so is `stop`, and it has to return then.
   /// - Parameter onListening: called once the socket answers.
-  /// - Throws: `APIError` when there can't be a socket at the path, with code `busy` when a live server has it.
+  /// - Throws: `APIError` when there can't be a socket at the path.
   public func run(
     onListening: @escaping @Sendable () async -> Void = {}, until stop: @escaping @Sendable () async -> Void
   ) async throws(APIError) {
-    let claim = try ControlSocketClaim(path: socketPath)
+    try claim.prepareToBind()
     let outcome: Result<Void, APIError>
     do {
-      try await serve(claim: claim, onListening: onListening, until: stop)
+      try await serve(onListening: onListening, until: stop)
       outcome = .success(())
     } catch let error as APIError {
       outcome = .failure(error)
     } catch {
       outcome = .failure(
-        APIError(.ioError, "The control socket \(socketPath) can't be served: \(error)", remedy: "Choose another one with --control"))
+        APIError(.ioError, "The control socket \(claim.path) can't be served: \(error)", remedy: "Choose another one with --control"))
     }
     claim.withdraw()
     try outcome.get()
   }
 
   private func serve(
-    claim: ControlSocketClaim, onListening: @escaping @Sendable () async -> Void, until stop: @escaping @Sendable () async -> Void
+    onListening: @escaping @Sendable () async -> Void, until stop: @escaping @Sendable () async -> Void
   ) async throws {
     let listening = FirstAnswer<Result<Void, APIError>>()
-    let services = serviceGroup(claim: claim, listening: listening)
+    let services = serviceGroup(listening: listening)
     try await withThrowingTaskGroup(of: Void.self) { tasks in
       tasks.addTask {
         // When the listener can't be bound, the other task must not wait for it for ever. After success this does nothing.
@@ -81,7 +81,7 @@ public struct ManagementServer: Sendable {
         listening.give(.failure(APIError(.stopping, "The server was stopped while it started", remedy: "")))
       }
       if case .success = published {
-        logger.info("Control socket ready", metadata: ["path": "\(socketPath)"])
+        logger.info("Control socket ready", metadata: ["path": "\(claim.path)"])
         tasks.addTask {
           await onListening()
           await stop()
@@ -102,7 +102,7 @@ public struct ManagementServer: Sendable {
     }
   }
 
-  private func serviceGroup(claim: ControlSocketClaim, listening: FirstAnswer<Result<Void, APIError>>) -> ServiceGroup {
+  private func serviceGroup(listening: FirstAnswer<Result<Void, APIError>>) -> ServiceGroup {
     // What the libraries report at level info (each start and stop) is theirs, not the operator's.
     var quiet = logger
     quiet.logLevel = max(logger.logLevel, .warning)

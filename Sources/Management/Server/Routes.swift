@@ -172,10 +172,14 @@ struct ErrorAnswers: RouterMiddleware {
   let logger: Logger
 
   func handle(_ request: Request, context: Context, next: (Request, Context) async throws -> Response) async throws -> Response {
+    // What changes something belongs into the log, what only looks doesn't.
+    let level: Logger.Level = request.method == .get ? .debug : .info
     do {
-      return try await next(request, context)
+      let response = try await next(request, context)
+      logger.log(level: level, "Call done", metadata: ["call": "\(request.method) \(request.uri.path)"])
+      return response
     } catch let error as APIError {
-      logger.debug("Call refused", metadata: ["call": "\(request.method) \(request.uri.path)", "error": "\(error)"])
+      logger.log(level: level, "Call refused", metadata: ["call": "\(request.method) \(request.uri.path)", "error": "\(error)"])
       return try answer(error)
     } catch is NIOTooManyBytesError {
       return try answer(APIError(.tooLarge, "The request's body is larger than this server reads", remedy: "Name fewer disks in one call"))
