@@ -1,0 +1,74 @@
+/// A virtual disk.
+public struct VirtualDiskInfo: Codable, Sendable, Equatable {
+  public var pool: String
+  /// The name within the pool.
+  public var name: String
+  /// The virtual disk's identity, in lower case.
+  public var uuid: String
+  /// The size its clients see, in bytes.
+  public var sizeBytes: UInt64
+  public var provisioning: Provisioning
+  public var resiliency: Resiliency
+  /// How many disks a stripe spans.
+  public var columns: Int
+  /// How much of a stripe lies on one disk before the next one follows, in bytes.
+  public var interleaveBytes: UInt64
+  /// The size of the sectors its clients see, in bytes.
+  public var logicalSectorBytes: Int
+  /// What it takes of the pool, in bytes, all copies counted.
+  public var allocatedBytes: UInt64
+  /// How many clients are connected to its export now.
+  public var clientCount: Int
+  public var state: State
+  /// Why it is in that state and what to do; nil when it is ok.
+  public var reason: String?
+
+  public init(
+    pool: String, name: String, uuid: String, sizeBytes: UInt64, provisioning: Provisioning, resiliency: Resiliency, columns: Int,
+    interleaveBytes: UInt64, logicalSectorBytes: Int, allocatedBytes: UInt64, clientCount: Int, state: State, reason: String? = nil
+  ) {
+    self.pool = pool
+    self.name = name
+    self.uuid = uuid
+    self.sizeBytes = sizeBytes
+    self.provisioning = provisioning
+    self.resiliency = resiliency
+    self.columns = columns
+    self.interleaveBytes = interleaveBytes
+    self.logicalSectorBytes = logicalSectorBytes
+    self.allocatedBytes = allocatedBytes
+    self.clientCount = clientCount
+    self.state = state
+    self.reason = reason
+  }
+
+  /// When space is taken from the pool.
+  public struct Provisioning: OpenName {
+    public let rawValue: String
+    public init(rawValue: String) { self.rawValue = rawValue }
+    /// At the first write.
+    public static let thin = Provisioning(rawValue: "thin")
+    /// At creation.
+    public static let fixed = Provisioning(rawValue: "fixed")
+  }
+
+  /// How losses of disks are survived.
+  public struct Resiliency: OpenName {
+    public let rawValue: String
+    public init(rawValue: String) { self.rawValue = rawValue }
+    /// Not at all: one copy, striped.
+    public static let simple = Resiliency(rawValue: "simple")
+  }
+
+  /// The operational state. The words are those of Windows Storage Spaces.
+  public struct State: OpenName {
+    public let rawValue: String
+    public init(rawValue: String) { self.rawValue = rawValue }
+    public static let ok = State(rawValue: "ok")
+    public static let degraded = State(rawValue: "degraded")
+    public static let detached = State(rawValue: "detached")
+  }
+
+  /// The name by which commands and NBD clients address it.
+  public var path: VirtualDiskPath { VirtualDiskPath(pool: pool, name: name) }
+}

@@ -1,0 +1,28 @@
+/// What the management plane asks of the storage below it. Each function either does the whole of what it says, and then returns, or
+/// changes nothing and throws. None may assume that it is called from a reactor; each may be called many times at once, and is
+/// cancelled when its time limit passes or the server stops.
+public protocol StorageBackend: Sendable {
+  /// The server's own state.
+  func status() async throws(APIError) -> ServerStatus
+  /// The disks of all pools, missing ones included.
+  func disks() async throws(APIError) -> [DiskInfo]
+  /// All pools that the server knows, those that wait for disks included.
+  func pools() async throws(APIError) -> [PoolInfo]
+  func pool(named name: String) async throws(APIError) -> PoolInfo
+  func createPool(_ request: CreatePool) async throws(APIError) -> PoolInfo
+  /// Opens the pools whose disks were named or found; the answer holds each of them.
+  func openPools(_ request: OpenPools) async throws(APIError) -> [PoolInfo]
+  /// Stops serving a pool and forgets it, and leaves its disks as they are. Refuses while a client is connected.
+  func closePool(named name: String) async throws(APIError)
+  /// Removes a pool and all that it holds, partition tables and signatures included. Refuses while a client is connected.
+  func destroyPool(named name: String) async throws(APIError)
+  /// The virtual disks of one pool, or of all.
+  func virtualDisks(ofPool pool: String?) async throws(APIError) -> [VirtualDiskInfo]
+  func virtualDisk(at path: VirtualDiskPath) async throws(APIError) -> VirtualDiskInfo
+  func createVirtualDisk(_ request: CreateVirtualDisk) async throws(APIError) -> VirtualDiskInfo
+  func resizeVirtualDisk(at path: VirtualDiskPath, _ request: ResizeVirtualDisk) async throws(APIError) -> VirtualDiskInfo
+  /// Removes a virtual disk and its data. Refuses while a client is connected.
+  func deleteVirtualDisk(at path: VirtualDiskPath) async throws(APIError)
+  /// The running layers from the export down, one tree a virtual disk: that of the one named, or all.
+  func stack(of path: VirtualDiskPath?) async throws(APIError) -> [StackNode]
+}

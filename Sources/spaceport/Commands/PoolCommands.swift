@@ -1,0 +1,134 @@
+import ArgumentParser
+import Management
+
+struct PoolCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "pool", abstract: "Create, open, look at and remove pools.",
+    subcommands: [
+      PoolCreateCommand.self, PoolListCommand.self, PoolShowCommand.self, PoolOpenCommand.self, PoolCloseCommand.self,
+      PoolDestroyCommand.self,
+    ])
+}
+
+struct PoolCreateCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "create", abstract: "Create a pool on files or block devices.")
+
+  @OptionGroup var client: ClientOptions
+
+  @Argument(help: "The new pool's name.")
+  var name: String
+
+  @Argument(help: ArgumentHelp("The files and block devices to pool.", valueName: "disk"))
+  var disks: [String]
+
+  @Option(
+    help: ArgumentHelp("The unit of allocation, a power of two from 1MiB to 1GiB; else chosen by capacity.", valueName: "size"),
+    transform: Parse.size)
+  var slabSize: ByteSize?
+
+  @Flag(help: "Wipe and use disks that carry a file system, a partition table or another signature.")
+  var force = false
+
+  func run() async throws {
+    let request = CreatePool(name: name, disks: try Paths.absolute(disks), slabBytes: slabSize?.byteCount, force: force)
+    let pool = try await client.storage().createPool(request)
+    try client.show(pool, as: ObjectTables.pool(pool))
+  }
+}
+
+struct PoolListCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "list", abstract: "List the pools, those that wait for disks included.")
+
+  @OptionGroup var client: ClientOptions
+
+  func run() async throws {
+    let pools = try await client.storage().pools()
+    try client.show(pools, as: ObjectTables.pools(pools))
+  }
+}
+
+struct PoolShowCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "show", abstract: "Show a pool with its disks.")
+
+  @OptionGroup var client: ClientOptions
+
+  @Argument(help: "The pool's name.")
+  var name: String
+
+  func run() async throws {
+    let pool = try await client.storage().pool(named: name)
+    try client.show(pool, as: ObjectTables.pool(pool))
+  }
+}
+
+struct PoolOpenCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "open", abstract: "Open pools that exist on disks, named in any order or looked for in a directory.")
+
+  @OptionGroup var client: ClientOptions
+
+  @Argument(help: ArgumentHelp("The pool's disks.", valueName: "disk"))
+  var disks: [String] = []
+
+  @Option(help: ArgumentHelp("Open every pool whose disks lie in this directory.", valueName: "dir"))
+  var scan: String?
+
+  func validate() throws {
+    guard disks.isEmpty != (scan == nil) else {
+      throw ValidationError("Either name the pool's disks or give a directory with --scan.")
+    }
+  }
+
+  func run() async throws {
+    var directory: String?
+    if let scan { directory = try Paths.absolute(scan) }
+    let request = OpenPools(disks: try Paths.absolute(disks), scanDirectory: directory)
+    let pools = try await client.storage().openPools(request)
+    guard !pools.isEmpty else {
+      throw APIError(
+        .notFound, "No pool was found \(directory.map { "in \($0)" } ?? "on those disks")", remedy: "Look at a disk with spaceport inspect")
+    }
+    try client.show(pools, as: ObjectTables.pools(pools))
+    let waiting = pools.filter { $0.state == .starting || $0.state == .incomplete }
+    guard waiting.isEmpty else {
+      throw APIError(
+        .wrongState, "Not open yet: \(waiting.map(\.name).joined(separator: ", "))",
+        remedy: waiting.compactMap(\.nextStep).first ?? "Look at spaceport pool list")
+    }
+  }
+}
+
+struct PoolCloseCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "close", abstract: "Stop serving a pool and forget it; its disks stay as they are.")
+
+  @OptionGroup var client: ClientOptions
+
+  @Argument(help: "The pool's name.")
+  var name: String
+
+  func run() async throws {
+    try await client.storage().closePool(named: name)
+    try client.show(Done(action: "closed", kind: "pool", name: name), as: Printable.text("Pool \(name) is closed."))
+  }
+}
+
+struct PoolDestroyCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "destroy", abstract: "Remove a pool with all its virtual disks and their data, and wipe its disks' signatures.")
+
+  @OptionGroup var client: ClientOptions
+
+  @Argument(help: "The pool's name.")
+  var name: String
+
+  @Flag(help: "Do it; without this the command only says what would be lost.")
+  var yes = false
+
+  func run() async throws {
+    let storage = try client.storage()
+    guard yes else { throw Loss.ofPool(try await storage.pool(named: name), try await storage.virtualDisks(ofPool: name)) }
+    try await storage.destroyPool(named: name)
+    try client.show(Done(action: "destroyed", kind: "pool", name: name), as: Printable.text("Pool \(name) is destroyed."))
+  }
+}

@@ -1,0 +1,133 @@
+import ArgumentParser
+import Management
+
+struct VirtualDiskCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "vdisk", abstract: "Create, look at, resize and remove virtual disks.",
+    subcommands: [
+      VirtualDiskCreateCommand.self, VirtualDiskListCommand.self, VirtualDiskShowCommand.self, VirtualDiskResizeCommand.self,
+      VirtualDiskDeleteCommand.self,
+    ])
+}
+
+/// The spellings of --provisioning.
+enum ProvisioningArgument: String, ExpressibleByArgument, CaseIterable {
+  case thin
+  case fixed
+
+  var value: VirtualDiskInfo.Provisioning { self == .thin ? .thin : .fixed }
+}
+
+/// The spellings of --resiliency.
+enum ResiliencyArgument: String, ExpressibleByArgument, CaseIterable {
+  case simple
+
+  var value: VirtualDiskInfo.Resiliency { .simple }
+}
+
+struct VirtualDiskCreateCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "create", abstract: "Create a virtual disk.")
+
+  @OptionGroup var client: ClientOptions
+
+  @Argument(help: ArgumentHelp("The new virtual disk; also its NBD export name.", valueName: "pool/name"), transform: Parse.virtualDisk)
+  var path: VirtualDiskPath
+
+  @Option(help: ArgumentHelp("The size its clients see.", valueName: "size"), transform: Parse.size)
+  var size: ByteSize
+
+  @Option(help: "Take space at the first write (thin) or now (fixed).")
+  var provisioning: ProvisioningArgument = .thin
+
+  @Option(help: "How losses of disks are survived: simple, not at all.")
+  var resiliency: ResiliencyArgument = .simple
+
+  @Option(help: ArgumentHelp("How many disks a stripe spans; else as many as there are, up to 8.", valueName: "n"))
+  var columns: Int?
+
+  @Option(
+    help: ArgumentHelp("How much of a stripe lies on one disk before the next follows; else 256KiB.", valueName: "size"),
+    transform: Parse.size)
+  var interleave: ByteSize?
+
+  @Option(help: ArgumentHelp("The size of the sectors its clients see, 512 or 4096; else 512.", valueName: "n"))
+  var sectorSize: Int?
+
+  func validate() throws {
+    if let columns, columns < 1 { throw ValidationError("--columns \(columns) is out of range. Give at least 1.") }
+    if let sectorSize, sectorSize != 512, sectorSize != 4096 {
+      throw ValidationError("--sector-size \(sectorSize) is not a sector size. Give 512 or 4096.")
+    }
+    if size.byteCount == 0 { throw ValidationError("--size 0 is out of range. Give at least one sector.") }
+  }
+
+  func run() async throws {
+    let request = CreateVirtualDisk(
+      pool: path.pool, name: path.name, sizeBytes: size.byteCount, provisioning: provisioning.value, resiliency: resiliency.value,
+      columns: columns, interleaveBytes: interleave?.byteCount, logicalSectorBytes: sectorSize)
+    let disk = try await client.storage().createVirtualDisk(request)
+    try client.show(disk, as: ObjectTables.virtualDisk(disk))
+  }
+}
+
+struct VirtualDiskListCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "list", abstract: "List the virtual disks of all pools.")
+
+  @OptionGroup var client: ClientOptions
+
+  func run() async throws {
+    let disks = try await client.storage().virtualDisks(ofPool: nil)
+    try client.show(disks, as: ObjectTables.virtualDisks(disks))
+  }
+}
+
+struct VirtualDiskShowCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "show", abstract: "Show a virtual disk.")
+
+  @OptionGroup var client: ClientOptions
+
+  @Argument(help: ArgumentHelp("The virtual disk.", valueName: "pool/name"), transform: Parse.virtualDisk)
+  var path: VirtualDiskPath
+
+  func run() async throws {
+    let disk = try await client.storage().virtualDisk(at: path)
+    try client.show(disk, as: ObjectTables.virtualDisk(disk))
+  }
+}
+
+struct VirtualDiskResizeCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "resize", abstract: "Grow a virtual disk.")
+
+  @OptionGroup var client: ClientOptions
+
+  @Argument(help: ArgumentHelp("The virtual disk.", valueName: "pool/name"), transform: Parse.virtualDisk)
+  var path: VirtualDiskPath
+
+  @Option(help: ArgumentHelp("The new size.", valueName: "size"), transform: Parse.size)
+  var size: ByteSize
+
+  func run() async throws {
+    let disk = try await client.storage().resizeVirtualDisk(at: path, ResizeVirtualDisk(sizeBytes: size.byteCount))
+    try client.show(disk, as: ObjectTables.virtualDisk(disk))
+  }
+}
+
+struct VirtualDiskDeleteCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "delete", abstract: "Remove a virtual disk and its data.")
+
+  @OptionGroup var client: ClientOptions
+
+  @Argument(help: ArgumentHelp("The virtual disk.", valueName: "pool/name"), transform: Parse.virtualDisk)
+  var path: VirtualDiskPath
+
+  @Flag(help: "Do it; without this the command only says what would be lost.")
+  var yes = false
+
+  func run() async throws {
+    let storage = try client.storage()
+    guard yes else { throw Loss.ofVirtualDisk(try await storage.virtualDisk(at: path)) }
+    try await storage.deleteVirtualDisk(at: path)
+    try client.show(
+      Done(action: "deleted", kind: "virtualDisk", name: "\(path)"), as: Printable.text("Virtual disk \(path) is deleted."))
+  }
+}

@@ -1,0 +1,95 @@
+import Management
+
+/// How the objects of the management API are shown to a person.
+enum ObjectTables {
+  static func disks(_ disks: [DiskInfo]) -> String {
+    guard !disks.isEmpty else { return "No disks: no pool is known. Create one with spaceport pool create NAME DISK..." }
+    var table = Table(
+      .left("PATH"), .left("POOL"), .left("KIND"), .left("I/O"), .right("SIZE"), .right("ALLOCATED"), .right("FREE"), .left("SECTOR"),
+      .left("ROLE"), .left("HEALTH"), .left("UUID"))
+    for disk in disks {
+      table.add(
+        disk.path, disk.pool ?? "-", "\(disk.kind)", "\(disk.ioMode)", Figures.size(disk.sizeBytes), Figures.size(disk.allocatedBytes),
+        Figures.size(disk.freeBytes), "\(disk.logicalSectorBytes)/\(disk.physicalSectorBytes)", "\(disk.role)", "\(disk.health)", disk.uuid)
+    }
+    return ([table.text] + disks.compactMap { disk in disk.reason.map { Printable.text("\(disk.path): \($0)") } }).joined(separator: "\n")
+  }
+
+  static func pools(_ pools: [PoolInfo]) -> String {
+    guard !pools.isEmpty else { return "No pools. Create one with spaceport pool create NAME DISK..." }
+    var table = Table(
+      .left("NAME"), .left("STATE"), .right("CAPACITY"), .right("ALLOCATED"), .right("FREE"), .right("SLAB"), .right("DISKS"),
+      .right("VDISKS"))
+    for pool in pools {
+      table.add(
+        pool.name, "\(pool.state)", Figures.size(pool.capacityBytes), Figures.size(pool.allocatedBytes), Figures.size(pool.freeBytes),
+        Figures.size(pool.slabBytes), "\(pool.disks.count)", "\(pool.virtualDisks.count)")
+    }
+    return ([table.text] + pools.compactMap(explanation)).joined(separator: "\n")
+  }
+
+  static func pool(_ pool: PoolInfo) -> String {
+    var fields = Fields()
+    fields.add("Name", pool.name)
+    fields.add("UUID", pool.uuid)
+    fields.add("State", "\(pool.state)")
+    fields.add("Reason", pool.reason)
+    fields.add("Next step", pool.nextStep)
+    fields.add("Capacity", Figures.size(pool.capacityBytes))
+    fields.add("Allocated", Figures.size(pool.allocatedBytes))
+    fields.add("Free", Figures.size(pool.freeBytes))
+    fields.add("Slab size", Figures.size(pool.slabBytes))
+    fields.add("Features", pool.features.isEmpty ? "none" : pool.features.joined(separator: ", "))
+    fields.add("Virtual disks", pool.virtualDisks.isEmpty ? "none" : pool.virtualDisks.joined(separator: ", "))
+    return pool.disks.isEmpty ? fields.text : "\(fields.text)\n\n\(disks(pool.disks))"
+  }
+
+  static func virtualDisks(_ disks: [VirtualDiskInfo]) -> String {
+    guard !disks.isEmpty else { return "No virtual disks. Create one with spaceport vdisk create POOL/NAME --size SIZE" }
+    var table = Table(
+      .left("NAME"), .left("STATE"), .right("SIZE"), .right("ALLOCATED"), .left("PROVISIONING"), .left("RESILIENCY"), .right("COLUMNS"),
+      .right("INTERLEAVE"), .right("SECTOR"), .right("CLIENTS"))
+    for disk in disks {
+      table.add(
+        "\(disk.path)", "\(disk.state)", Figures.size(disk.sizeBytes), Figures.size(disk.allocatedBytes), "\(disk.provisioning)",
+        "\(disk.resiliency)", "\(disk.columns)", Figures.size(disk.interleaveBytes), "\(disk.logicalSectorBytes)", "\(disk.clientCount)")
+    }
+    return ([table.text] + disks.compactMap { disk in disk.reason.map { Printable.text("\(disk.path): \($0)") } }).joined(separator: "\n")
+  }
+
+  static func virtualDisk(_ disk: VirtualDiskInfo) -> String {
+    var fields = Fields()
+    fields.add("Name", "\(disk.path)")
+    fields.add("UUID", disk.uuid)
+    fields.add("State", "\(disk.state)")
+    fields.add("Reason", disk.reason)
+    fields.add("Size", "\(Figures.size(disk.sizeBytes)) (\(disk.sizeBytes) bytes)")
+    fields.add("Allocated", Figures.size(disk.allocatedBytes))
+    fields.add("Provisioning", "\(disk.provisioning)")
+    fields.add("Resiliency", "\(disk.resiliency)")
+    fields.add("Columns", "\(disk.columns)")
+    fields.add("Interleave", Figures.size(disk.interleaveBytes))
+    fields.add("Sector size", "\(disk.logicalSectorBytes)")
+    fields.add("Clients", "\(disk.clientCount)")
+    return fields.text
+  }
+
+  static func status(_ status: ServerStatus) -> String {
+    var fields = Fields()
+    fields.add("Version", status.version)
+    fields.add("Process", "\(status.processID)")
+    fields.add("Running for", Figures.duration(seconds: status.uptimeSeconds))
+    fields.add("State directory", status.stateDirectory)
+    for listener in status.listeners { fields.add("Serving NBD at", listener) }
+    fields.add("Pools ready", status.poolsReady.isEmpty ? "none" : status.poolsReady.joined(separator: ", "))
+    fields.add("Pools starting", status.poolsStarting.isEmpty ? nil : status.poolsStarting.joined(separator: ", "))
+    for warning in status.warnings { fields.add("Warning", warning) }
+    return fields.text
+  }
+
+  /// Why a pool doesn't serve as it should, and what to do; nil when it does.
+  private static func explanation(_ pool: PoolInfo) -> String? {
+    let sentences = [pool.reason, pool.nextStep].compactMap { $0 }
+    return sentences.isEmpty ? nil : Printable.text("\(pool.name): \(sentences.joined(separator: ". "))")
+  }
+}

@@ -1,0 +1,134 @@
+import NIOCore
+import NIOHTTP1
+import Testing
+
+@testable import Management
+
+/// The real server and the real client over a real socket.
+struct APITests {
+  @Test func everyCallReachesTheStorage() async throws {
+    let backend = FakeBackend()
+    try await ServerHarness.run(backend) { (server) async throws in
+      let client = server.client
+      let pool = try await client.createPool(CreatePool(name: "tank", disks: ["/a", "/b"], slabBytes: 1 << 20))
+      #expect(pool.slabBytes == 1 << 20 && pool.disks.map(\.path) == ["/a", "/b"])
+      #expect(try await client.pools() == [pool])
+      #expect(try await client.pool(named: "tank") == pool)
+      #expect(try await client.disks() == pool.disks)
+      #expect(try await client.status().poolsReady == ["tank"])
+
+      let path = VirtualDiskPath(pool: "tank", name: "data")
+      let request = CreateVirtualDisk(
+        pool: "tank", name: "data", sizeBytes: (1 << 62) + 1, provisioning: .fixed, columns: 2, interleaveBytes: 65536,
+        logicalSectorBytes: 4096)
+      let disk = try await client.createVirtualDisk(request)
+      #expect(backend.virtualDiskRequests == [request])
+      #expect(disk.sizeBytes == (1 << 62) + 1)
+      #expect(try await client.virtualDisks(ofPool: nil) == [disk])
+      #expect(try await client.virtualDisks(ofPool: "tank") == [disk])
+      #expect(try await client.virtualDisks(ofPool: "other") == [])
+      #expect(try await client.virtualDisk(at: path) == disk)
+      #expect(try await client.stack(of: path) == [Samples.stack(export: "tank/data")])
+      #expect(try await client.stack(of: nil) == [Samples.stack(export: "tank/data")])
+      #expect(try await client.resizeVirtualDisk(at: path, ResizeVirtualDisk(sizeBytes: .max)).sizeBytes == .max)
+      try await client.deleteVirtualDisk(at: path)
+      #expect(try await client.virtualDisks(ofPool: nil) == [])
+
+      #expect(try await client.openPools(OpenPools(disks: ["/z"])) == [pool.with { $0.virtualDisks = ["data"] }])
+      _ = try await client.openPools(OpenPools(disks: [], scanDirectory: "/dev"))
+      #expect(backend.openRequests == [OpenPools(disks: ["/z"]), OpenPools(disks: [], scanDirectory: "/dev")])
+      try await client.closePool(named: "tank")
+      #expect(try await client.pools() == [])
+      _ = try await client.createPool(CreatePool(name: "tank", disks: ["/a"]))
+      try await client.destroyPool(named: "tank")
+      #expect(try await client.pools() == [])
+    }
+  }
+
+  @Test func errorsArriveWhole() async throws {
+    try await ServerHarness.run(FakeBackend()) { (server) async throws in
+      let missing = await #expect(throws: APIError.self) { try await server.client.pool(named: "x") }
+      #expect(missing == APIError(.notFound, "There is no pool x", remedy: "Look at pool list"))
+      _ = try await server.client.createPool(CreatePool(name: "x", disks: ["/a"]))
+      let twin = await #expect(throws: APIError.self) { try await server.client.createPool(CreatePool(name: "x", disks: ["/a"])) }
+      #expect(twin?.code == .alreadyExists)
+    }
+  }
+
+  @Test(arguments: ["a b", "100%", "größe", "..", "a?b#c", "a;b=c", "%41", "tank/data"])
+  func namesArriveWhole(name: String) async throws {
+    try await ServerHarness.run(FakeBackend()) { (server) async throws in
+      _ = try await server.client.createPool(CreatePool(name: name, disks: ["/a"]))
+      #expect(try await server.client.pool(named: name).name == name)
+    }
+  }
+
+  @Test(arguments: [
+    (HTTPMethod.GET, "/v1/nope", ""), (.GET, "/", ""), (.GET, "/v2/status", ""), (.PUT, "/v1/pools", "{}"), (.DELETE, "/v1/status", ""),
+    (.GET, "/v1/vdisks/a/b/c", ""),
+  ])
+  func unknownCallsAreNamed(method: HTTPMethod, target: String, body: String) async throws {
+    try await ServerHarness.run(FakeBackend()) { (server) async throws in
+      let error = try await refusal(server, HTTPExchange(method: method, target: target, body: Array(body.utf8)))
+      #expect(error.status == 404)
+      #expect(error.error.code == .notFound)
+      #expect(error.error.message.contains("\(method.rawValue) \(target)"))
+    }
+  }
+
+  @Test(arguments: [
+    ("/v1/pools", "{", "not valid JSON"), ("/v1/pools", "", "not valid JSON"), ("/v1/pools", "[]", "type"),
+    ("/v1/pools", #"{"name":"x","disks":[7],"force":false}"#, "disks"), ("/v1/pools", #"{"name":"x","disks":[]}"#, "\"force\" is missing"),
+    ("/v1/vdisks", #"{"pool":"a","name":"b","sizeBytes":-1,"provisioning":"thin","resiliency":"simple"}"#, "negative"),
+    ("/v1/vdisks", #"{"pool":"a","name":"b","sizeBytes":1e30,"provisioning":"thin","resiliency":"simple"}"#, "too large"),
+    ("/v1/open-pools", #"{"disks":[]}"#, "Neither"), ("/v1/open-pools", #"{"disks":["/a"],"scanDirectory":"/b"}"#, "both"),
+  ])
+  func badBodiesAreExplained(target: String, body: String, explanation: String) async throws {
+    try await ServerHarness.run(FakeBackend()) { (server) async throws in
+      let error = try await refusal(server, HTTPExchange(method: .POST, target: target, body: Array(body.utf8)))
+      #expect(error.status == 400)
+      #expect(error.error.code == .badRequest)
+      #expect(error.error.message.contains(explanation), "\(error.error.message)")
+    }
+  }
+
+  @Test func badRoutesAreExplained() async throws {
+    try await ServerHarness.run(FakeBackend()) { (server) async throws in
+      let error = try await refusal(server, HTTPExchange(method: .GET, target: "/v1/pools/%ff", body: nil))
+      #expect(error.status == 400)
+      #expect(error.error.message.contains("percent-encoded"))
+    }
+  }
+
+  @Test func tooLargeBodiesAreRefused() async throws {
+    try await ServerHarness.run(FakeBackend(), limits: .init(requestBodyByteCount: 1024)) { (server) async throws in
+      let disks = (0..<1000).map { "/disk/\($0)" }
+      let error = await #expect(throws: APIError.self) { try await server.client.createPool(CreatePool(name: "x", disks: disks)) }
+      #expect(error?.code == .tooLarge)
+      #expect(try await server.client.pools() == [])
+    }
+  }
+
+  @Test func moreClientsThanConnectionsAreAllServed() async throws {
+    try await ServerHarness.run(FakeBackend()) { (server) async throws in
+      try await withThrowingTaskGroup(of: ServerStatus.self) { tasks in
+        for _ in 0..<(Limits.connectionCount * 3) { tasks.addTask { try await server.client.status() } }
+        for try await status in tasks { #expect(status.processID == 42) }
+      }
+    }
+  }
+
+  /// What a raw request is answered with, which has to be an error.
+  private func refusal(_ server: ServerHarness, _ exchange: HTTPExchange) async throws -> (status: Int, error: APIError) {
+    let answer = try await exchange.run(socketPath: server.socketPath, seconds: 10)
+    return (answer.status, try JSON.decode(APIError.self, from: answer.body))
+  }
+}
+
+extension PoolInfo {
+  func with(_ change: (inout PoolInfo) -> Void) -> PoolInfo {
+    var pool = self
+    change(&pool)
+    return pool
+  }
+}

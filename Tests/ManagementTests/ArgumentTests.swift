@@ -1,0 +1,120 @@
+import ArgumentParser
+import Management
+import Testing
+
+@testable import spaceport
+
+/// Every spelling of the command line that others rely on.
+struct ArgumentTests {
+  private func parse<Command: ParsableCommand>(_ line: String, as type: Command.Type) throws -> Command {
+    try #require(try Spaceport.parseAsRoot(line.split(separator: " ").map(String.init)) as? Command)
+  }
+
+  @Test func serve() throws {
+    let command = try parse(
+      "serve --state-dir /s --control /c.sock --listen unix:/n.sock --listen tcp:[::1]:10809 --log-level debug", as: ServeCommand.self)
+    let configuration = try command.resolve(DefaultPaths(userID: 0, environment: [:]))
+    #expect(
+      configuration
+        == ServeConfiguration(
+          stateDirectory: "/s", controlSocket: "/c.sock", listeners: [.unix(path: "/n.sock"), .tcp(host: "::1", port: 10809)],
+          logLevel: .debug))
+  }
+
+  @Test func serveHasDefaults() throws {
+    let configuration = try parse("serve", as: ServeCommand.self).resolve(DefaultPaths(userID: 0, environment: [:]))
+    #expect(
+      configuration
+        == ServeConfiguration(
+          stateDirectory: "/var/lib/spaceport", controlSocket: "/run/spaceport/control.sock",
+          listeners: [.unix(path: "/run/spaceport/nbd.sock")], logLevel: .info))
+  }
+
+  @Test func serveMakesPathsAbsolute() throws {
+    let configuration = try parse("serve --state-dir s --control c --listen unix:n", as: ServeCommand.self)
+      .resolve(DefaultPaths(userID: 0, environment: [:]))
+    #expect(configuration.stateDirectory.hasPrefix("/") && configuration.stateDirectory.hasSuffix("/s"))
+    #expect(configuration.controlSocket.hasPrefix("/") && configuration.controlSocket.hasSuffix("/c"))
+    guard case .unix(let path) = configuration.listeners.first else {
+      Issue.record("no Unix listener")
+      return
+    }
+    #expect(path.hasPrefix("/") && path.hasSuffix("/n"))
+  }
+
+  @Test func diskListAndStatus() throws {
+    #expect(try parse("disk list --json", as: DiskListCommand.self).client.json)
+    #expect(try parse("status --control /c", as: StatusCommand.self).client.control == "/c")
+  }
+
+  @Test func poolCreate() throws {
+    let plain = try parse("pool create tank /a /b", as: PoolCreateCommand.self)
+    #expect(plain.name == "tank" && plain.disks == ["/a", "/b"] && plain.slabSize == nil && !plain.force)
+    let full = try parse("pool create tank /a b --slab-size 64MiB --force --json --control /c", as: PoolCreateCommand.self)
+    #expect(full.slabSize?.byteCount == 64 << 20 && full.force && full.client.json && full.client.control == "/c")
+    #expect(full.disks == ["/a", "b"])
+  }
+
+  @Test func poolOthers() throws {
+    #expect(try !parse("pool list", as: PoolListCommand.self).client.json)
+    #expect(try parse("pool show tank", as: PoolShowCommand.self).name == "tank")
+    #expect(try parse("pool close tank", as: PoolCloseCommand.self).name == "tank")
+    #expect(try parse("pool destroy tank --yes", as: PoolDestroyCommand.self).yes)
+    #expect(try !parse("pool destroy tank", as: PoolDestroyCommand.self).yes)
+    #expect(try parse("pool open /a /b", as: PoolOpenCommand.self).disks == ["/a", "/b"])
+    #expect(try parse("pool open --scan /d", as: PoolOpenCommand.self).scan == "/d")
+  }
+
+  @Test func virtualDiskCreate() throws {
+    let plain = try parse("vdisk create tank/data --size 10GiB", as: VirtualDiskCreateCommand.self)
+    #expect(plain.path == VirtualDiskPath(pool: "tank", name: "data") && plain.size.byteCount == 10 << 30)
+    #expect(plain.provisioning == .thin && plain.resiliency == .simple)
+    #expect(plain.columns == nil && plain.interleave == nil && plain.sectorSize == nil)
+    let full = try parse(
+      "vdisk create tank/data --size 4096 --provisioning fixed --resiliency simple --columns 3 --interleave 64KiB --sector-size 4096",
+      as: VirtualDiskCreateCommand.self)
+    #expect(full.provisioning == .fixed && full.columns == 3 && full.interleave?.byteCount == 65536 && full.sectorSize == 4096)
+  }
+
+  @Test func virtualDiskOthers() throws {
+    #expect(try parse("vdisk list --json", as: VirtualDiskListCommand.self).client.json)
+    #expect(try parse("vdisk show tank/data", as: VirtualDiskShowCommand.self).path.name == "data")
+    #expect(try parse("vdisk resize tank/data --size 2TiB", as: VirtualDiskResizeCommand.self).size.byteCount == 2 << 40)
+    #expect(try parse("vdisk delete tank/data --yes", as: VirtualDiskDeleteCommand.self).yes)
+  }
+
+  @Test func stackAndInspect() throws {
+    #expect(try parse("stack", as: StackCommand.self).path == nil)
+    #expect(try parse("stack tank/data --json", as: StackCommand.self).path == VirtualDiskPath(pool: "tank", name: "data"))
+    #expect(try parse("inspect /dev/sdb --json", as: InspectCommand.self).disk == "/dev/sdb")
+  }
+
+  @Test(arguments: [
+    "pool open", "pool open /a --scan /d", "pool create tank", "vdisk create tank --size 1GiB", "vdisk create tank/data",
+    "vdisk create tank/data --size 10G", "vdisk create tank/data --size 0", "vdisk create tank/data --size 1GiB --resiliency raid0",
+    "vdisk create tank/data --size 1GiB --columns 0", "vdisk create tank/data --size 1GiB --sector-size 1024", "serve --listen 10809",
+    "stack tank", "frobnicate", "pool", "pool create tank /a --slab-size lots",
+  ])
+  func refuses(line: String) {
+    do {
+      var command = try Spaceport.parseAsRoot(line.split(separator: " ").map(String.init))
+      // A group without a command asks for help when it is run.
+      try command.run()
+      Issue.record("\(line) was accepted")
+    } catch {
+      let text = Spaceport.usageText(for: error)
+      #expect(text.hasPrefix("spaceport: ") || line == "pool")
+      #expect(text.contains("spaceport"))
+    }
+  }
+
+  @Test func versionIsPrinted() {
+    do {
+      _ = try Spaceport.parseAsRoot(["--version"])
+      Issue.record("--version was taken for a command")
+    } catch {
+      #expect(Spaceport.exitCode(for: error) == .success)
+      #expect(Spaceport.fullMessage(for: error) == "spaceport \(spaceportVersion)")
+    }
+  }
+}

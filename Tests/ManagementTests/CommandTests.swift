@@ -1,0 +1,115 @@
+import Foundation
+import Management
+import Testing
+
+/// The built program against a real server with storage in memory.
+struct CommandTests {
+  private struct Outcome {
+    var status: Int32
+    var output: String
+    var errors: String
+  }
+
+  /// The program lies beside the test bundle.
+  private static let program: String? = {
+    CommandLine.arguments.map { URL(fileURLWithPath: $0).deletingLastPathComponent().appendingPathComponent("spaceport").path }
+      .first { FileManager.default.isExecutableFile(atPath: $0) }
+  }()
+
+  private func run(_ server: ServerHarness?, _ arguments: String..., directory: String = "/") async throws -> Outcome {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: try #require(Self.program, "the program is not beside the tests"))
+    process.arguments = arguments
+    process.currentDirectoryURL = URL(fileURLWithPath: directory)
+    process.environment = ["SPACEPORT_CONTROL": server?.socketPath ?? "/nonexistent/control.sock", "PATH": "/bin"]
+    let (output, errors) = (Pipe(), Pipe())
+    (process.standardOutput, process.standardError) = (output, errors)
+    return try await withCheckedThrowingContinuation { continuation in
+      // The texts are far smaller than a pipe's buffer, so they can be read once the process has ended.
+      process.terminationHandler = { process in
+        let texts = [output, errors].map { String(decoding: $0.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self) }
+        continuation.resume(returning: Outcome(status: process.terminationStatus, output: texts[0], errors: texts[1]))
+      }
+      do { try process.run() } catch { continuation.resume(throwing: error) }
+    }
+  }
+
+  @Test func aPoolIsCreatedUsedAndDestroyed() async throws {
+    let backend = FakeBackend()
+    try await ServerHarness.run(backend) { (server) async throws in
+      let created = try await run(server, "pool", "create", "tank", "a.img", "/b.img", "--slab-size", "64MiB", directory: "/tmp")
+      #expect(created.status == 0, "\(created.errors)")
+      #expect(created.output.contains("/tmp/a.img") && created.output.contains("/b.img") && created.output.contains("64 MiB"))
+
+      let disk = try await run(server, "vdisk", "create", "tank/data", "--size", "10GiB", "--json")
+      #expect(disk.status == 0)
+      #expect(try JSON.decode(VirtualDiskInfo.self, from: disk.output.utf8).sizeBytes == 10 << 30)
+      #expect(try await run(server, "vdisk", "resize", "tank/data", "--size", "20GiB").output.contains("20 GiB"))
+      #expect(try await run(server, "vdisk", "list").output.contains("tank/data"))
+      #expect(try await run(server, "pool", "list").output.contains("tank"))
+      #expect(try await run(server, "disk", "list").output.contains("/tmp/a.img"))
+      #expect(try await run(server, "stack", "tank/data").output.contains("└─ "))
+      #expect(try await run(server, "status").output.contains("1 h 2 min"))
+
+      let kept = try await run(server, "vdisk", "delete", "tank/data")
+      #expect(kept.status == 1 && kept.output.isEmpty)
+      #expect(kept.errors.hasPrefix("spaceport: Nothing was done: virtual disk tank/data of 20 GiB") && kept.errors.contains("--yes"))
+      let keptPool = try await run(server, "pool", "destroy", "tank")
+      #expect(keptPool.status == 1 && keptPool.errors.contains("data (20 GiB)"))
+
+      backend.setClients(1, of: VirtualDiskPath(pool: "tank", name: "data"))
+      let busy = try await run(server, "pool", "destroy", "tank", "--yes")
+      #expect(busy.status == 1 && busy.errors == "spaceport: Pool tank has connected clients. Disconnect them.\n")
+      #expect(try await run(server, "vdisk", "delete", "tank/data", "--yes").status == 0)
+      let destroyed = try await run(server, "pool", "destroy", "tank", "--yes", "--json")
+      #expect(destroyed.status == 0 && destroyed.output.contains("\"destroyed\""))
+      #expect(try await run(server, "pool", "list", "--json").output == "[\n\n]\n")
+    }
+  }
+
+  @Test func aPoolThatWaitsIsListedButNotOpened() async throws {
+    let backend = FakeBackend()
+    backend.setPool(Samples.pool("cold", disks: ["/a"], state: .starting).with { $0.nextStep = "Bring back /b" })
+    try await ServerHarness.run(backend) { (server) async throws in
+      let list = try await run(server, "pool", "list")
+      #expect(list.status == 0 && list.output.contains("starting"))
+      let open = try await run(server, "pool", "open", "x", directory: "/tmp")
+      #expect(open.status == 1 && open.errors == "spaceport: Not open yet: cold. Bring back /b.\n")
+      #expect(backend.openRequests == [OpenPools(disks: ["/tmp/x"])])
+      #expect(try await run(server, "pool", "open", "--scan", ".", directory: "/tmp").status == 1)
+      #expect(backend.openRequests.last == OpenPools(disks: [], scanDirectory: "/tmp"))
+    }
+  }
+
+  @Test func everyListHasJSON() async throws {
+    let backend = FakeBackend()
+    try await ServerHarness.run(backend) { (server) async throws in
+      _ = try await backend.createPool(CreatePool(name: "tank", disks: ["/a"]))
+      _ = try await backend.createVirtualDisk(CreateVirtualDisk(pool: "tank", name: "data", sizeBytes: 1))
+      let lines = [
+        ["status"], ["disk", "list"], ["pool", "list"], ["pool", "show", "tank"], ["vdisk", "list"], ["vdisk", "show", "tank/data"],
+        ["stack"], ["stack", "tank/data"], ["pool", "open", "/a"], ["pool", "close", "tank"],
+      ]
+      for line in lines {
+        let words = line + ["--json"]
+        let outcome = try await run(
+          server, words[0], words[1], words.count > 2 ? words[2] : "--json", words.count > 3 ? words[3] : "--json")
+        #expect(outcome.status == 0, "\(line): \(outcome.errors)")
+        #expect(throws: Never.self, "\(line)") { try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) }
+      }
+    }
+  }
+
+  @Test func failuresGoToStandardErrorWithAStatus() async throws {
+    let unreachable = try await run(nil, "pool", "list")
+    #expect(unreachable.status == 1 && unreachable.output.isEmpty)
+    #expect(unreachable.errors.hasPrefix("spaceport: No server answers at the control socket /nonexistent/control.sock. Start one"))
+    let misspelled = try await run(nil, "vdisk", "create", "tank/x", "--size", "1G")
+    #expect(misspelled.status == 64 && misspelled.output.isEmpty)
+    #expect(misspelled.errors.hasPrefix("spaceport: ") && misspelled.errors.contains("TiB"))
+    let chosen = try await run(nil, "pool", "list", "--control", "/elsewhere")
+    #expect(chosen.errors.contains("/elsewhere"))
+    let version = try await run(nil, "--version")
+    #expect(version.status == 0 && version.output == "spaceport \(spaceportVersion)\n")
+  }
+}
