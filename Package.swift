@@ -41,6 +41,7 @@ var targets: [Target] = [
   layer("PhysicalDisk", ["BlockDevice", "CLinux"]),
   tests("ReactorTests", ["Reactor", "CLinux"]),
   tests("BlockDeviceTests", ["BlockDevice"]),
+  tests("PhysicalDiskTests", ["PhysicalDisk", "CLinux"]),
 ]
 
 let package = Package(name: "spaceport", dependencies: packages, targets: targets)
