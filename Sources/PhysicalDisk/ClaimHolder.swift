@@ -15,7 +15,9 @@ enum ClaimHolder {
         UInt32(inode[1], radix: 16) == gnu_dev_minor(status.st_dev), UInt64(inode[2]) == UInt64(status.st_ino)
       else { continue }
       if process == getpid() { return "by this server itself" }
-      guard let name = SystemText.line("/proc/\(process)/comm") else { return "by process \(process), which has ended but has writes in flight" }
+      guard let name = SystemText.line("/proc/\(process)/comm") else {
+        return "by process \(process), which has ended but has writes in flight"
+      }
       return "by process \(process), \(name)"
     }
     return nil

@@ -104,7 +104,8 @@ public final class DescriptorPort: DiskPort, @unchecked Sendable {  // reactor-c
       let result = clinux_block_size_bytes(descriptor, &byteCount)
       if result != 0 || byteCount == 0 { return DiskFault(.gone, description: "\(facts.name): the device is gone. Connect it again.") }
     } else if status.st_nlink == 0 {
-      return DiskFault(.deleted, description: "\(facts.name) was deleted while in use: its data is lost when the server stops. Copy it away now.")
+      return DiskFault(
+        .deleted, description: "\(facts.name) was deleted while in use: its data is lost when the server stops. Copy it away now.")
     }
     guard byteCount >= facts.byteCount else {
       return DiskFault(

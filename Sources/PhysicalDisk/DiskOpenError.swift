@@ -37,7 +37,9 @@ public struct DiskOpenError: Error, Sendable, CustomStringConvertible {
   static func system(_ path: String, _ errorNumber: Int32, doing: String) -> DiskOpenError {
     switch errorNumber {
     case ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG:
-      DiskOpenError(.notFound, path, errorNumber: errorNumber, "\(path): there is no such disk. Check the path; `spaceport disk list` shows what there is.")
+      DiskOpenError(
+        .notFound, path, errorNumber: errorNumber,
+        "\(path): there is no such disk. Check the path; `spaceport disk list` shows what there is.")
     case EACCES, EPERM:
       DiskOpenError(
         .permissionDenied, path, errorNumber: errorNumber,

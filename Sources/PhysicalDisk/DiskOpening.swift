@@ -52,11 +52,14 @@ enum DiskOpening {
     guard descriptor >= 0 else {
       let number = errno
       if number == EBUSY, case .blockDevice(let device) = identity { throw explainBusy(path, device) }
-      if number == ETXTBSY { throw DiskOpenError(.claimed, path, errorNumber: number, "\(path) is in use: swapped to, or a program that runs.") }
+      if number == ETXTBSY {
+        throw DiskOpenError(.claimed, path, errorNumber: number, "\(path) is in use: swapped to, or a program that runs.")
+      }
       throw .system(path, number, doing: "opening it")
     }
     if access == .claimed, flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
-      let error = errno == EWOULDBLOCK ? locked(path, by: ClaimHolder.lockHolder(of: descriptor)) : .system(path, errno, doing: "locking it")
+      let error =
+        errno == EWOULDBLOCK ? locked(path, by: ClaimHolder.lockHolder(of: descriptor)) : .system(path, errno, doing: "locking it")
       close(descriptor)
       throw error
     }
@@ -79,7 +82,9 @@ enum DiskOpening {
     let descriptor = clinux_open(path, O_RDONLY | O_CLOEXEC, 0)
     if descriptor >= 0 {
       defer { close(descriptor) }
-      if flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK { return locked(path, by: ClaimHolder.lockHolder(of: descriptor)) }
+      if flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK {
+        return locked(path, by: ClaimHolder.lockHolder(of: descriptor))
+      }
     }
     return DiskOpenError(
       .claimed, path, errorNumber: EBUSY, mayPass: true,

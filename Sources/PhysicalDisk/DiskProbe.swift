@@ -15,7 +15,8 @@ enum DiskProbe {
       case .blockDevice(let number): try examineBlockDevice(descriptor, path, number, identity, access)
       }
     guard opened.facts.byteCount > 0 else {
-      throw DiskOpenError(.empty, path, "\(path) has no room: it is smaller than one block. Give it a size, for instance with `truncate -s 10G`.")
+      throw DiskOpenError(
+        .empty, path, "\(path) has no room: it is smaller than one block. Give it a size, for instance with `truncate -s 10G`.")
     }
     return opened
   }

@@ -75,7 +75,8 @@ public enum SignatureProbe {
     let left = try scan(descriptor: descriptor, name: name)
     if let first = left.signatures.first {
       throw SignatureError(
-        errorNumber: EIO, description: "\(name): \(first) is still there after it was erased. The disk does not keep what is written; replace it.")
+        errorNumber: EIO,
+        description: "\(name): \(first) is still there after it was erased. The disk does not keep what is written; replace it.")
     }
     return erased
   }
@@ -100,7 +101,8 @@ private struct ProbedDisk: ~Copyable {
 
   private static func error(_ name: String, _ doing: String, _ errorNumber: Int32) -> SignatureError {
     SignatureError(
-      errorNumber: errorNumber, description: "\(name): looking for signatures failed at \(doing): \(String(cString: strerror(errorNumber))).")
+      errorNumber: errorNumber,
+      description: "\(name): looking for signatures failed at \(doing): \(String(cString: strerror(errorNumber))).")
   }
 
   /// Also finds what lies under another signature: each one found is hidden from libblkid, or erased on the disk, before it goes on.
@@ -120,7 +122,9 @@ private struct ProbedDisk: ~Copyable {
         } else {
           found.append(signature)
         }
-        guard blkid_do_wipe(probe, erasing ? 0 : 1) == 0 else { throw ProbedDisk.error(name, "erasing \(signature)", errno == 0 ? EIO : errno) }
+        guard blkid_do_wipe(probe, erasing ? 0 : 1) == 0 else {
+          throw ProbedDisk.error(name, "erasing \(signature)", errno == 0 ? EIO : errno)
+        }
       }
     }
     if erasing && fsync(descriptor) != 0 { throw ProbedDisk.error(name, "flushing it", errno) }
@@ -158,11 +162,13 @@ private struct ProbedDisk: ~Copyable {
         default: .other
         }
       return FoundSignature(
-        usage: usage, type: type, label: value("LABEL"), uuid: value("UUID"), offsetBytes: value("SBMAGIC_OFFSET").flatMap { UInt64($0) } ?? 0)
+        usage: usage, type: type, label: value("LABEL"), uuid: value("UUID"),
+        offsetBytes: value("SBMAGIC_OFFSET").flatMap { UInt64($0) } ?? 0)
     }
     guard let type = value("PTTYPE") else { return nil }
     return FoundSignature(
-      usage: .partitionTable, type: type, label: nil, uuid: value("PTUUID"), offsetBytes: value("PTMAGIC_OFFSET").flatMap { UInt64($0) } ?? 0)
+      usage: .partitionTable, type: type, label: nil, uuid: value("PTUUID"),
+      offsetBytes: value("PTMAGIC_OFFSET").flatMap { UInt64($0) } ?? 0)
   }
 
   /// Empty where there is no partition table, or none that can be read.
@@ -196,7 +202,9 @@ extension DescriptorPort {
   public func scanSignatures() async throws(SignatureError) -> DiskSignatures {
     let (descriptor, name) = (descriptor, facts.name)
     let result = await blocking.perform { () -> Result<DiskSignatures, SignatureError> in
-      do throws(SignatureError) { return .success(try SignatureProbe.scan(descriptor: descriptor, name: name)) } catch { return .failure(error) }
+      do throws(SignatureError) { return .success(try SignatureProbe.scan(descriptor: descriptor, name: name)) } catch {
+        return .failure(error)
+      }
     }
     return try result.get()
   }
@@ -205,7 +213,9 @@ extension DescriptorPort {
   public func wipeSignatures() async throws(SignatureError) -> [FoundSignature] {
     let (descriptor, name) = (descriptor, facts.name)
     let result = await blocking.perform { () -> Result<[FoundSignature], SignatureError> in
-      do throws(SignatureError) { return .success(try SignatureProbe.wipe(descriptor: descriptor, name: name)) } catch { return .failure(error) }
+      do throws(SignatureError) { return .success(try SignatureProbe.wipe(descriptor: descriptor, name: name)) } catch {
+        return .failure(error)
+      }
     }
     return try result.get()
   }
