@@ -23,10 +23,15 @@ public struct DiskFacts: Sendable {
   public var discardGranularity: Int
   /// `zero` needs no writing of data.
   public var zeroesCheaply: Bool
+  /// What was punched reads as zeros: true of files, not of block devices, which promise nothing.
+  public var punchReadsZeros: Bool
+  /// Opened for reading only: no claim is held and writes fail.
+  public var isReadOnly: Bool
 
   public init(
     kind: DiskKind, name: String, byteCount: UInt64, ioAlignment: Int, physicalSector: Int, isRotational: Bool = false,
-    isDirect: Bool = true, discardGranularity: Int = 0, zeroesCheaply: Bool = false
+    isDirect: Bool = true, discardGranularity: Int = 0, zeroesCheaply: Bool = false, punchReadsZeros: Bool = false,
+    isReadOnly: Bool = false
   ) {
     self.kind = kind
     self.name = name
@@ -37,6 +42,8 @@ public struct DiskFacts: Sendable {
     self.isDirect = isDirect
     self.discardGranularity = discardGranularity
     self.zeroesCheaply = zeroesCheaply
+    self.punchReadsZeros = punchReadsZeros
+    self.isReadOnly = isReadOnly
   }
 }
 
@@ -50,10 +57,37 @@ public protocol DiskPort: AnyObject, Sendable {
   func write(_ slice: BufferSlice, at offset: UInt64, isDurable: Bool) async -> Int32
   /// Everything whose write had completed before this call is on stable storage when this returns 0.
   func synchronize() async -> Int32
-  /// Gives space back; the content is undefined afterwards unless `zeroesCheaply` (then zeros).
+  /// Gives space back; the content is undefined afterwards unless `punchReadsZeros` (then zeros).
   func punch(at offset: UInt64, byteCount: UInt64) async -> Int32
   /// The range reads as zeros afterwards and is allocated. -EOPNOTSUPP where the disk cannot do it without data being written.
   func zero(at offset: UInt64, byteCount: UInt64) async -> Int32
+  /// What is wrong with the disk although its requests succeed: a file that was truncated or deleted by someone else, a device that
+  /// shrank. nil when all is well. Cheap: PhysicalDisk asks before each flush is answered, the pool once a second.
+  func checkIntegrity() async -> DiskFault?
   /// Ends the claim on the disk. Nothing may be in flight.
   func close() async
+}
+
+extension DiskPort {
+  public func checkIntegrity() async -> DiskFault? { nil }
+}
+
+/// Why a disk can no longer be trusted, in words for the operator.
+public struct DiskFault: Error, Equatable, Sendable, CustomStringConvertible {
+  public enum Kind: Sendable {
+    /// Shorter than it was when it was opened: what lay at its end is gone.
+    case shrank
+    /// The file has no name any more: its content goes when it is closed.
+    case deleted
+    /// The system does not answer for it.
+    case gone
+  }
+
+  public let kind: Kind
+  public let description: String
+
+  public init(_ kind: Kind, description: String) {
+    self.kind = kind
+    self.description = description
+  }
 }

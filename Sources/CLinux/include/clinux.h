@@ -4,6 +4,7 @@
 
 #include <liburing.h>
 #include <blkid/blkid.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -12,6 +13,8 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -73,6 +76,7 @@ static inline int clinux_block_zero_out(int fd, uint64_t offset, uint64_t count)
   uint64_t range[2] = {offset, count};
   return ioctl(fd, BLKZEROOUT, range) < 0 ? -errno : 0;
 }
+static inline int clinux_block_is_read_only(int fd, int *out) { return ioctl(fd, BLKROGET, out) < 0 ? -errno : 0; }
 static inline int clinux_block_reread_partitions(int fd) { return ioctl(fd, BLKRRPART) < 0 ? -errno : 0; }
 
 // prctl(2) is variadic. The reactor's thread serves block I/O: its allocations must not wait for that same I/O. 0, or -errno.
