@@ -42,7 +42,7 @@ var targets: [Target] = [
   layer("Simulation", ["Reactor", "BlockDevice", "PhysicalDisk", "CLinux"]),
   tests("ReactorTests", ["Reactor", "CLinux"]),
   tests("BlockDeviceTests", ["BlockDevice"]),
-  tests("SimulationTests", ["Simulation", "PhysicalDisk"]),
+  tests("SimulationTests", ["Simulation", "PhysicalDisk", "Reactor", "CLinux"]),
 ]
 
 let package = Package(name: "spaceport", dependencies: packages, targets: targets)

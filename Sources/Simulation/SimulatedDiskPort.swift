@@ -13,7 +13,8 @@ public final class SimulatedDiskPort: DiskPort, @unchecked Sendable {  // reacto
   private var inFlightCount = 0
   private var isClosed = false
   /// False once the disk vanished under this port: it may come back, but for another port.
-  private(set) var isAttached = true
+  var isAttached: Bool { disk.attachment == attachment }
+  private let attachment: UInt64
 
   init(disk: SimulatedDisk, reactor: SimulatedReactor, machine: SimulatedMachine) {
     self.disk = disk
@@ -22,6 +23,7 @@ public final class SimulatedDiskPort: DiskPort, @unchecked Sendable {  // reacto
     facts = disk.facts
     powerOnNumber = machine.powerOnCount
     powerCycle = disk.powerCycle
+    attachment = disk.attachment
   }
 
   /// The power that was on when this port was opened has not been off since.
@@ -61,9 +63,8 @@ public final class SimulatedDiskPort: DiskPort, @unchecked Sendable {  // reacto
     let begun = disk.begin(operation, offset..<offset + byteCount, slice)
     let delay = disk.delay(of: begun)
     await reactor.sleep(until: Instant(nanoseconds: reactor.now.nanoseconds &+ delay.nanoseconds))
-    if delay.hangs && hasPower && disk.isPresent { await withUnsafeContinuation { disk.hang($0) } }
+    if delay.hangs && hasPower && isAttached { await withUnsafeContinuation { disk.hang($0) } }
     let result = disk.complete(begun, of: self)
-    if !disk.isPresent { isAttached = false }
     inFlightCount -= 1
     return result
   }

@@ -15,6 +15,8 @@ public final class SimulatedMachine: @unchecked Sendable {  // used by one threa
   /// The reactor of the present, or else the last, power-on.
   public private(set) var reactor: SimulatedReactor?
   public var jobOrder = JobOrder.seeded
+  /// Another number is another outcome of each power cut, with everything before it the same.
+  public var crashVariant: UInt64 = 0
   var faultRandom: SeededRandom
 
   public init(seed: UInt64, plan: FaultPlan = FaultPlan()) {

@@ -108,7 +108,9 @@ public final class SimulatedReactor: Reactor, @unchecked Sendable {  // reactor-
 
   /// Like `runToCompletion`, for a machine whose power was cut: hands back nil when `body` is not finished `seconds` later or waits for
   /// something that never comes.
-  func runAsFarAsPossible(seconds: UInt64, isDead: () -> Bool, _ body: @escaping @Sendable () async throws -> Void) throws -> Result<Void, any Error>? {
+  func runAsFarAsPossible(
+    seconds: UInt64, isDead: () -> Bool, _ body: @escaping @Sendable () async throws -> Void
+  ) throws(SimulationError) -> Result<Void, any Error>? {
     adoptThread()
     let outcome = Outcome<Void>()
     Task(executorPreference: self) {
@@ -122,6 +124,12 @@ public final class SimulatedReactor: Reactor, @unchecked Sendable {  // reactor-
     }
     try checkViolations()
     return outcome.result
+  }
+
+  /// Lets what still runs go on for so long, without asking that it ends.
+  func unwind(seconds: UInt64) throws(SimulationError) {
+    try loop(until: clock.now.advanced(milliseconds: seconds * 1000)) { false }
+    try checkViolations()
   }
 
   /// A rule of the border that the layers broke; the run that is under way fails with it.
