@@ -1,0 +1,84 @@
+import CLinux
+import PhysicalDisk
+import Reactor
+
+/// A simulated disk as the stack sees it during one power-on.
+public final class SimulatedDiskPort: DiskPort, @unchecked Sendable {  // reactor-confined
+  public let disk: SimulatedDisk
+  public let facts: DiskFacts
+  private let reactor: SimulatedReactor
+  private let machine: SimulatedMachine
+  private let powerOnNumber: UInt64
+  private let powerCycle: UInt64
+  private var inFlightCount = 0
+  private var isClosed = false
+  /// False once the disk vanished under this port: it may come back, but for another port.
+  var isAttached: Bool { disk.attachment == attachment }
+  private let attachment: UInt64
+
+  init(disk: SimulatedDisk, reactor: SimulatedReactor, machine: SimulatedMachine) {
+    self.disk = disk
+    self.reactor = reactor
+    self.machine = machine
+    facts = disk.facts
+    powerOnNumber = machine.powerOnCount
+    powerCycle = disk.powerCycle
+    attachment = disk.attachment
+  }
+
+  /// The power that was on when this port was opened has not been off since.
+  var hasPower: Bool { machine.isPowered && machine.powerOnCount == powerOnNumber && disk.powerCycle == powerCycle }
+
+  public func read(_ slice: BufferSlice, at offset: UInt64) async -> Int32 {
+    await perform(.read, offset, UInt64(slice.byteCount), slice)
+  }
+
+  public func write(_ slice: BufferSlice, at offset: UInt64, isDurable: Bool) async -> Int32 {
+    await perform(isDurable ? .durableWrite : .write, offset, UInt64(slice.byteCount), slice)
+  }
+
+  public func synchronize() async -> Int32 { await perform(.flush, 0, 0, nil) }
+
+  public func punch(at offset: UInt64, byteCount: UInt64) async -> Int32 { await perform(.punch, offset, byteCount, nil) }
+
+  public func zero(at offset: UInt64, byteCount: UInt64) async -> Int32 { await perform(.zero, offset, byteCount, nil) }
+
+  public func close() async {
+    if inFlightCount > 0 {
+      reactor.report(violation: "\(facts.name) was closed with \(inFlightCount) operations in flight")
+    }
+    _ = await perform(.close, 0, 0, nil)
+    isClosed = true
+  }
+
+  /// Takes virtual time whatever comes of it, so that who tries again and again meets the limit on steps and not an endless loop.
+  private func perform(_ operation: DiskOperation, _ offset: UInt64, _ byteCount: UInt64, _ slice: BufferSlice?) async -> Int32 {
+    reactor.assertIsCurrent()
+    if let refusal = refusal(operation, offset, byteCount) {
+      reactor.report(violation: refusal)
+      await reactor.sleep(milliseconds: 1)
+      return -EINVAL
+    }
+    inFlightCount += 1
+    let begun = disk.begin(operation, offset..<offset + byteCount, slice)
+    let delay = disk.delay(of: begun)
+    await reactor.sleep(until: Instant(nanoseconds: reactor.now.nanoseconds &+ delay.nanoseconds))
+    if delay.hangs && hasPower && isAttached { await withUnsafeContinuation { disk.hang($0) } }
+    let result = disk.complete(begun, of: self)
+    inFlightCount -= 1
+    return result
+  }
+
+  private func refusal(_ operation: DiskOperation, _ offset: UInt64, _ byteCount: UInt64) -> String? {
+    if isClosed { return "\(operation) on \(facts.name) after it was closed" }
+    let (end, overflow) = offset.addingReportingOverflow(byteCount)
+    if overflow || end > facts.byteCount {
+      return "\(operation) of \(byteCount) bytes at \(offset) reaches beyond the end of \(facts.name) (\(facts.byteCount))"
+    }
+    let alignment = UInt64(facts.ioAlignment)
+    if offset % alignment != 0 || byteCount % alignment != 0 {
+      return "\(operation) of \(byteCount) bytes at \(offset) on \(facts.name) is not aligned to \(alignment)"
+    }
+    return nil
+  }
+}
