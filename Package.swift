@@ -39,8 +39,13 @@ var targets: [Target] = [
   layer("Reactor", ["CLinux", heap, deque]),
   layer("BlockDevice", ["Reactor", histogram, deque]),
   layer("PhysicalDisk", ["BlockDevice", "CLinux"]),
+  layer("NBDServer", ["Reactor", "BlockDevice", "CLinux", deque, logging]),
   tests("ReactorTests", ["Reactor", "CLinux"]),
   tests("BlockDeviceTests", ["BlockDevice"]),
+  tests("NBDServerTests", ["NBDServer", "BlockDevice", "Reactor", "CLinux", logging]),
+  .executableTarget(
+    name: "nbd-memory", dependencies: ["NBDServer", "BlockDevice", "Reactor", "CLinux"], path: "Tests/Tools/NBDMemory",
+    swiftSettings: swiftSettings),
 ]
 
 let package = Package(name: "spaceport", dependencies: packages, targets: targets)
