@@ -70,8 +70,8 @@ final class Connection: @unchecked Sendable {  // reactor-confined
     if phaseDeadline < now {
       abort()
     } else if let transmission, transmission.isStalled(at: now) {
-      logger.warning(
-        "client closed: it neither sends what it began nor reads its replies", metadata: ["peer": "\(peer)", "export": "\(exportName ?? "")"])
+      let metadata: Logger.Metadata = ["peer": "\(peer)", "export": "\(exportName ?? "")"]
+      logger.warning("client cut off: it neither sends what it began nor reads its replies", metadata: metadata)
       abort()
     }
   }

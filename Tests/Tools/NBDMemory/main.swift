@@ -54,6 +54,17 @@ final class MemoryExport: Export, ExportDirectory, @unchecked Sendable {  // rea
   func openExport(named name: String) async throws(ExportError) -> any Export { self }
 }
 
+/// What the main thread waits for.
+final class Latch: @unchecked Sendable {  // a semaphore is made for several threads
+  private let semaphore: UnsafeMutablePointer<sem_t>
+  init() {
+    semaphore = .allocate(capacity: 1)
+    sem_init(semaphore, 0, 0)
+  }
+  func open() { sem_post(semaphore) }
+  func wait() { while sem_wait(semaphore) != 0 {} }
+}
+
 guard CommandLine.arguments.count == 3, let byteCount = Int(CommandLine.arguments[2]), byteCount > 0 else {
   print("usage: nbd-memory unix:PATH|tcp:HOST:PORT BYTES")
   exit(2)
@@ -71,16 +82,15 @@ guard let device = MemoryDevice(reactor: reactor, byteCount: byteCount) else {
 let server = NBDServer(reactor: reactor, directory: MemoryExport(device: device))
 let address = try ListenAddress(parsing: CommandLine.arguments[1])
 // Not an async main: there the main thread would wait in sigsuspend(2) with nothing blocked, and the signal would end the process.
-let finished = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
-sem_init(finished, 0, 0)
+let finished = Latch()
 let descriptor = signalfd(-1, &signals, Int32(SFD_CLOEXEC))
-reactor.spawn {
+reactor.spawn { [server, address, descriptor, finished] in
   do {
     print("listening on \(try await server.start(listeners: [address]))")
     _ = await reactor.waitReadable(reactor.adopt(descriptor))
     await server.stop()
   } catch { print(error) }
-  sem_post(finished)
+  finished.open()
 }
-while sem_wait(finished) != 0 {}
+finished.wait()
 reactor.stop()
