@@ -30,6 +30,10 @@ extension RingReactor {
     return RingFile(descriptor: descriptor, tableIndex: index)
   }
 
+  /// Wraps `descriptor`, which from then on belongs to the result, without registering it: for sockets. Linux 6.1 lets a file that was taken
+  /// out of the table go only when every older operation on any registered file has ended, and a receive on an idle connection never does.
+  public func adopt(_ descriptor: Int32) -> RingFile { RingFile(descriptor: descriptor, tableIndex: -1) }
+
   /// Takes `file` out of the table and closes it. Operations still in flight end first or fail; the caller waits for them.
   public func close(_ file: RingFile) {
     assertIsCurrent()
@@ -128,5 +132,25 @@ extension RingReactor {
       io_uring_prep_poll_add(entry, 0, 1)
       file.apply(to: entry)
     }
+  }
+}
+
+// MARK: Sockets that must end
+
+extension RingReactor {
+  /// Cancels every operation on `file` that waits: each returns -ECANCELED, having moved no byte. A count, or -errno; -ENOENT when none waited.
+  @discardableResult
+  public func cancelAll(_ file: RingFile) async -> Int32 {
+    await complete { entry in
+      let isRegistered = file.tableIndex >= 0
+      let flags: UInt32 = 1 << 0 | (isRegistered ? 1 << 3 : 0)  // IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CANCEL_FD_FIXED
+      io_uring_prep_cancel_fd(entry, isRegistered ? file.tableIndex : file.descriptor, flags)
+    }
+  }
+
+  /// shutdown(2), which does not wait: operations in flight in that direction end, with 0 or an error. `how` is SHUT_RD, SHUT_WR or SHUT_RDWR.
+  public func shutdown(_ file: RingFile, how: Int32) {
+    assertIsCurrent()
+    _ = CLinux.shutdown(file.descriptor, how)
   }
 }

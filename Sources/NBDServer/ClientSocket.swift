@@ -1,0 +1,98 @@
+import CLinux
+import Reactor
+
+/// The byte stream to a client. Everything a connection sends or receives goes through here, in the clear.
+///
+/// One task may receive and one may send at the same time. It is closed once, by its owner, when neither does any more.
+final class ClientSocket: @unchecked Sendable {  // reactor-confined
+  let reactor: RingReactor
+  private let file: RingFile
+  /// True for TCP, where closing with unread bytes resets the stream.
+  private let resetsWhenUnread: Bool
+  private(set) var isShutDown = false
+
+  /// Takes over `descriptor`, a connected stream socket.
+  init(reactor: RingReactor, descriptor: Int32) {
+    self.reactor = reactor
+    file = reactor.adopt(descriptor)
+    resetsWhenUnread = SocketOptions.configureClient(descriptor)
+  }
+
+  /// What is there, at least one byte: a count, 0 at the stream's end, or -errno.
+  func receive(into memory: UnsafeMutableRawBufferPointer) async -> Int {
+    while true {
+      let result = await reactor.receive(file, into: memory)
+      if result != -EINTR { return Int(result) }
+    }
+  }
+
+  /// The same into several pieces of memory, in their order.
+  func receive(_ message: UnsafeMutablePointer<msghdr>) async -> Int {
+    while true {
+      let result = await reactor.receive(file, message: message)
+      if result != -EINTR { return Int(result) }
+    }
+  }
+
+  /// False when the stream ended or failed before `memory` was full.
+  func receiveExactly(_ memory: UnsafeMutableRawBufferPointer) async -> Bool {
+    var rest = memory
+    while !rest.isEmpty {
+      let count = await receive(into: rest)
+      if count <= 0 { return false }
+      rest = UnsafeMutableRawBufferPointer(rebasing: rest[count...])
+    }
+    return true
+  }
+
+  /// Part of `message` or all of it: a count, or -errno. A cancelled send has moved nothing and is tried again: `cancelReceive` cannot tell
+  /// a connection's operations apart.
+  func send(_ message: UnsafeMutablePointer<msghdr>) async -> Int {
+    while true {
+      let result = await reactor.send(file, message: message)
+      if result != -EINTR && result != -ECANCELED { return Int(result) }
+      if isShutDown { return -Int(EPIPE) }
+    }
+  }
+
+  func sendAll(_ bytes: [UInt8]) async -> Bool {
+    // The bytes have to stay where they are while the task is suspended, which an array's pointer does not promise.
+    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(bytes.count, 1), alignment: 1)
+    defer { memory.deallocate() }
+    memory.copyBytes(from: bytes)
+    var sent = 0
+    while sent < bytes.count {
+      let result = await reactor.send(file, UnsafeRawBufferPointer(rebasing: memory[sent..<bytes.count]))
+      if result == -EINTR { continue }
+      if result <= 0 { return false }
+      sent += Int(result)
+    }
+    return true
+  }
+
+  /// Ends a receive that waits; it returns -ECANCELED and has taken nothing.
+  func cancelReceive() async { await reactor.cancelAll(file) }
+
+  /// Ends the stream in both directions at once: whoever sends or receives is told.
+  func abort() {
+    if isShutDown { return }
+    isShutDown = true
+    reactor.shutdown(file, how: Int32(SHUT_RDWR))
+  }
+
+  /// Says goodbye: nothing more is sent, and on TCP what the client still sends is read away, so that it gets to read our last replies.
+  /// Ends when the client has closed, or when someone calls `abort`.
+  func finish() async {
+    if isShutDown { return }
+    reactor.shutdown(file, how: Int32(SHUT_WR))
+    guard resetsWhenUnread else { return }
+    let scrap = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 1)
+    defer { scrap.deallocate() }
+    while await receive(into: scrap) > 0 {}
+  }
+
+  func close() {
+    abort()
+    reactor.close(file)
+  }
+}

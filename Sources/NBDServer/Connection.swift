@@ -1,0 +1,97 @@
+import Logging
+import Reactor
+
+/// One client, from its connecting to its leaving: a handshake, then a transmission, then an orderly end.
+final class Connection: @unchecked Sendable {  // reactor-confined
+  let number: UInt64
+  let peer: String
+  private let reactor: RingReactor
+  private let socket: ClientSocket
+  private let directory: any ExportDirectory
+  private let limits: NBDLimits
+  private let logger: Logger
+
+  private(set) var exportName: String?
+  private var transmission: Transmission?
+  private var finishedRequestCount: UInt64 = 0
+  private var isStopping = false
+  /// When the handshake, or at the end the lingering, has lasted long enough.
+  private var phaseDeadline: Instant
+
+  init(
+    number: UInt64, peer: String, reactor: RingReactor, descriptor: Int32, directory: any ExportDirectory, limits: NBDLimits, logger: Logger
+  ) {
+    self.number = number
+    self.peer = peer
+    self.reactor = reactor
+    self.directory = directory
+    self.limits = limits
+    self.logger = logger
+    socket = ClientSocket(reactor: reactor, descriptor: descriptor)
+    phaseDeadline = reactor.now.advanced(milliseconds: limits.handshakeMilliseconds)
+  }
+
+  /// Serves the client. When this returns its requests are done, its export is closed, and so is the socket.
+  func run() async {
+    var handshake = Handshake(socket: socket, directory: directory, limits: limits)
+    if let export = await handshake.run() {
+      phaseDeadline = .distantFuture
+      if !isStopping { await transmit(export) }
+      export.close()
+    }
+    phaseDeadline = reactor.now.advanced(milliseconds: limits.lingerMilliseconds)
+    await socket.finish()
+    socket.close()
+  }
+
+  private func transmit(_ export: any Export) async {
+    let transmission = Transmission(reactor: reactor, socket: socket, export: export, limits: limits)
+    self.transmission = transmission
+    exportName = export.name
+    logger.info("client connected", metadata: ["peer": "\(peer)", "export": "\(export.name)"])
+    let end = await transmission.run()
+    finishedRequestCount = transmission.requestCount
+    self.transmission = nil
+    logger.info(
+      "client left", metadata: ["peer": "\(peer)", "export": "\(export.name)", "end": "\(end)", "requests": "\(finishedRequestCount)"])
+  }
+
+  /// What was read is finished and answered, then the connection ends; a handshake ends at once.
+  func stop() async {
+    isStopping = true
+    if let transmission { await transmission.stop() } else { socket.abort() }
+  }
+
+  /// Ends the stream now. What the device is doing for the client still goes on to its end.
+  func abort() { socket.abort() }
+
+  /// Looked at now and then: ends what has taken too long.
+  func checkDeadlines(at now: Instant) {
+    if phaseDeadline < now {
+      abort()
+    } else if let transmission, transmission.isStalled(at: now) {
+      let metadata: Logger.Metadata = ["peer": "\(peer)", "export": "\(exportName ?? "")"]
+      logger.warning("client cut off: it neither sends what it began nor reads its replies", metadata: metadata)
+      abort()
+    }
+  }
+
+  var statistics: ConnectionStatistics {
+    ConnectionStatistics(
+      number: number, peer: peer, exportName: exportName, requestsInFlight: transmission?.inFlight ?? 0,
+      bytesInFlight: transmission?.inFlightByteCount ?? 0, requests: transmission?.requestCount ?? finishedRequestCount)
+  }
+}
+
+/// What one connection does at this moment.
+public struct ConnectionStatistics: Sendable {
+  /// Counted from 1 since the server's start.
+  public var number: UInt64
+  /// Address and port, or user and process of a Unix socket.
+  public var peer: String
+  /// nil until the handshake is over.
+  public var exportName: String?
+  public var requestsInFlight: Int
+  public var bytesInFlight: Int
+  public var requests: UInt64
+}

@@ -1,0 +1,102 @@
+import BlockDevice
+
+/// What the server can serve: the border to who knows pools and virtual disks. Called on the reactor.
+public protocol ExportDirectory: AnyObject, Sendable {
+  /// For LIST. Names longer than 4096 bytes are left out of the answer.
+  func exportNames() -> [String]
+
+  /// What INFO tells, without opening anything. The empty name is the default export, if the directory has one.
+  func describeExport(named name: String) throws(ExportError) -> ExportDescription
+
+  /// Opens the export for I/O: called once a client has asked for it, never before.
+  func openExport(named name: String) async throws(ExportError) -> any Export
+}
+
+/// An export as one client has it open.
+public protocol Export: AnyObject, Sendable {
+  /// The canonical name, also when the client asked for the default export.
+  var name: String { get }
+  /// A line for people.
+  var description: String { get }
+  var device: BlockDevice { get }
+  /// True when this client may not write, whatever the device could.
+  var isReadOnly: Bool { get }
+  /// What this client's requests carry down the stack; the server fills in the flags.
+  var requestTemplate: IORequest { get }
+
+  /// The client is gone and its last request is done. Called once.
+  func close()
+}
+
+extension Export {
+  public var requestTemplate: IORequest { IORequest() }
+
+  var exportDescription: ExportDescription {
+    ExportDescription(name: name, description: description, geometry: device.geometry, isReadOnly: isReadOnly)
+  }
+}
+
+/// What a client is told of an export.
+public struct ExportDescription: Sendable {
+  public var name: String
+  public var description: String
+  public var geometry: BlockGeometry
+  public var isReadOnly: Bool
+
+  public init(name: String, description: String, geometry: BlockGeometry, isReadOnly: Bool = false) {
+    self.name = name
+    self.description = description
+    self.geometry = geometry
+    self.isReadOnly = isReadOnly
+  }
+
+  var transmissionFlags: TransmissionFlags {
+    // CAN_MULTI_CONN: a FLUSH goes to the device, which does not know connections, so it covers what was answered on any of them.
+    var flags: TransmissionFlags = [.hasFlags, .sendFlush, .sendFUA, .canMultiConn]
+    if isReadOnly || geometry.isReadOnly { flags.insert(.readOnly) } else { flags.formUnion([.sendTrim, .sendWriteZeroes]) }
+    if geometry.isRotational { flags.insert(.rotational) }
+    return flags
+  }
+
+  /// Powers of two, as the protocol wants them. Smaller requests than the minimum are served all the same.
+  var minimumBlockByteCount: Int { min(powerOfTwo(notAbove: geometry.logicalSector), WireLimits.minimumBlockByteCount) }
+
+  var preferredBlockByteCount: Int {
+    let largest = max(4096, geometry.physicalSector, geometry.optimalByteCount, minimumBlockByteCount)
+    return min(powerOfTwo(notAbove: largest), Int(WireLimits.payloadByteCount))
+  }
+
+  private func powerOfTwo(notAbove value: Int) -> Int {
+    value < 1 ? 1 : 1 << (Int.bitWidth - 1 - value.leadingZeroBitCount)
+  }
+}
+
+/// Why an export cannot be had. The message is sent to the client: it says what to do, and nothing of other exports.
+public struct ExportError: Error, Sendable, CustomStringConvertible {
+  public enum Reason: Sendable {
+    /// There is no such export.
+    case unknown
+    /// There is, but not for this client.
+    case denied
+    /// There is, but it cannot be opened now.
+    case unavailable
+    case shuttingDown
+  }
+
+  public let reason: Reason
+  public let description: String
+
+  public init(_ reason: Reason, _ message: String) {
+    self.reason = reason
+    description = message
+  }
+
+  var replyType: OptionReplyType {
+    switch reason {
+    case .unknown: .errorUnknown
+    case .denied: .errorPolicy
+    case .unavailable: .errorPlatform
+    case .shuttingDown: .errorShutdown
+    }
+  }
+}

@@ -1,0 +1,113 @@
+import Reactor
+
+/// What client and server agreed on before transmission.
+struct Negotiated {
+  var noZeroes = false
+}
+
+/// The first phase of a connection: options and replies until the client has an export, or leaves.
+struct Handshake {
+  let socket: ClientSocket
+  let directory: any ExportDirectory
+  let limits: NBDLimits
+  private var negotiated = Negotiated()
+
+  init(socket: ClientSocket, directory: any ExportDirectory, limits: NBDLimits) {
+    self.socket = socket
+    self.directory = directory
+    self.limits = limits
+  }
+
+  /// Where the conversation stands after an option.
+  private enum Step {
+    case nextOption
+    case transmission(any Export)
+    case end
+  }
+
+  /// The export that was agreed on, open; nil when the connection is to be closed. Nothing is read beyond the client's last option.
+  mutating func run() async -> (any Export)? {
+    guard await socket.sendAll(OptionReplies.greeting()), await receiveClientFlags() else { return nil }
+    let header = UnsafeMutableRawBufferPointer.allocate(byteCount: OptionHeader.byteCount, alignment: 8)
+    defer { header.deallocate() }
+    for _ in 0..<limits.options {
+      guard await socket.receiveExactly(header), let option = OptionHeader.decode(UnsafeRawBufferPointer(header)) else { return nil }
+      switch await handle(option) {
+      case .nextOption: continue
+      case .transmission(let export): return export
+      case .end: return nil
+      }
+    }
+    return nil
+  }
+
+  private mutating func receiveClientFlags() async -> Bool {
+    let field = UnsafeMutableRawBufferPointer.allocate(byteCount: 4, alignment: 4)
+    defer { field.deallocate() }
+    guard await socket.receiveExactly(field) else { return false }
+    let raw = UInt32(bigEndian: field.loadUnaligned(as: UInt32.self))
+    guard let low = UInt16(exactly: raw) else { return false }
+    let flags = HandshakeFlags(rawValue: low)
+    guard flags.isSubset(of: [.fixedNewstyle, .noZeroes]) else { return false }  // a client that knows more than was offered
+    negotiated.noZeroes = flags.contains(.noZeroes)
+    return true
+  }
+
+  private func handle(_ header: OptionHeader) async -> Step {
+    guard header.dataByteCount <= UInt32(WireLimits.optionByteCount) else {
+      _ = await refuse(header.number, OptionRefusal(replyType: .errorTooBig, message: "the option is too long"))
+      return .end
+    }
+    let data = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(header.dataByteCount), alignment: 8)
+    defer { data.deallocate() }
+    guard await socket.receiveExactly(data) else { return .end }
+    do throws(OptionRefusal) {
+      return await answer(try OptionParser.parse(number: header.number, data: UnsafeRawBufferPointer(data)))
+    } catch {
+      if header.number == OptionNumber.exportName.rawValue { return .end }  // this option has no error reply
+      return await refuse(header.number, error)
+    }
+  }
+
+  private func answer(_ option: ClientOption) async -> Step {
+    switch option {
+    case .abort:
+      _ = await socket.sendAll(OptionReplies.reply(to: OptionNumber.abort.rawValue, .acknowledge))
+      return .end
+    case .list:
+      return await socket.sendAll(OptionReplies.list(directory.exportNames())) ? .nextOption : .end
+    case .info(let query):
+      return await inform(query)
+    case .go(let query):
+      return await open(query.name, refusedFor: .go) { OptionReplies.information(for: OptionNumber.go.rawValue, $0, query) }
+    case .exportName(let name):
+      return await open(name, refusedFor: nil) { OptionReplies.exportName($0, withoutZeroes: negotiated.noZeroes) }
+    }
+  }
+
+  private func inform(_ query: ExportQuery) async -> Step {
+    do throws(ExportError) {
+      let export = try directory.describeExport(named: query.name)
+      return await socket.sendAll(OptionReplies.information(for: OptionNumber.info.rawValue, export, query)) ? .nextOption : .end
+    } catch {
+      return await refuse(OptionNumber.info.rawValue, OptionRefusal(replyType: error.replyType, message: error.description))
+    }
+  }
+
+  /// Opens the export and sends the answer; an export whose client did not get that is closed again.
+  private func open(_ name: String, refusedFor option: OptionNumber?, _ reply: (ExportDescription) -> [UInt8]) async -> Step {
+    do throws(ExportError) {
+      let export = try await directory.openExport(named: name)
+      if await socket.sendAll(reply(export.exportDescription)) { return .transmission(export) }
+      export.close()
+      return .end
+    } catch {
+      guard let option else { return .end }
+      return await refuse(option.rawValue, OptionRefusal(replyType: error.replyType, message: error.description))
+    }
+  }
+
+  private func refuse(_ option: UInt32, _ refusal: OptionRefusal) async -> Step {
+    await socket.sendAll(OptionReplies.refusal(of: option, refusal)) ? .nextOption : .end
+  }
+}

@@ -1,0 +1,56 @@
+/// What one client may ask of the server. Each is a back-stop against a client that is broken or hostile; an honest one meets none of them
+/// except the two of the transmission phase, which slow it down instead of refusing it.
+public struct NBDLimits: Sendable {
+  /// Connections at the same time; one more is accepted and closed at once. An idle one costs about 20 KiB, so 1000 of them stay far below
+  /// 64 MiB, and leave room under the customary limit of 1024 open files.
+  public var connections = 1000
+  /// From the connection's first byte to the end of the handshake: a person's patience, and long for a network. Milliseconds.
+  public var handshakeMilliseconds: UInt64 = 10_000
+  /// Options in one handshake: libnbd's longest takes about a dozen, so 32 is generous and a loop ends soon.
+  public var options = 32
+  /// Requests in flight for one connection: the queue depth of the kernel client. More are left unread in the socket.
+  public var requestsInFlight = 128
+  /// Payload bytes in flight for one connection: two of the largest requests, so that one is received while the other is worked on. More are
+  /// left unread in the socket.
+  public var bytesInFlight = 64 << 20
+  /// How long a transfer that has begun may stand still before the connection is closed, because it holds buffers that others wait for:
+  /// a payload that does not come, a reply that is not read. Milliseconds; a client that is idle between requests is never closed.
+  public var stallMilliseconds: UInt64 = 60_000
+  /// How long `stop` waits for requests in flight before it closes their connections all the same. Below systemd's 90 s. Milliseconds.
+  public var stopMilliseconds: UInt64 = 30_000
+  /// How long a TCP connection that the server ends is read on, so that unread requests do not turn the last replies into a reset. Milliseconds.
+  public var lingerMilliseconds: UInt64 = 1000
+  /// How often the time limits are looked at. Milliseconds.
+  public var watchMilliseconds: UInt64 = 500
+
+  public static let standard = NBDLimits()
+  public init() {}
+}
+
+/// Limits of the protocol itself and of memory per message; nothing to configure.
+enum WireLimits {
+  /// The largest READ or WRITE payload: every client must be allowed it (protocol text), and none asks for more. Bytes.
+  static let payloadByteCount: UInt64 = 32 << 20
+  /// A WRITE longer than allowed is skipped and refused up to here; beyond, the connection is closed: nobody reads 4 GiB to throw it away. Bytes.
+  static let skippedPayloadByteCount: UInt64 = 64 << 20
+  /// Names, descriptions and messages, as the protocol text says. Bytes of UTF-8.
+  static let stringByteCount = 4096
+  /// Data of one option: holds a name and thousands of information requests. A longer one closes the connection. Bytes.
+  static let optionByteCount = 64 << 10
+  /// Request headers that one receive can take: two fill the kernel client's queue, and they lie in one page.
+  static let stagedRequests = 64
+  /// Replies in one send: a whole queue.
+  static let repliesPerSend = 128
+  /// Memory that skipped payloads are received into. Bytes.
+  static let skipByteCount = 64 << 10
+  /// The largest minimum block size a server may advertise (protocol text). Bytes.
+  static let minimumBlockByteCount = 64 << 10
+  /// Connections that wait to be accepted.
+  static let listenBacklog: Int32 = 128
+  /// Rest after a failed accept (too many open files): whoever waits is not lost, and the log is not flooded. Milliseconds.
+  static let acceptRetryMilliseconds: UInt64 = 100
+  /// TCP keep-alive: a client that lost its power is noticed after idle + interval * probes seconds.
+  static let keepAliveIdleSeconds: Int32 = 60
+  static let keepAliveIntervalSeconds: Int32 = 10
+  static let keepAliveProbes: Int32 = 6
+}

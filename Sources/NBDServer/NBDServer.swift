@@ -1,0 +1,172 @@
+import CLinux
+import Logging
+import Reactor
+
+/// Serves the exports of a directory to NBD clients. Lives on one reactor: `start` and `stop` may be called from anywhere, all else is
+/// called on the reactor.
+public final class NBDServer: @unchecked Sendable {  // reactor-confined
+  private let reactor: RingReactor
+  private let directory: any ExportDirectory
+  private let limits: NBDLimits
+  private let logger: Logger
+
+  private var listeners: [Listener] = []
+  private var connections: [UInt64: Connection] = [:]
+  private var acceptedCount: UInt64 = 0
+  private var refusedCount: UInt64 = 0
+  private var isWatching = false
+  private var isStopping = false
+  private var stopDeadline = Instant.distantFuture
+  private var stopWaiters = WaitQueue()
+
+  private struct Listener: Sendable {
+    var socket: ListeningSocket
+    var file: RingFile
+    var task: Task<Void, Never>
+  }
+
+  public init(reactor: RingReactor, directory: any ExportDirectory, limits: NBDLimits = .standard, logger: Logger = Logger(label: "nbd")) {
+    self.reactor = reactor
+    self.directory = directory
+    self.limits = limits
+    self.logger = logger
+  }
+
+  // MARK: Start
+
+  /// Listens at all `addresses`, or throws and listens at none. Returns where, with the ports the system chose. A host name may wait for its
+  /// resolver, so call it from another thread than the reactor's.
+  @discardableResult
+  public func start(listeners addresses: [ListenAddress]) async throws(ListenError) -> [ListenAddress] {
+    var sockets: [ListeningSocket] = []
+    for address in addresses {
+      do throws(ListenError) { sockets += try ListeningSocket.open(address) } catch {
+        for socket in sockets { socket.close() }
+        throw error
+      }
+    }
+    let opened = sockets
+    await reactor.run { [self] in for socket in opened { listen(on: socket) } }
+    return opened.map(\.address)
+  }
+
+  private func listen(on socket: ListeningSocket) {
+    let file = reactor.adopt(socket.descriptor)
+    let task = reactor.spawn { [self] in await accept(from: file) }
+    listeners.append(Listener(socket: socket, file: file, task: task))
+    logger.info("listening", metadata: ["address": "\(socket.address)"])
+  }
+
+  private func accept(from file: RingFile) async {
+    while !isStopping {
+      let result = await reactor.accept(file)
+      if result >= 0 {
+        serve(descriptor: result)
+      } else if !isStopping && ![-EINTR, -ECONNABORTED, -EAGAIN].contains(result) {
+        logger.warning("a client could not be accepted", metadata: ["reason": "\(String(cString: strerror(-result)))"])
+        await reactor.sleep(milliseconds: WireLimits.acceptRetryMilliseconds)
+      }
+    }
+  }
+
+  // MARK: Connections
+
+  /// Serves the client at the other end of a connected stream socket, which belongs to the server from now on.
+  public func serve(descriptor: Int32) {
+    reactor.assertIsCurrent()
+    guard !isStopping, connections.count < limits.connections else {
+      if !isStopping { noteRefusal() }
+      _ = CLinux.close(descriptor)
+      return
+    }
+    acceptedCount += 1
+    let connection = Connection(
+      number: acceptedCount, peer: SocketOptions.peerName(of: descriptor), reactor: reactor, descriptor: descriptor, directory: directory,
+      limits: limits, logger: logger)
+    connections[connection.number] = connection
+    reactor.spawn { [self] in
+      await connection.run()
+      remove(connection)
+    }
+    watch()
+  }
+
+  private func noteRefusal() {
+    refusedCount += 1
+    guard refusedCount.nonzeroBitCount == 1 else { return }  // the 1st, 2nd, 4th, 8th, ...: a flood does not fill the log
+    logger.warning(
+      "client refused: the limit on connections is reached", metadata: ["limit": "\(limits.connections)", "refused": "\(refusedCount)"])
+  }
+
+  private func remove(_ connection: Connection) {
+    connections[connection.number] = nil
+    if connections.isEmpty { stopWaiters.wakeAll() }
+  }
+
+  /// Looks after the time limits while there are connections.
+  private func watch() {
+    if isWatching { return }
+    isWatching = true
+    reactor.spawn { [self] in
+      while !connections.isEmpty {
+        await reactor.sleep(milliseconds: limits.watchMilliseconds)
+        let now = reactor.now
+        for connection in connections.values { connection.checkDeadlines(at: now) }
+        if stopDeadline < now {
+          for connection in connections.values { connection.abort() }
+          stopWaiters.wakeAll()
+        }
+      }
+      isWatching = false
+    }
+  }
+
+  // MARK: Stop
+
+  /// Takes no more clients. On every connection, requests that were read whole are finished and answered; then it is closed, and what was
+  /// not read is not answered: a client that reconnects sends it again. Returns when all connections are closed; after the limit's time
+  /// those that are left are cut off, and their number is returned: their requests are stuck in a device.
+  @discardableResult
+  public func stop() async -> Int {
+    await reactor.run { [self] () async -> Int in await stopOnReactor() }
+  }
+
+  private func stopOnReactor() async -> Int {
+    if !isStopping {
+      isStopping = true
+      stopDeadline = reactor.now.advanced(milliseconds: limits.stopMilliseconds)
+      for listener in listeners {
+        listener.socket.removeFile()
+        await reactor.cancelAll(listener.file)
+        await listener.task.value
+        reactor.close(listener.file)
+      }
+      listeners.removeAll()
+      for connection in Array(connections.values) { await connection.stop() }
+    }
+    while !connections.isEmpty && reactor.now <= stopDeadline {
+      await withUnsafeContinuation { stopWaiters.append($0) }
+    }
+    if !connections.isEmpty {
+      logger.error("connections cut off with requests still in a device", metadata: ["connections": "\(connections.count)"])
+    }
+    return connections.count
+  }
+
+  // MARK: Statistics
+
+  public var statistics: NBDServerStatistics {
+    reactor.assertIsCurrent()
+    return NBDServerStatistics(
+      accepted: acceptedCount, refused: refusedCount,
+      connections: connections.values.map(\.statistics).sorted { $0.number < $1.number })
+  }
+}
+
+/// What the server has done since its start, and does now.
+public struct NBDServerStatistics: Sendable {
+  public var accepted: UInt64
+  /// For want of room: the limit on connections.
+  public var refused: UInt64
+  public var connections: [ConnectionStatistics]
+}

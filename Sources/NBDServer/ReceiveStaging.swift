@@ -1,0 +1,70 @@
+import CLinux
+
+/// Where request headers are received, many at a time, and what of them is not yet used. Payloads are not meant to land here; the few
+/// bytes of one that come in behind its header are copied out.
+final class ReceiveStaging: @unchecked Sendable {  // reactor-confined
+  private let memory: UnsafeMutableRawBufferPointer
+  private var begin = 0
+  private var end = 0
+  /// For receiving a payload and, behind it, the next headers.
+  let message: UnsafeMutablePointer<msghdr>
+  private let vectors: UnsafeMutablePointer<iovec>
+
+  init(byteCount: Int) {
+    memory = .allocate(byteCount: byteCount, alignment: 16)
+    message = .allocate(capacity: 1)
+    message.initialize(to: msghdr())
+    vectors = .allocate(capacity: 2)
+  }
+
+  deinit {
+    memory.deallocate()
+    message.deallocate()
+    vectors.deallocate()
+  }
+
+  var count: Int { end - begin }
+  /// The unused bytes; nil when the memory could not be had, which `init` rules out.
+  var first: UnsafeRawPointer? { memory.baseAddress.map { UnsafeRawPointer($0 + begin) } }
+
+  func consume(_ byteCount: Int) {
+    assert(byteCount <= count)
+    begin += byteCount
+  }
+
+  /// Moves up to `byteCount` unused bytes to `destination`; how many.
+  func take(upTo byteCount: Int, to destination: UnsafeMutableRawPointer) -> Int {
+    let taken = min(byteCount, count)
+    if taken > 0, let first { destination.copyMemory(from: first, byteCount: taken) }
+    begin += taken
+    return taken
+  }
+
+  func drop(upTo byteCount: UInt64) -> UInt64 {
+    let dropped = min(byteCount, UInt64(count))
+    begin += Int(dropped)
+    return dropped
+  }
+
+  /// Free room, after the unused bytes were moved to the front.
+  func room() -> UnsafeMutableRawBufferPointer {
+    if begin > 0 {
+      if end > begin, let base = memory.baseAddress { memmove(base, base + begin, end - begin) }
+      end -= begin
+      begin = 0
+    }
+    return UnsafeMutableRawBufferPointer(rebasing: memory[end...])
+  }
+
+  /// `byteCount` bytes were received into `room()`.
+  func append(_ byteCount: Int) { end += byteCount }
+
+  /// Points `message` at `payload` and, behind it, at `tailByteCount` bytes of the room here.
+  func prepareMessage(payload: UnsafeMutableRawBufferPointer) {
+    let tail = room()
+    vectors[0] = iovec(iov_base: payload.baseAddress, iov_len: payload.count)
+    vectors[1] = iovec(iov_base: tail.baseAddress, iov_len: tail.count)
+    message.pointee.msg_iov = vectors
+    message.pointee.msg_iovlen = 2
+  }
+}

@@ -1,0 +1,78 @@
+import CLinux
+
+/// Options and names of sockets. None of these calls waits.
+enum SocketOptions {
+  /// Sets what a connected client's socket needs; true when it is TCP.
+  static func configureClient(_ descriptor: Int32) -> Bool {
+    guard [AF_INET, AF_INET6].contains(family(of: descriptor)) else { return false }
+    set(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)  // a reply is whole when it is sent; waiting for more only delays it
+    set(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
+    set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPIDLE, WireLimits.keepAliveIdleSeconds)
+    set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPINTVL, WireLimits.keepAliveIntervalSeconds)
+    set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPCNT, WireLimits.keepAliveProbes)
+    return true
+  }
+
+  @discardableResult
+  static func set(_ descriptor: Int32, _ level: Int32, _ name: Int32, _ value: Int32) -> Int32 {
+    var value = value
+    return setsockopt(descriptor, level, name, &value, socklen_t(MemoryLayout<Int32>.size))
+  }
+
+  static func family(of descriptor: Int32) -> Int32 {
+    var address = sockaddr_storage()
+    let result = withSocketAddress(&address) { getsockname(descriptor, $0, $1) }
+    return result == 0 ? Int32(address.ss_family) : -1
+  }
+
+  /// Who is at the other end, for people: "127.0.0.1:40312", or "uid 1000, pid 4711" on a Unix socket.
+  static func peerName(of descriptor: Int32) -> String {
+    var address = sockaddr_storage()
+    guard withSocketAddress(&address, { getpeername(descriptor, $0, $1) }) == 0 else { return "unknown" }
+    if Int32(address.ss_family) == AF_UNIX {
+      // struct ucred: pid, uid, gid (unix(7)); glibc shows it with _GNU_SOURCE only.
+      var credentials: (pid: Int32, uid: UInt32, gid: UInt32) = (0, 0, 0)
+      var length = socklen_t(MemoryLayout.size(ofValue: credentials))
+      guard getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0 else { return "unknown" }
+      return "uid \(credentials.uid), pid \(credentials.pid)"
+    }
+    return numericName(of: &address)
+  }
+
+  /// The address a TCP socket is bound to: its numeric host and its port.
+  static func boundName(of descriptor: Int32) -> (host: String, port: UInt16)? {
+    var address = sockaddr_storage()
+    guard withSocketAddress(&address, { getsockname(descriptor, $0, $1) }) == 0 else { return nil }
+    return numericParts(of: &address)
+  }
+
+  private static func numericName(of address: inout sockaddr_storage) -> String {
+    guard let (host, port) = numericParts(of: &address) else { return "unknown" }
+    return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+  }
+
+  private static func numericParts(of address: inout sockaddr_storage) -> (host: String, port: UInt16)? {
+    var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+    var service = [CChar](repeating: 0, count: Int(NI_MAXSERV))
+    let result = withSocketAddress(&address) { pointer, length in
+      getnameinfo(
+        pointer.__sockaddr__, length.pointee, &host, socklen_t(host.count), &service, socklen_t(service.count),
+        Int32(NI_NUMERICHOST | NI_NUMERICSERV))
+    }
+    guard result == 0, let port = UInt16(text(service)) else { return nil }
+    return (text(host), port)
+  }
+
+  private static func text(_ characters: [CChar]) -> String {
+    String(decoding: characters.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  private static func withSocketAddress(
+    _ address: inout sockaddr_storage, _ body: (__SOCKADDR_ARG, UnsafeMutablePointer<socklen_t>) -> Int32
+  ) -> Int32 {
+    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    return withUnsafeMutablePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body(__SOCKADDR_ARG(__sockaddr__: $0), &length) }
+    }
+  }
+}

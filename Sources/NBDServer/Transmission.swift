@@ -1,0 +1,174 @@
+import BlockDevice
+import DequeModule
+import Reactor
+
+/// The second phase of a connection: requests and replies.
+///
+/// One task receives (TransmissionReceiver.swift), one sends (TransmissionSender.swift), and each request slot has a task that runs its
+/// requests through the stack (here). They meet in this object's queues. Once warmed up, nothing is allocated for a request.
+final class Transmission: @unchecked Sendable {  // reactor-confined
+  let reactor: RingReactor
+  let socket: ClientSocket
+  let export: any Export
+  let device: BlockDevice
+  let limits: NBDLimits
+  let rules: RequestRules
+  private let template: IORequest
+
+  // Slots
+  private var slotCount = 0
+  private var freeSlots: [RequestSlot] = []
+  private var slotTasks: [Task<Void, Never>] = []
+  /// Requests that were begun and whose replies are not yet sent.
+  private(set) var inFlight = 0
+  private(set) var inFlightByteCount = 0
+  private(set) var requestCount: UInt64 = 0
+  /// The receiver, while it waits for a slot or for bytes of the limit.
+  private var waitingReceiver: UnsafeContinuation<Void, Never>?
+
+  // Between slots and sender
+  var ready = Deque<RequestSlot>()
+  var waitingSender: UnsafeContinuation<Void, Never>?
+  let batch = ReplyBatch()
+  /// No request comes any more: the sender ends with the last reply.
+  var hasReceivedAll = false
+  /// The client takes no replies any more.
+  var hasSendFailed = false
+  var sendDeadline = Instant.distantFuture
+
+  // Receiver
+  let staging: ReceiveStaging
+  var receiveDeadline = Instant.distantFuture
+  /// Read no more from the socket; what was read is finished and answered.
+  private(set) var isStopping = false
+
+  init(reactor: RingReactor, socket: ClientSocket, export: any Export, limits: NBDLimits) {
+    self.reactor = reactor
+    self.socket = socket
+    self.export = export
+    self.limits = limits
+    device = export.device
+    rules = RequestRules(isReadOnly: export.isReadOnly || export.device.geometry.isReadOnly)
+    template = export.requestTemplate
+    staging = ReceiveStaging(byteCount: WireLimits.stagedRequests * RequestHeader.byteCount)
+  }
+
+  /// Serves the client until it leaves or breaks the protocol, or `stop`. Every request that was begun is done when this returns.
+  func run() async -> TransmissionEnd {
+    let sender = reactor.spawn { [self] in await send() }
+    let end = await receive()
+    hasReceivedAll = true
+    waitingSender.take()?.resume()
+    await sender.value
+    for slot in freeSlots { slot.idleTask.take()?.resume() }
+    for task in slotTasks { await task.value }
+    return end
+  }
+
+  /// Ends the receiving at the next request that has not been read whole.
+  func stop() async {
+    if isStopping { return }
+    isStopping = true
+    await socket.cancelReceive()
+  }
+
+  /// True when a transfer has stood still for too long.
+  func isStalled(at now: Instant) -> Bool { sendDeadline < now || receiveDeadline < now }
+
+  // MARK: Slots
+
+  /// A slot for a request that moves `byteCount` payload bytes. Waits while the connection has as much in flight as it may; a single request
+  /// is never too much.
+  func takeSlot(byteCount: Int) async -> RequestSlot {
+    while inFlight == limits.requestsInFlight || (inFlight > 0 && inFlightByteCount + byteCount > limits.bytesInFlight) {
+      await withUnsafeContinuation { waitingReceiver = $0 }
+    }
+    inFlight += 1
+    inFlightByteCount += byteCount
+    requestCount &+= 1
+    let slot = freeSlots.popLast() ?? makeSlot()
+    slot.chargedByteCount = byteCount
+    slot.error = .none
+    return slot
+  }
+
+  private func makeSlot() -> RequestSlot {
+    slotCount += 1
+    return RequestSlot()
+  }
+
+  /// The reply is sent, or never will be.
+  func giveBack(_ slot: RequestSlot) {
+    if let payload = slot.payload {
+      reactor.buffers.release(payload.buffer)
+      slot.payload = nil
+    }
+    inFlight -= 1
+    inFlightByteCount -= slot.chargedByteCount
+    freeSlots.append(slot)
+    waitingReceiver.take()?.resume()
+  }
+
+  /// Lets the slot's own task do the request.
+  func dispatch(_ slot: RequestSlot) {
+    slot.hasWork = true
+    if slot.hasTask {
+      slot.idleTask.take()?.resume()
+    } else {
+      slot.hasTask = true
+      slotTasks.append(reactor.spawn { [self] in await work(slot) })
+    }
+  }
+
+  /// Puts the slot's reply into the queue of the sender.
+  func finish(_ slot: RequestSlot) {
+    ready.append(slot)
+    waitingSender.take()?.resume()
+  }
+
+  private func work(_ slot: RequestSlot) async {
+    while true {
+      while slot.hasWork {
+        await perform(slot)
+        slot.hasWork = false
+        finish(slot)
+      }
+      if hasReceivedAll && inFlight == 0 { return }
+      await withUnsafeContinuation { slot.idleTask = $0 }
+    }
+  }
+
+  private func perform(_ slot: RequestSlot) async {
+    let offset = slot.header.offset
+    let length = slot.header.length
+    do throws(BlockError) {
+      switch slot.command {
+      case .read:
+        let slice = await reactor.buffers.acquire(byteCount: Int(length))
+        slot.payload = slice
+        try await device.read(at: offset, into: slice, template)
+      case .write:
+        guard let slice = slot.payload else { return }  // always there: the receiver fills it first
+        try await device.write(at: offset, from: slice, request(slot))
+      case .flush:
+        try await device.flush(template)
+      case .trim:
+        try await device.discard(at: offset, byteCount: length, request(slot))
+      case .writeZeroes:
+        try await device.writeZeroes(at: offset, byteCount: length, request(slot))
+      case .disconnect:
+        return  // never gets a slot
+      }
+    } catch {
+      if slot.command == .trim && error.cause == .unsupported { return }  // a hint: keeping the data is a way to follow it
+      slot.error = ReplyError(error, of: slot.command)
+    }
+  }
+
+  private func request(_ slot: RequestSlot) -> IORequest { template.with(flags: IOFlags(slot.header.flags)) }
+}
+
+/// Why a transmission ended, for the log.
+enum TransmissionEnd: Sendable {
+  case disconnected, streamEnded, streamFailed, protocolBroken, stopped
+}

@@ -1,0 +1,96 @@
+import CLinux
+import Reactor
+
+extension Transmission {
+  /// The receiving task: reads requests and hands them to slots until no more can be read.
+  func receive() async -> TransmissionEnd {
+    while true {
+      while staging.count >= RequestHeader.byteCount, let bytes = staging.first {
+        guard let request = RequestHeader.decode(bytes) else { return .protocolBroken }
+        staging.consume(RequestHeader.byteCount)
+        if let end = await begin(request) { return end }
+      }
+      if isStopping { return .stopped }
+      let count = await socket.receive(into: staging.room())
+      if count <= 0 { return end(of: count) }
+      staging.append(count)
+    }
+  }
+
+  private func end(of result: Int) -> TransmissionEnd {
+    result == 0 ? .streamEnded : result == -Int(ECANCELED) && isStopping ? .stopped : .streamFailed
+  }
+
+  /// Starts a request, or queues its refusal; with a result when nothing can be read after it.
+  private func begin(_ request: RequestHeader) async -> TransmissionEnd? {
+    let verdict = rules.judge(request, exportByteCount: device.geometry.byteCount)
+    switch verdict {
+    case .disconnect: return .disconnected
+    case .unreadable: return .protocolBroken
+    case .perform(let command):
+      let movesPayload = command == .read || command == .write
+      let slot = await takeSlot(byteCount: movesPayload ? Int(request.length) : 0)
+      slot.header = request
+      slot.command = command
+      if command == .write, let end = await receivePayload(of: slot) {
+        giveBack(slot)
+        return end
+      }
+      dispatch(slot)
+      return nil
+    case .refuse(let error):
+      return await answer(request, error)
+    case .succeed:
+      return await answer(request, .none)
+    }
+  }
+
+  /// Answers a request that no device sees. A payload it brought is read all the same, so that the next header is found.
+  private func answer(_ request: RequestHeader, _ error: ReplyError) async -> TransmissionEnd? {
+    if let end = await skip(RequestRules.payloadByteCount(of: request)) { return end }
+    let slot = await takeSlot(byteCount: 0)
+    slot.header = request
+    slot.command = .flush  // any without data in its reply
+    slot.error = error
+    finish(slot)
+    return nil
+  }
+
+  // MARK: Payloads
+
+  /// Receives a WRITE's payload straight into the buffer it is written from, and in the same receive the headers behind it.
+  private func receivePayload(of slot: RequestSlot) async -> TransmissionEnd? {
+    let slice = await reactor.buffers.acquire(byteCount: Int(slot.header.length))
+    slot.payload = slice
+    var filled = staging.take(upTo: slice.byteCount, to: slice.start)
+    while filled < slice.byteCount {
+      if isStopping { return .stopped }
+      staging.prepareMessage(payload: slice.part(from: filled, byteCount: slice.byteCount - filled).bytes)
+      receiveDeadline = reactor.now.advanced(milliseconds: limits.stallMilliseconds)
+      let count = await socket.receive(staging.message)
+      receiveDeadline = .distantFuture
+      if count <= 0 { return end(of: count) }
+      let wanted = slice.byteCount - filled
+      filled += min(count, wanted)
+      if count > wanted { staging.append(count - wanted) }
+    }
+    return nil
+  }
+
+  private func skip(_ byteCount: UInt64) async -> TransmissionEnd? {
+    var rest = byteCount - staging.drop(upTo: byteCount)
+    if rest == 0 { return nil }
+    let scrap = UnsafeMutableRawBufferPointer.allocate(byteCount: WireLimits.skipByteCount, alignment: 16)
+    defer { scrap.deallocate() }
+    while rest > 0 {
+      if isStopping { return .stopped }
+      let piece = UnsafeMutableRawBufferPointer(rebasing: scrap[..<Int(min(rest, UInt64(scrap.count)))])
+      receiveDeadline = reactor.now.advanced(milliseconds: limits.stallMilliseconds)
+      let count = await socket.receive(into: piece)
+      receiveDeadline = .distantFuture
+      if count <= 0 { return end(of: count) }
+      rest -= UInt64(count)
+    }
+    return nil
+  }
+}

@@ -1,0 +1,32 @@
+import Reactor
+
+extension Transmission {
+  /// The sending task: gathers every reply that is ready into one send, and frees their slots.
+  func send() async {
+    while true {
+      if ready.isEmpty {
+        if hasReceivedAll && inFlight == 0 { return }
+        await withUnsafeContinuation { waitingSender = $0 }
+        continue
+      }
+      batch.clear()
+      while !batch.isFull, let slot = ready.popFirst() { batch.append(slot) }
+      if !hasSendFailed { await sendBatch() }
+      for slot in batch.slots { giveBack(slot) }
+    }
+  }
+
+  private func sendBatch() async {
+    while batch.prepare() {
+      sendDeadline = reactor.now.advanced(milliseconds: limits.stallMilliseconds)
+      let count = await socket.send(batch.message)
+      sendDeadline = .distantFuture
+      if count <= 0 {
+        hasSendFailed = true
+        socket.abort()  // so that the receiver learns of it; requests in flight are finished and their replies dropped
+        return
+      }
+      batch.advance(count)
+    }
+  }
+}
