@@ -21,7 +21,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// What all disks can do together: the coarsest alignment, cheap zeroing only if every disk has it.
   public let commonGeometry: BlockGeometry
   /// The data partitions, in the order of their disk numbers.
-  public let disks: [PoolDisk]
+  public let disks: [DataPartition]
   /// For the layers above that split requests; see ParallelIO.perform for why there are two.
   public let stripeIO: ParallelIO
   public let chunkIO: ParallelIO
@@ -29,7 +29,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
 
   let store: MetadataStore
   /// By disk number; the data path looks here for every request.
-  private var disksByNumber: [PoolDisk?]
+  private var disksByNumber: [DataPartition?]
   private let slabStride: UInt64
   private let slabsStart: UInt64
   var allocator: SlabAllocator
@@ -38,7 +38,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   private var reclaimers: [ObjectIdentifier: any SpaceReclaimer] = [:]
   private var isClosing = false
 
-  init(reactor: any Reactor, store: MetadataStore, disks: [PoolDisk], record: PoolRecord, allocator: SlabAllocator) {
+  init(reactor: any Reactor, store: MetadataStore, disks: [DataPartition], record: PoolRecord, allocator: SlabAllocator) {
     self.reactor = reactor
     self.store = store
     self.disks = disks
@@ -59,7 +59,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
     chunkIO = ParallelIO(reactor: reactor)
   }
 
-  private static func common(_ disks: [PoolDisk]) -> BlockGeometry {
+  private static func common(_ disks: [DataPartition]) -> BlockGeometry {
     let geometries = disks.map(\.geometry)
     return BlockGeometry(
       byteCount: geometries.reduce(0) { $0 + $1.byteCount }, logicalSector: geometries.map(\.logicalSector).max() ?? 4096,
@@ -73,12 +73,12 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   public var slabsStartZeroed: Bool { commonGeometry.zeroesCheaply }
   public var capacityByteCount: UInt64 { UInt64(allocator.totalSlabCount) * slabByteCount }
   public var freeByteCount: UInt64 { UInt64(allocator.freeSlabCount) * slabByteCount }
-  public func freeByteCount(of disk: PoolDisk) -> UInt64 { UInt64(allocator.freeSlabCount(of: disk.number)) * slabByteCount }
+  public func freeByteCount(of disk: DataPartition) -> UInt64 { UInt64(allocator.freeSlabCount(of: disk.number)) * slabByteCount }
   public func rowsAvailable(columns: Int) -> Int { allocator.rowsAvailable(columns: columns) }
 
   /// The device and its address of a byte in a slab.
   @inline(__always)
-  public func locate(_ slab: SlabAssignment, _ offset: UInt64) -> (PoolDisk, UInt64) {
+  public func locate(_ slab: SlabAssignment, _ offset: UInt64) -> (DataPartition, UInt64) {
     guard let disk = disksByNumber[Int(slab.disk.value)] else { preconditionFailure("opening checks that every slab's disk is there") }
     return (disk, slabsStart + UInt64(slab.slab.value) * slabStride + offset)
   }

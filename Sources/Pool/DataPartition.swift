@@ -3,7 +3,7 @@ import Reactor
 
 /// The data partition of one of the pool's disks. Its address 0 is the start of that partition, so that nothing above can reach the
 /// metadata, and its end is the partition's.
-public final class PoolDisk: BlockDevice, @unchecked Sendable {  // reactor-confined
+public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor-confined
   public let number: DiskNumber
   public let id: DiskID
   /// The whole disk, from the storage bus.

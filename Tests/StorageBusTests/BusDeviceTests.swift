@@ -1,0 +1,77 @@
+import BlockDevice
+import Reactor
+import StorageBus
+import Testing
+
+/// A disk whose reads wait until the test lets them end.
+final class HeldDisk: BlockDevice, @unchecked Sendable {
+  var held: [UnsafeContinuation<Void, Never>] = []
+  var order: [IOClass] = []
+
+  override var geometry: BlockGeometry { BlockGeometry(byteCount: 1 << 20, logicalSector: 512, physicalSector: 512) }
+
+  override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    order.append(request.ioClass)
+    await withUnsafeContinuation { held.append($0) }
+  }
+
+  func releaseAll() {
+    let waiting = held
+    held.removeAll()
+    for continuation in waiting { continuation.resume() }
+  }
+}
+
+@Suite struct BusDeviceTests {
+  private func run(_ body: @escaping @Sendable (HeldDisk, BusDevice, any Reactor) async -> Void) async throws {
+    let reactor = try RingReactor.start(name: "test")
+    await reactor.run {
+      let disk = HeldDisk(reactor: reactor, layerName: "Test", label: "disk")
+      await body(disk, BusDevice(disk: disk), reactor)
+    }
+    reactor.stop()
+  }
+
+  private func read(_ bus: BusDevice, _ ioClass: IOClass, _ reactor: any Reactor) -> Task<Void, Never> {
+    reactor.spawn {
+      let slice = await reactor.buffers.acquire(byteCount: 512)
+      _ = try? await bus.read(at: 0, into: slice, IORequest(ioClass: ioClass))
+      reactor.buffers.release(slice.buffer)
+    }
+  }
+
+  @Test func backgroundWorkGetsAFewPlacesWhileApplicationsAreBusyAndNeverNone() async throws {
+    try await run { disk, bus, reactor in
+      var tasks = (0..<8).map { _ in read(bus, .application, reactor) }
+      await reactor.sleep(milliseconds: 1)
+      tasks += (0..<8).map { _ in read(bus, .repair, reactor) }
+      await reactor.sleep(milliseconds: 1)
+      #expect(disk.order.count { $0 == .application } == 8)
+      #expect(disk.order.count { $0 == .repair } == StorageBusLimits.backgroundDepthUnderContention)
+      while disk.order.count < 16 || !disk.held.isEmpty {
+        disk.releaseAll()
+        await reactor.sleep(milliseconds: 1)
+      }
+      for task in tasks { await task.value }
+      #expect(bus.statistics[.read].requests == 16)
+    }
+  }
+
+  @Test func noMoreThanTheQueueDepthIsInFlightAndEverythingIsDone() async throws {
+    try await run { disk, bus, reactor in
+      let tasks = (0..<StorageBusLimits.queueDepth + 100).map { _ in
+        reactor.spawn {
+          let slice = BufferSlice(start: UnsafeMutableRawPointer(bitPattern: 4096)!, byteCount: 512, buffer: .unpooled)
+          _ = try? await bus.read(at: 0, into: slice, IORequest())
+        }
+      }
+      await reactor.sleep(milliseconds: 1)
+      #expect(disk.order.count == StorageBusLimits.queueDepth)
+      while disk.order.count < tasks.count || !disk.held.isEmpty {
+        disk.releaseAll()
+        await reactor.sleep(milliseconds: 1)
+      }
+      for task in tasks { await task.value }
+    }
+  }
+}
