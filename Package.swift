@@ -39,8 +39,10 @@ var targets: [Target] = [
   layer("Reactor", ["CLinux", heap, deque]),
   layer("BlockDevice", ["Reactor", histogram, deque]),
   layer("PhysicalDisk", ["BlockDevice", "CLinux"]),
+  layer("Pool", ["BlockDevice", "Reactor", "CLinux"]),
   tests("ReactorTests", ["Reactor", "CLinux"]),
   tests("BlockDeviceTests", ["BlockDevice"]),
+  tests("PoolTests", ["Pool", "BlockDevice", "Reactor"]),
 ]
 
 let package = Package(name: "spaceport", dependencies: packages, targets: targets)
