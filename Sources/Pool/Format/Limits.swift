@@ -1,0 +1,92 @@
+/// Sizes that the on-disk format fixes (docs/on-disk-format.md). All in bytes unless named otherwise.
+public enum FormatLimits {
+  /// The version of every structure. Raised only when old programs must not even try; all else goes by feature flags.
+  public static let version: UInt16 = 1
+  /// Everything of the pool's own starts and ends on this, so that a 4Kn disk can take any other's place.
+  public static let blockByteCount = 4096
+  /// Partitions and slabs start on this.
+  public static let alignmentByteCount: UInt64 = 1 << 20
+  /// Where the metadata partition starts on every disk; before it lies the GPT.
+  public static let metadataOffset: UInt64 = 1 << 20
+  /// Behind the data partition: room for the backup GPT (20 KiB with 4096-byte sectors).
+  public static let endReserveByteCount: UInt64 = 64 << 10
+  /// At each end of the data partition, belongs to no slab.
+  public static let dataMarginByteCount: UInt64 = 1 << 20
+  /// Between places that are rewritten in turn: more than an erase block's page of common flash, so that one torn write hits one.
+  public static let placeSpacingByteCount: UInt64 = 64 << 10
+
+  public static let poolNameByteCount = 64
+  /// Room in a superblock; pools use at most `StoreLimits.voterCount`.
+  public static let voterCount = 32
+
+  /// A page of records.
+  public static let pageByteCount = 16 << 10
+  public static let pageHeaderByteCount = 96
+  /// A page of the page table, and the entries in it and in the root.
+  public static let pageTableByteCount = 4096
+  public static let entriesPerPageTable = 252
+  public static let pageTablesPerRoot = 240
+  /// All that one root can name: 60,480 pages, 945 MiB of records.
+  public static let pageCount = pageTablesPerRoot * entriesPerPageTable
+
+  public static let recordHeaderByteCount = 24
+  /// The largest value of one record: two of the largest fit no page of 16 KiB together with its header, one always does.
+  public static let recordValueByteCount = 8192
+  public static let recordAlignment = 8
+
+  public static let journalHeaderByteCount = 128
+  public static let changeHeaderByteCount = 32
+  /// One entry, header and changes: bounds the buffers that an open pool holds, and what one commit may change.
+  public static let journalEntryByteCount = 256 << 10
+  public static let journalSmallest: UInt64 = 64 << 10
+  /// Read into memory whole when a pool is opened.
+  public static let journalLargest: UInt64 = 32 << 20
+
+  public static let slabSmallest: UInt64 = 1 << 20
+  public static let slabLargest: UInt64 = 1 << 30
+  /// Of one row: columns times copies, parity included.
+  public static let slabsPerRow = 256
+  /// Of one map record: 32,768 chunks.
+  public static let presenceByteCount = 4096
+  public static let virtualDiskNameByteCount = 128
+  public static let faultDomainByteCount = 255
+  public static let pathHintByteCount = 1024
+}
+
+/// How the store uses the format.
+public enum StoreLimits {
+  /// Disks that hold metadata: all of a pool this small, this many of a larger one (rules M).
+  public static let voterCount = 5
+  /// Record pages that only essential commits may take: freeing, membership changes and closing always find room. A 64th, at least this.
+  public static let reservedPageCountSmallest = 4
+  public static let reservedPageFraction = 64
+  /// Of the journal: kept for essential commits while a checkpoint makes room.
+  public static let reservedJournalFraction = 8
+  /// Page writes of a checkpoint in flight at a time and voter.
+  public static let checkpointDepth = 8
+  /// Reading and zeroing go in steps of this.
+  public static let transferByteCount = 1 << 20
+  /// Devices asked for one pool at the same time.
+  public static let diskCount = 4096
+}
+
+/// What the layout of a new pool is chosen by.
+public enum LayoutLimits {
+  /// A pool has about this many slabs, or half: few enough to keep in memory, enough to deal evenly.
+  public static let slabCountAimed: UInt64 = 16_384
+  public static let metadataSmallest: UInt64 = 16 << 20
+  /// Reached only when a small slab size was asked for on a large pool: 1.6 million slabs of one-slab rows take 440 MiB.
+  public static let metadataLargest: UInt64 = 1 << 30
+  /// At most this part of the smallest disk, where that leaves `metadataSmallest`.
+  public static let metadataFraction: UInt64 = 64
+  /// Metadata of one slab, generously: a row, a map entry with its bits, twice for the two slots of a page.
+  public static let metadataBytesPerSlab: UInt64 = 320
+  /// A pool may grow to this many times its first capacity before its metadata is short.
+  public static let growthFactor: UInt64 = 8
+  /// The journal takes this part of the metadata.
+  public static let journalFraction: UInt64 = 8
+  public static let journalSmallest: UInt64 = 1 << 20
+  public static let journalLargest: UInt64 = 16 << 20
+  /// 16 MiB of metadata, the margins, and some slabs.
+  public static let diskSmallest: UInt64 = 64 << 20
+}
