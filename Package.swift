@@ -33,19 +33,70 @@ var packages: [Package.Dependency] = [
 ]
 
 var targets: [Target] = [
-  .target(name: "CLinux", linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("blkid")]),
-  layer("Reactor", ["CLinux", heap, deque]),
-  layer("BlockDevice", ["Reactor", histogram, deque]),
-  layer("PhysicalDisk", ["BlockDevice", "CLinux"]),
-  layer("StorageBus", ["BlockDevice"]),
-  layer("Pool", ["BlockDevice", "CLinux", "PartitionTable"]),
-  layer("Resiliency", ["Pool"]),
-  layer("VirtualDisk", ["Resiliency", "Pool"]),
+  // The stack, from the clients down.
+  layer("NBDServer", ["BlockDevice", "CLinux", deque, logging]),
   layer("Volume", ["BlockDevice"]),
   layer("PartitionTable", []),
-  tests("ReactorTests", ["Reactor", "CLinux"]),
-  tests("BlockDeviceTests", ["BlockDevice"]),
+  layer("VirtualDisk", ["Resiliency", "Pool"]),
+  layer("Resiliency", ["Pool"]),
+  layer("Pool", ["BlockDevice", "CLinux", "PartitionTable"]),
+  layer("StorageBus", ["BlockDevice"]),
+  layer("PhysicalDisk", ["BlockDevice", "CLinux"]),
+  layer("BlockDevice", ["Reactor", histogram, deque]),
+  layer("Reactor", ["CLinux", heap, deque]),
+  .target(name: "CLinux", linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("blkid")]),
+  // Beside it.
+  layer("Simulation", ["PhysicalDisk", "CLinux"]),
+  .executableTarget(
+    name: "nbd-memory", dependencies: ["NBDServer"], path: "Tests/Tools/NBDMemory", swiftSettings: swiftSettings),
+
+  tests("NBDServerTests", ["NBDServer", "CLinux", logging]),
   tests("PartitionTableTests", ["PartitionTable"]),
+  tests("PoolTests", ["Pool", "CLinux"]),
+  tests("StorageBusTests", ["StorageBus"]),
+  tests("VirtualDiskTests", ["VirtualDisk", "Resiliency", "StorageBus", "PhysicalDisk", "Simulation"]),
+  tests("PhysicalDiskTests", ["PhysicalDisk", "CLinux"]),
+  tests("BlockDeviceTests", ["BlockDevice"]),
+  tests("ReactorTests", ["Reactor", "CLinux"]),
+  tests("SimulationTests", ["Simulation", "CLinux"]),
+  // These drive the release binary.
+  .testTarget(name: "IntegrationTests", exclude: ["Clients"], swiftSettings: swiftSettings),
 ]
+
+if !coreOnly {
+  packages += [
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+  ]
+  let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+  let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+  let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+  // Not a data path: the management plane keeps Swift's usual isolation, as its libraries expect.
+  let managementSettings: [SwiftSetting] = [.swiftLanguageMode(.v6)]
+  targets += [
+    .target(
+      name: "Management",
+      dependencies: [
+        .product(name: "HTTPTypes", package: "swift-http-types"), .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdCore", package: "hummingbird"), logging, nioCore,
+        .product(name: "NIOPosix", package: "swift-nio"), nioHTTP1,
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
+      swiftSettings: managementSettings),
+    layer("Service", ["Management", "NBDServer", "Volume", "VirtualDisk", "Resiliency", "Pool", "StorageBus", "PhysicalDisk", logging]),
+    .executableTarget(
+      name: "spaceport",
+      dependencies: [
+        "Service", "Management", argumentParser, logging, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+      ],
+      swiftSettings: managementSettings),
+    .testTarget(
+      name: "ManagementTests", dependencies: ["Management", "spaceport", argumentParser, logging, nioCore, nioHTTP1],
+      swiftSettings: managementSettings),
+  ]
+}
 
 let package = Package(name: "spaceport", dependencies: packages, targets: targets)
