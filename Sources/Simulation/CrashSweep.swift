@@ -8,7 +8,7 @@ public struct CrashSweepOptions: Sendable {
   public var stride: UInt64 = 1
   /// Runs for each point, each with another outcome of the crash (what was kept, lost, torn).
   public var variantsPerPoint: UInt64 = 1
-  /// Every nth run, `verify` is crashed as well, at a point drawn from the seed, and then run again; nil for never.
+  /// Every nth run `verify` is crashed as well, at a point drawn from the seed, and then run again; nil for never.
   public var secondCrashEvery: UInt64?
 
   public init(
@@ -40,15 +40,15 @@ public struct CrashSweepReport: Sendable, CustomStringConvertible {
 /// Names the run that failed: seed, point, variant and second point are all that is needed to do it again.
 public struct CrashSweepFailure: Error, CustomStringConvertible, Sendable {
   public let seed: UInt64
-  /// nil: in the run without a crash.
+  /// nil: the power was not cut before the workload had ended.
   public let point: UInt64?
   public let variant: UInt64
   public let secondPoint: UInt64?
   public let description: String
 }
 
-/// Runs `workload` once without a crash to count its crash points, then again for each of them with the power cut there, each followed by
-/// a new power-on in which `verify` opens everything again and throws if something is not as it must be.
+/// Runs `workload` once to its end to count its crash points, then again for each of them with the power cut there, each followed by a new
+/// power-on in which `verify` opens everything again and throws if something is not as it must be.
 ///
 /// `prepare` adds the disks to a new machine and makes what workload and verification share (a `ShadowDisk`, and what they remember). The
 /// workload opens the disks by `machine.disks[n].open()` and lives on `machine.reactor`. What it throws after the power was cut is passed
@@ -64,18 +64,21 @@ public func crashAtEveryWrite<State: Sendable>(
   var report = CrashSweepReport()
   let whole = CrashRun(seed: seed, point: nil, variant: 0, secondPoint: nil)
   report.pointCount = try whole.run(prepare, workload, verify, &report).workloadPoints
-  var point = options.points?.lowerBound ?? 1
-  let last = min(report.pointCount, options.points?.upperBound ?? .max)
-  while point <= last {
+  let wanted = options.points ?? 1...max(1, report.pointCount)
+  // nil: the power is cut when the workload has ended.
+  var points: [UInt64?] = options.points == nil ? [nil] : []
+  points += Swift.stride(from: wanted.lowerBound, through: min(report.pointCount, wanted.upperBound), by: Int(max(1, options.stride))).map {
+    $0
+  }
+  for point in points {
     for variant in 0..<max(1, options.variantsPerPoint) {
       let single = CrashRun(seed: seed, point: point, variant: variant, secondPoint: nil)
       let verifyPoints = try single.run(prepare, workload, verify, &report).verifyPoints
       guard let every = options.secondCrashEvery, report.runCount % max(1, every) == 0, verifyPoints > 0 else { continue }
-      var random = SeededRandom(seed: seed, stream: point << 8 | variant)
+      var random = SeededRandom(seed: seed, stream: (point ?? 0) << 8 | variant)
       let double = CrashRun(seed: seed, point: point, variant: variant, secondPoint: 1 + random.below(verifyPoints))
       _ = try double.run(prepare, workload, verify, &report)
     }
-    point += max(1, options.stride)
   }
   return report
 }
@@ -138,7 +141,7 @@ private struct CrashRun {
 
   private func failure(_ phase: String, _ reason: String, _ machine: SimulatedMachine) -> CrashSweepFailure {
     var place = "seed \(seed)"
-    if let point { place += ", crash at point \(point), variant \(variant)" } else { place += ", no crash" }
+    if let point { place += ", crash at point \(point), variant \(variant)" } else { place += ", crash after the end, variant \(variant)" }
     if let secondPoint { place += ", second crash at point \(secondPoint) of the verification" }
     return CrashSweepFailure(
       seed: seed, point: point, variant: variant, secondPoint: secondPoint,

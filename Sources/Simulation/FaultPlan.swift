@@ -79,12 +79,16 @@ public struct FaultRule: Sendable {
     }
   }
 
-  mutating func fires(_ operation: DiskOperation, disk: Int, _ bytes: Range<UInt64>, point: UInt64, _ random: inout SeededRandom) -> Bool {
+  /// Counts the operation where the filters let it through. With `isTaken` another rule has fired for it already.
+  mutating func fires(
+    _ operation: DiskOperation, disk: Int, _ bytes: Range<UInt64>, point: UInt64, isTaken: Bool, _ random: inout SeededRandom
+  ) -> Bool {
     if let wanted = self.disk, wanted != disk { return false }
     if let operations, !operations.contains(operation) { return false }
     if let range, !range.overlaps(bytes) { return false }
     if !applies(to: operation) { return false }
     matchCount += 1
+    if isTaken { return false }
     if let limit, firedCount >= limit { return false }
     let fires =
       switch trigger {
@@ -130,9 +134,10 @@ public struct FaultPlan: Sendable {
   private mutating func first(
     _ operation: DiskOperation, disk: Int, _ bytes: Range<UInt64>, _ random: inout SeededRandom, atBeginning: Bool
   ) -> Fault? {
+    var fault: Fault?
     for index in rules.indices where rules[index].isAtBeginning == atBeginning {
-      if rules[index].fires(operation, disk: disk, bytes, point: pointCount, &random) { return rules[index].fault }
+      if rules[index].fires(operation, disk: disk, bytes, point: pointCount, isTaken: fault != nil, &random) { fault = rules[index].fault }
     }
-    return nil
+    return fault
   }
 }

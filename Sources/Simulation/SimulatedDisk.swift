@@ -107,8 +107,8 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
     powerCycle += 1
     isClaimed = false
     machine.coverage.count(.operationInFlightAtPowerCut, UInt64(inFlight.count))
-    var random = SeededRandom(
-      seed: machine.seed ^ SeededRandom.mix(machine.crashVariant), stream: 1000 + UInt64(index) + powerCycle << 16)
+    // From the digest, so that each point of a run has its own outcome; apart from `self.random`, so that a variant changes nothing else.
+    var random = SeededRandom(seed: machine.digest.value ^ SeededRandom.mix(machine.crashVariant), stream: UInt64(index))
     inFlight.shuffle(using: &random)
     for operation in inFlight {
       operation.isLost = true
@@ -120,23 +120,8 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
       }
     }
     inFlight.removeAll()
-    let style = random.below(6)
-    medium.losePower(
-      atomicUnit: options.atomicUnit,
-      fate: { _ in
-        let fate: Medium.Fate =
-          switch style {
-          case 0: .lost
-          case 1: .kept
-          default: [.lost, .kept, .torn][random.index(below: 3)]
-          }
-        switch fate {
-        case .lost: machine.coverage.count(.unflushedLost)
-        case .kept: machine.coverage.count(.unflushedKept)
-        case .torn: machine.coverage.count(.unflushedTorn)
-        }
-        return fate
-      }, coin: { random.coin() })
+    var lottery = CrashLottery(random)
+    medium.losePower(atomicUnit: options.atomicUnit, fate: { _ in lottery.fate(&machine.coverage) }, coin: { lottery.coin() })
     hung.wakeAll()
   }
 

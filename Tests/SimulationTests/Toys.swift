@@ -64,7 +64,9 @@ extension SimulatedDisk {
 }
 
 /// A machine with one disk of 1 MiB, and its power on.
-func machineWithOneDisk(seed: UInt64, plan: [FaultRule] = [], _ change: (inout SimulatedDiskOptions) -> Void = { _ in }) -> SimulatedMachine {
+func machineWithOneDisk(
+  seed: UInt64, plan: [FaultRule] = [], _ change: (inout SimulatedDiskOptions) -> Void = { _ in }
+) -> SimulatedMachine {
   let machine = SimulatedMachine(seed: seed, plan: FaultPlan(plan))
   var options = SimulatedDiskOptions.file("disk0", byteCount: 1 << 20)
   options.ioAlignment = 512
