@@ -2,6 +2,9 @@
 #ifndef SPACEPORT_CLINUX_H
 #define SPACEPORT_CLINUX_H
 
+// Before liburing.h, which would switch on GNU extensions: Swift's own Glibc module is built without them, and the compiler refuses two
+// modules that define a system type differently. What is GNU's is in clinux.c.
+#include <features.h>
 #include <liburing.h>
 #include <blkid/blkid.h>
 #include <dirent.h>
@@ -87,17 +90,9 @@ static inline int clinux_set_io_flusher(void) {
   return prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0 ? -errno : 0;
 }
 
-static inline int clinux_dio_alignment(int fd, uint32_t *memory, uint32_t *offset) {
-  struct statx status;
-  memset(&status, 0, sizeof status);
-#ifndef STATX_DIOALIGN
-#define STATX_DIOALIGN 0x00002000U
-#endif
-  if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) < 0) return -errno;
-  if (!(status.stx_mask & STATX_DIOALIGN)) return -ENOTSUP;
-  // The two fields are younger than Debian 12's glibc headers: bytes 0x98 and 0x9c of struct statx (linux/stat.h).
-  memcpy(memory, (const char *)&status + 0x98, 4);
-  memcpy(offset, (const char *)&status + 0x9c, 4);
-  return 0;
-}
+// What direct I/O on an open file must be aligned to, in bytes (statx(2), STATX_DIOALIGN). 0, or -errno; -ENOTSUP when it is not known.
+int clinux_dio_alignment(int fd, uint32_t *memory, uint32_t *offset);
+
+// open(2)'s flag for I/O that passes the page cache by.
+extern const int CLINUX_O_DIRECT;
 #endif
