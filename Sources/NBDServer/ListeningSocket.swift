@@ -85,8 +85,8 @@ struct ListeningSocket: Sendable {
     withSocketAddress(&name) { CLinux.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
   }
 
-  private static func withSocketAddress(_ name: inout sockaddr_un, _ body: (__CONST_SOCKADDR_ARG) -> Int32) -> Int32 {
-    withUnsafePointer(to: &name) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body(__CONST_SOCKADDR_ARG(__sockaddr__: $0)) } }
+  private static func withSocketAddress(_ name: inout sockaddr_un, _ body: (UnsafePointer<sockaddr>) -> Int32) -> Int32 {
+    withUnsafePointer(to: &name) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0) } }
   }
 
   private static func identity(of path: String) -> FileIdentity? {
@@ -124,8 +124,7 @@ struct ListeningSocket: Sendable {
     guard descriptor >= 0 else { throw failure("make a socket for", place) }
     SocketOptions.set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)  // a restart need not wait for old connections to be forgotten
     if entry.ai_family == AF_INET6 { SocketOptions.set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
-    let boundAddress = __CONST_SOCKADDR_ARG(__sockaddr__: entry.ai_addr)
-    guard CLinux.bind(descriptor, boundAddress, entry.ai_addrlen) == 0, listen(descriptor, WireLimits.listenBacklog) == 0,
+        guard CLinux.bind(descriptor, entry.ai_addr, entry.ai_addrlen) == 0, listen(descriptor, WireLimits.listenBacklog) == 0,
       let name = SocketOptions.boundName(of: descriptor)
     else {
       let error = failure("listen on", place)

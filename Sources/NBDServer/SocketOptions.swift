@@ -68,11 +68,11 @@ enum SocketOptions {
   }
 
   private static func withSocketAddress(
-    _ address: inout sockaddr_storage, _ body: (__SOCKADDR_ARG, UnsafeMutablePointer<socklen_t>) -> Int32
+    _ address: inout sockaddr_storage, _ body: (UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32
   ) -> Int32 {
     var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
     return withUnsafeMutablePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body(__SOCKADDR_ARG(__sockaddr__: $0), &length) }
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, &length) }
     }
   }
 }

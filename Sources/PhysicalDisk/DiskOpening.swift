@@ -45,10 +45,10 @@ enum DiskOpening {
     guard let identity = DiskIdentity(status) else {
       throw DiskOpenError(.notADisk, path, "\(path) is neither a regular file nor a block device. Name one of these.")
     }
-    var flags = O_CLOEXEC | O_DIRECT | (access == .claimed ? O_RDWR : O_RDONLY)
+    var flags = O_CLOEXEC | CLINUX_O_DIRECT | (access == .claimed ? O_RDWR : O_RDONLY)
     if case .blockDevice = identity, access == .claimed { flags |= O_EXCL }
     var descriptor = clinux_open(path, flags, 0)
-    if descriptor < 0 && errno == EINVAL { descriptor = clinux_open(path, flags & ~O_DIRECT, 0) }  // the file system has no O_DIRECT
+    if descriptor < 0 && errno == EINVAL { descriptor = clinux_open(path, flags & ~CLINUX_O_DIRECT, 0) }  // the file system has no O_DIRECT
     guard descriptor >= 0 else {
       let number = errno
       if number == EBUSY, case .blockDevice(let device) = identity { throw explainBusy(path, device) }

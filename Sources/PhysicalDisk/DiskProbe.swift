@@ -46,7 +46,7 @@ enum DiskProbe {
 
   /// What O_DIRECT wants, 512 or 4096; nil where it does not work on this file.
   private static func directAlignment(of descriptor: Int32) -> Int? {
-    guard clinux_fcntl_int(descriptor, F_GETFL, 0) & O_DIRECT != 0 else { return nil }
+    guard clinux_fcntl_int(descriptor, F_GETFL, 0) & CLINUX_O_DIRECT != 0 else { return nil }
     var memory: UInt32 = 0
     var offset: UInt32 = 0
     if clinux_dio_alignment(descriptor, &memory, &offset) == 0 {
@@ -59,7 +59,7 @@ enum DiskProbe {
   }
 
   private static func leaveDirect(_ descriptor: Int32) {
-    _ = clinux_fcntl_int(descriptor, F_SETFL, clinux_fcntl_int(descriptor, F_GETFL, 0) & ~O_DIRECT)
+    _ = clinux_fcntl_int(descriptor, F_SETFL, clinux_fcntl_int(descriptor, F_GETFL, 0) & ~CLINUX_O_DIRECT)
   }
 
   /// Which modes of fallocate(2) the file system has, tried beyond the end of the file, where there is no content to change. What that
@@ -68,7 +68,7 @@ enum DiskProbe {
     let blockByteCount: UInt64 = 64 << 10
     let start = off_t(truncatingIfNeeded: (size / blockByteCount &+ 1) &* blockByteCount)
     func works(_ mode: Int32) -> Bool {
-      if fallocate(descriptor, FALLOC_FL_KEEP_SIZE | mode, start, 4096) == 0 { return true }
+      if clinux_fallocate(descriptor, FALLOC_FL_KEEP_SIZE | mode, start, 4096) == 0 { return true }
       return errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EINTR
     }
     let modes = (zeroRange: works(FALLOC_FL_ZERO_RANGE), punch: works(FALLOC_FL_PUNCH_HOLE), allocate: works(0))

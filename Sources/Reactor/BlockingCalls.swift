@@ -81,7 +81,7 @@ private final class BlockingCallQueue: @unchecked Sendable {  // guarded by `mut
   }
 
   private func threadMain() {
-    name.prefix(15).withCString { _ = pthread_setname_np(pthread_self(), $0) }
+    clinux_set_thread_name(name)
     while let call = next() { call() }
   }
 

@@ -39,7 +39,7 @@ final class ReactorStart: @unchecked Sendable {  // one side writes before `sema
   }
 
   private func threadMain() {
-    name.prefix(15).withCString { _ = pthread_setname_np(pthread_self(), $0) }
+    clinux_set_thread_name(name)
     switch makeRing() {
     case .failure(let error):
       result = .failure(error)

@@ -95,4 +95,13 @@ int clinux_dio_alignment(int fd, uint32_t *memory, uint32_t *offset);
 
 // open(2)'s flag for I/O that passes the page cache by.
 extern const int CLINUX_O_DIRECT;
+
+// fallocate(2). 0, or -1 with errno.
+int clinux_fallocate(int fd, int mode, off_t offset, off_t byteCount);
+
+// Names the calling thread, for top and gdb; cut to 15 bytes.
+void clinux_set_thread_name(const char *name);
+
+// Who is at the other end of a Unix socket. 0, or -errno.
+int clinux_peer_credentials(int fd, int *pid, unsigned *uid, unsigned *gid);
 #endif
