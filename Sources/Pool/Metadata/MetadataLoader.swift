@@ -1,0 +1,206 @@
+import BlockDevice
+import Reactor
+
+/// Reads a pool's metadata into memory from the best voter, and judges the others. Writes nothing.
+final class MetadataLoader {
+  let members: PoolMembers
+  private(set) var loads: [VoterLoad]
+  private(set) var pages: PageStore
+  private(set) var source: VoterLoad
+  /// The last entry known to have been promised to anyone.
+  private(set) var committed: UInt64
+  /// Findings that did not stand in the way, in words.
+  private(set) var notes: [String] = []
+  /// For each voter, the pages of its checkpoint that differ from the source's; filled by `compareVoters`.
+  private(set) var lacking: [DiskID: PageSet] = [:]
+  /// Voters that lack what was committed, without a sign of damage.
+  private(set) var staleVoters: [VoterLoad] = []
+
+  static func load(_ devices: [BlockDevice], secret: UInt64) async throws(MetadataError) -> MetadataLoader {
+    let members = try await PoolMembers.read(devices)
+    let voters = members.disks.filter(\.isVoter)
+    guard !voters.isEmpty else {
+      throw MetadataError(
+        .disksMissing, "None of the given disks holds pool \(members.poolName)'s metadata; these do: \(list(members.epoch.voters)).",
+        remedy: "Name the pool's other disks as well.")
+    }
+    let loads = voters.map(VoterLoad.init)
+    _ = await MetadataIO.inParallel(loads) { (load: VoterLoad) async throws(BlockError) in await load.read() }
+    let committed = loads.map(\.committed).max() ?? 0
+    let candidates = loads.filter { $0.isUsable && $0.lastSequence >= committed }.sorted { left, right in
+      (left.lastSequence, left.root?.sequence ?? 0) > (right.lastSequence, right.root?.sequence ?? 0)
+    }
+    for candidate in candidates {
+      let pages = PageStore(pageCount: candidate.disk.layout.pageCount, secret: secret)
+      if await fill(pages, from: candidate) {
+        return try MetadataLoader(members, loads, pages, candidate, committed)
+      }
+    }
+    throw noGoodVoter(members, loads, committed)
+  }
+
+  private init(_ members: PoolMembers, _ loads: [VoterLoad], _ pages: PageStore, _ source: VoterLoad, _ committed: UInt64) throws(MetadataError) {
+    self.members = members
+    self.loads = loads
+    self.pages = pages
+    self.source = source
+    self.committed = committed
+    try compareHistories()
+    for load in loads where load !== source && load.lastSequence < committed && !load.lacksByDamage(committed: committed) {
+      staleVoters.append(load)
+    }
+  }
+
+  private static func list(_ disks: [DiskID]) -> String { disks.map(\.description).joined(separator: ", ") }
+
+  private static func noGoodVoter(_ members: PoolMembers, _ loads: [VoterLoad], _ committed: UInt64) -> MetadataError {
+    let reasons = loads.map { load in
+      let reason = load.damage.isEmpty ? "it ends at entry \(load.lastSequence) of \(committed)" : load.damage.joined(separator: "; ")
+      return "\(load.disk.label): \(reason)"
+    }
+    let missing = members.missingVoters.isEmpty ? "" : " Not given: \(list(members.missingVoters))."
+    return MetadataError(
+      members.missingVoters.isEmpty ? .damaged : .disksMissing,
+      "No disk holds pool \(members.poolName)'s metadata whole. \(reasons.joined(separator: ". ")).\(missing)",
+      remedy: "Name all disks of the pool; `spaceport inspect DISK` shows what is left on each.")
+  }
+
+  private static func fill(_ pages: PageStore, from load: VoterLoad) async -> Bool {
+    var isGood = true
+    await load.forEachPage { page, bytes, used in
+      if let bytes {
+        if !pages.load(bytes, page: page, used: used) {
+          load.add(damage: "page \(page) holds a record that another page holds too")
+          isGood = false
+        }
+      } else if !load.references[page].isNone {
+        isGood = false
+      }
+    }
+    return isGood
+  }
+
+  /// Where two voters show the same entry, it must be the same entry.
+  private func compareHistories() throws(MetadataError) {
+    var chains: [UInt64: UInt32] = [:]
+    if let root = source.root { chains[root.applied] = root.chain }
+    for entry in source.journal?.entries ?? [] { chains[entry.header.sequence] = entry.chainAfter }
+    for load in loads where load !== source {
+      var others = (load.journal?.entries ?? []).map { ($0.header.sequence, $0.chainAfter) }
+      if let root = load.root { others.append((root.applied, root.chain)) }
+      for (sequence, chain) in others {
+        guard let expected = chains[sequence], expected != chain else { continue }
+        throw MetadataError(
+          .split, "\(source.disk.label) and \(load.disk.label) tell different histories of pool \(members.poolName): entry \(sequence) differs.",
+          remedy: "One of them was written without the other. Open the pool without the disk that went astray.")
+      }
+    }
+  }
+
+  // MARK: Bringing the pages up to date
+
+  /// Reads the other voters' pages too, and notes where they are not the source's. Before `replay`.
+  func compareVoters() async {
+    let source = source
+    let pages = pages
+    let others = loads.filter { $0 !== source }
+    var differences: [DiskID: PageSet] = [source.disk.id: PageSet()]
+    let results = others.map { ($0, Differences()) }
+    _ = await MetadataIO.inParallel(results) { (load: VoterLoad, found: Differences) async throws(BlockError) in
+      guard load.isUsable else {
+        for page in 0..<pages.pageCount where pages.isUsed(page) { found.pages.insert(page) }
+        return
+      }
+      await load.forEachPage { page, bytes, used in
+        let isSame: Bool
+        if let bytes {
+          isSame = pages.hasSameContent(page, as: bytes, used: used)
+        } else {
+          isSame = load.references[page].isNone && !pages.isUsed(page)
+        }
+        if !isSame { found.pages.insert(page) }
+      }
+    }
+    for (load, found) in results { differences[load.disk.id] = found.pages }
+    lacking = differences
+    for load in loads where !load.damage.isEmpty {
+      notes.append("\(load.disk.label): \(load.damage.joined(separator: "; "))")
+    }
+  }
+
+  private final class Differences: @unchecked Sendable {  // reactor-confined
+    var pages = PageSet()
+  }
+
+  /// Applies the journal to the pages.
+  func replay() throws(MetadataError) {
+    guard let journal = source.journal, let ring = source.ring else { return }
+    for entry in journal.entries {
+      do throws(FormatError) {
+        let start = Int(entry.header.position)
+        let bytes = ring.bytes.readOnly.part(from: start, byteCount: entry.header.coveredByteCount)
+        let changes = try entry.header.changes(bytes)
+        var plan = ChangePlan(pages)
+        do throws(MetadataError) { try plan.add(changes, reservedPageCount: 0) } catch { throw FormatError.invalid("change: \(error.message)") }
+        plan.apply()
+      } catch {
+        throw MetadataError(
+          .damaged, "Entry \(entry.header.sequence) of the journal on \(source.disk.label) cannot be used: \(error).",
+          remedy: "This is a defect of the program that wrote it. `spaceport inspect` shows the entry; please report it.")
+      }
+    }
+    for load in loads { load.dropRing() }
+  }
+
+  // MARK: What must hold before anything is written
+
+  /// All disks are there, and none is from the past.
+  func checkComplete() throws(MetadataError) {
+    var records: [DiskID: DiskRecord] = [:]
+    var failure: MetadataError?
+    pages.forEach { view in
+      guard view.kind == RecordKind.disk.rawValue, failure == nil else { return }
+      do throws(FormatError) {
+        let record = try DiskRecord(key: view.key, version: view.version, value: view.value.readOnly)
+        records[record.id] = record
+      } catch {
+        failure = MetadataError(
+          .damaged, "The record of disk \(view.first) cannot be read: \(error).", remedy: "`spaceport inspect` shows it.")
+      }
+    }
+    if let failure { throw failure }
+    let present = Set(members.disks.map(\.id))
+    let expected = records.values.filter { $0.state != .removed && $0.state != .evicted }
+    let missing = expected.filter { !present.contains($0.id) }.sorted { $0.number < $1.number }
+    if !missing.isEmpty || !members.missingVoters.isEmpty {
+      var names = missing.map { "disk \($0.number) (\($0.id)\($0.pathHint.isEmpty ? "" : ", last seen as \($0.pathHint)"))" }
+      let named = Set(missing.map(\.id))
+      names += members.missingVoters.filter { !named.contains($0) }.map(\.description)
+      throw MetadataError(
+        .disksMissing, "Pool \(members.poolName) is not complete. Missing: \(names.joined(separator: "; ")).",
+        remedy: "Name these disks as well, or attach them.")
+    }
+    if let stale = staleVoters.first { throw staleError(stale.disk, "it ends at entry \(stale.lastSequence), the pool is at \(committed)") }
+    for disk in members.disks {
+      guard let record = records[disk.id], record.number == disk.number else {
+        throw MetadataError(
+          .stale, "\(disk.label) says it is disk \(disk.number) of pool \(members.poolName), but the pool does not know it.",
+          remedy: "Open the pool without it.")
+      }
+      guard record.nonce == disk.superblock.nonce || record.nonce == disk.superblock.committedNonce else {
+        throw staleError(disk, "the pool was opened since without this copy of it")
+      }
+    }
+    guard let first = members.disks.first(where: \.isVoter) else { return }
+    for disk in members.disks where disk.isVoter && !disk.layout.holdsSameMetadata(as: first.layout) {
+      throw MetadataError(
+        .damaged, "\(first.label) and \(disk.label) lay out the metadata differently.", remedy: "`spaceport inspect` shows both.")
+    }
+  }
+
+  private func staleError(_ disk: PoolDisk, _ reason: String) -> MetadataError {
+    MetadataError(
+      .stale, "\(disk.label) is from the past or a copy: \(reason).",
+      remedy: "Find the disk that it was copied from. What is on this one must not be used.")
+  }
+}

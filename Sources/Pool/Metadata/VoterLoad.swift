@@ -1,0 +1,132 @@
+import BlockDevice
+
+/// Everything but the record pages of one voter, as read from its disk.
+final class VoterLoad: @unchecked Sendable {  // reactor-confined
+  let disk: PoolDisk
+  private(set) var root: CheckpointRoot?
+  private(set) var tables: [PageReference] = []
+  private(set) var references: [PageReference] = []
+  private(set) var journal: JournalScan?
+  /// The journal's bytes, until the replay has used them.
+  private(set) var ring: MemoryBlock?
+  /// What is wrong with this voter, in words; empty when nothing was found.
+  private(set) var damage: [String] = []
+  /// The newest root's place holds damage: this voter's past may look shorter than it is.
+  private var isRootDamaged = false
+
+  init(_ disk: PoolDisk) { self.disk = disk }
+
+  /// The last entry it can show, 0 without a good root.
+  var lastSequence: UInt64 { journal?.lastSequence ?? 0 }
+  /// What it proves to be committed.
+  var committed: UInt64 { max(journal?.committed ?? 0, root?.committed ?? 0) }
+  /// It is whole up to its last entry, as far as this was looked at.
+  var isUsable: Bool { journal != nil && references.count == disk.layout.pageCount }
+
+  func add(damage: String) { self.damage.append(damage) }
+
+  func dropRing() { ring = nil }
+
+  /// Whether what it lacks up to `committed` was lost here, and not just never written here.
+  func lacksByDamage(committed: UInt64) -> Bool {
+    guard let journal, !isRootDamaged else { return true }
+    return !damage.isEmpty || journal.highestSequence > journal.lastSequence
+  }
+
+  func read() async {
+    await readRoots()
+    guard let root else { return add(damage: "no whole checkpoint root") }
+    await readTables(root)
+    do throws(BlockError) {
+      let layout = disk.layout
+      let ring = try await MetadataIO.read(disk.device, at: layout.journalOffset, byteCount: Int(layout.journalByteCount))
+      journal = JournalScan(ring.bytes.readOnly, root: root, owner: disk.owner)
+      self.ring = ring
+    } catch { add(damage: "the journal cannot be read: \(error)") }
+  }
+
+  private func readRoots() async {
+    for (place, offset) in disk.layout.rootOffsets.enumerated() {
+      do throws(BlockError) {
+        let block = try await MetadataIO.read(disk.device, at: offset, byteCount: CheckpointRoot.byteCount)
+        do throws(FormatError) {
+          let found = try CheckpointRoot(block.bytes.readOnly, owner: disk.owner, layout: disk.layout, place: place)
+          if found.sequence > root?.sequence ?? 0 { root = found }
+        } catch { if error != .empty { isRootDamaged = true } }
+      } catch { isRootDamaged = true }
+    }
+  }
+
+  private func readTables(_ root: CheckpointRoot) async {
+    let layout = disk.layout
+    var all: [PageReference] = []
+    all.reserveCapacity(layout.pageCount)
+    for (index, reference) in root.tables.enumerated() {
+      let count = min(FormatLimits.entriesPerPageTable, layout.pageCount - index * FormatLimits.entriesPerPageTable)
+      if reference.isNone {
+        all.append(contentsOf: repeatElement(.none, count: max(0, count)))
+        continue
+      }
+      do throws(BlockError) {
+        let offset = layout.pageTableOffset(index, slot: Int(reference.slot))
+        let block = try await MetadataIO.read(disk.device, at: offset, byteCount: PageTablePage.byteCount)
+        do throws(FormatError) {
+          all += try PageTablePage.decode(block.bytes.readOnly, reference, owner: disk.owner, index: index, count: count)
+        } catch { return add(damage: "page table \(index): \(error)") }
+      } catch { return add(damage: "page table \(index): \(error)") }
+    }
+    tables = root.tables
+    references = all
+  }
+
+  // MARK: Pages
+
+  /// Reads every page of the checkpoint and hands it, checked, to `body` with the bytes it uses; nil where the page is damaged or absent.
+  func forEachPage(_ body: (Int, UnsafeRawBufferPointer?, _ used: Int) -> Void) async {
+    let layout = disk.layout
+    let pagePair = 2 * FormatLimits.pageByteCount
+    let pagesPerStep = StoreLimits.transferByteCount / pagePair
+    let block = MemoryBlock(byteCount: StoreLimits.transferByteCount)
+    var first = 0
+    while first < layout.pageCount {
+      let end = min(first + pagesPerStep, layout.pageCount)
+      // Of each step only from the first to the last page that is there.
+      let present = (first..<end).filter { !references[$0].isNone }
+      if let low = present.first, let high = present.last {
+        let part = UnsafeMutableRawBufferPointer(rebasing: block.bytes[(low - first) * pagePair..<(high + 1 - first) * pagePair])
+        do throws(BlockError) {
+          try await MetadataIO.read(disk.device, at: layout.pageOffset(low, slot: 0), into: part)
+        } catch { await readSingly(present, first, block) }
+      }
+      for page in first..<end {
+        let reference = references[page]
+        let offset = (page - first) * pagePair + Int(reference.slot) * FormatLimits.pageByteCount
+        let bytes = block.bytes.readOnly.part(from: offset, byteCount: FormatLimits.pageByteCount)
+        var used: Int?
+        if !reference.isNone { used = checkedUse(bytes, reference, page) }
+        body(page, used == nil ? nil : bytes, used ?? 0)
+      }
+      first = end
+    }
+  }
+
+  private func checkedUse(_ bytes: UnsafeRawBufferPointer, _ reference: PageReference, _ page: Int) -> Int? {
+    do throws(FormatError) { return try RecordPage.check(bytes, reference, owner: disk.owner, page: page) } catch {
+      add(damage: "page \(page): \(error)")
+      return nil
+    }
+  }
+
+  /// A large read failed: one bad sector must not cost the pages around it.
+  private func readSingly(_ pages: [Int], _ first: Int, _ block: MemoryBlock) async {
+    let size = FormatLimits.pageByteCount
+    for page in pages {
+      let slot = Int(references[page].slot)
+      let start = (2 * (page - first) + slot) * size
+      let part = UnsafeMutableRawBufferPointer(rebasing: block.bytes[start..<start + size])
+      do throws(BlockError) { try await MetadataIO.read(disk.device, at: disk.layout.pageOffset(page, slot: slot), into: part) } catch {
+        part.zero()  // fails its check below
+      }
+    }
+  }
+}
