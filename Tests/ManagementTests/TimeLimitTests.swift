@@ -62,8 +62,11 @@ struct TimeLimitTests {
     try await ServerHarness.run(backend, limits: .init(stopTimeoutSeconds: 0.2)) { (server) async throws in
       async let cut = #expect(throws: APIError.self) { try await server.client.status() }
       #expect(try await eventually { gate.arrivals == 1 })
+      let start = ContinuousClock.now
       server.stop.open()
       await server.stopped.wait()
+      // Far more than the time for stopping, and less than the call's own limit, which would end it too.
+      #expect(ContinuousClock.now - start < .seconds(Limits.callTimeoutSeconds / 2))
       let code = await cut?.code
       #expect(code == .stopping || code == .serverUnreachable)
     }

@@ -40,12 +40,8 @@ public final class ControlSocketClaim: Sendable {
         remedy: "Choose a shorter one with --control")
     }
     self.lockDescriptor = try Self.lock("\(path).lock", socketPath: path)
-    do throws(APIError) {
-      try Self.refuseForeign(path)
-    } catch {
-      close(lockDescriptor)
-      throw error
-    }
+    // When this throws, all properties are set, so that deinit runs and closes the lock.
+    try Self.refuseForeign(path)
   }
 
   deinit { close(lockDescriptor) }
