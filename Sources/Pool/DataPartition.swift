@@ -6,23 +6,27 @@ import Reactor
 public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor-confined
   public let number: DiskNumber
   public let id: DiskID
+  public let isVoter: Bool
+  public let slabCount: Int
   /// The whole disk, from the storage bus.
   public let disk: BlockDevice
+  private let layout: DiskLayout
   private let partitionOffset: UInt64
-  private let partitionByteCount: UInt64
 
-  init(number: DiskNumber, id: DiskID, disk: BlockDevice, partitionOffset: UInt64, partitionByteCount: UInt64, poolName: String) {
-    self.number = number
-    self.id = id
-    self.disk = disk
-    self.partitionOffset = partitionOffset
-    self.partitionByteCount = partitionByteCount
-    super.init(reactor: disk.reactor, layerName: "Pool", label: "\(poolName) disk \(number.value)")
+  init(of member: PoolDisk, poolName: String) {
+    number = member.number
+    id = member.id
+    isVoter = member.isVoter
+    disk = member.device
+    layout = member.layout
+    partitionOffset = layout.dataOffset
+    slabCount = layout.slabCount
+    super.init(reactor: disk.reactor, layerName: "Pool", label: "\(poolName) disk \(number)")
   }
 
   public override var geometry: BlockGeometry {
     var geometry = disk.geometry
-    geometry.byteCount = partitionByteCount
+    geometry.byteCount = layout.dataByteCount
     return geometry
   }
 

@@ -30,6 +30,9 @@ struct NumberReserve {
     return VirtualDiskNumber(virtualDisk)
   }
 
+  mutating func note(row id: RowID) { row = max(row, id.value + 1) }
+  mutating func note(generation taken: SlabGeneration) { generation = max(generation, taken.value + 1) }
+
   /// After a commit that failed.
   mutating func reserveAgain() { isChanged = true }
 

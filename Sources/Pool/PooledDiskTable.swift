@@ -20,9 +20,9 @@ public struct PoolMember: Sendable {
 /// The GPT of a pooled disk: a metadata and a data partition that carry the pool's name, so that every tool shows whose the disk is.
 enum PooledDiskTable {
   static func write(
-    on member: PoolMember, layout: DiskLayout, poolName: String, disk: DiskID, reactor: any Reactor
+    on member: PoolMember, layout: DiskLayout, poolName: String, reactor: any Reactor
   ) async throws(PoolError) {
-    let writes = try table(member, layout, poolName, disk, reactor)
+    let writes = try table(member, layout, poolName, reactor)
     // The backup first and flushed, then the primary: one copy on the disk is whole at any time.
     for copy in [GPTCopy.backup, .primary] {
       for write in writes where write.copy == copy {
@@ -33,12 +33,13 @@ enum PooledDiskTable {
   }
 
   private static func table(
-    _ member: PoolMember, _ layout: DiskLayout, _ poolName: String, _ disk: DiskID, _ reactor: any Reactor
+    _ member: PoolMember, _ layout: DiskLayout, _ poolName: String, _ reactor: any Reactor
   ) throws(PoolError) -> [DiskWrite] {
     do throws(GPTError) {
       let gpt = try GPT.pooledDisk(
         diskByteCount: layout.diskByteCount, sectorSize: SectorSize(rawValue: member.tableSectorByteCount) ?? .bytes512,
-        metadataByteCount: layout.metadataByteCount, poolName: poolName, diskGUID: GUID(high: disk.bytes.high, low: disk.bytes.low),
+        metadataByteCount: layout.metadataByteCount, poolName: poolName,
+        diskGUID: GUID(randomHigh: reactor.random(), randomLow: reactor.random()),
         metadataGUID: GUID(randomHigh: reactor.random(), randomLow: reactor.random()),
         dataGUID: GUID(randomHigh: reactor.random(), randomLow: reactor.random()))
       return try gpt.encode()

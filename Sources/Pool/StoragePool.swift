@@ -37,6 +37,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   private var numbers: NumberReserve
   private var reclaimers: [ObjectIdentifier: any SpaceReclaimer] = [:]
   private var isClosing = false
+  private var uncommittedRowCount = 0
 
   init(reactor: any Reactor, store: MetadataStore, disks: [DataPartition], record: PoolRecord, allocator: SlabAllocator) {
     self.reactor = reactor
@@ -49,7 +50,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
     createdSeconds = record.createdSeconds
     slabsStart = FormatLimits.dataMarginByteCount
     isReadOnly = store.isReadOnly
-    ownerTerm = OwnerTerm(store.ownerTerm)
+    ownerTerm = store.ownerTerm
     self.allocator = allocator
     numbers = NumberReserve(record)
     disksByNumber = Array(repeating: nil, count: Int((disks.map(\.number.value).max() ?? 0) + 1))
@@ -89,14 +90,30 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// durable yet: the caller commits the row record.
   public func allocateRow(columns: Int, for virtualDisk: VirtualDiskHandle) async throws(BlockError) -> [SlabAssignment] {
     if isReadOnly { throw BlockError(.readOnly) }
-    guard store.hasRoomForRow else { throw BlockError(.noSpace) }
+    guard hasMetadataRoom(columns: columns) else { throw BlockError(.noSpace) }
     guard let dealt = await deal(columns) else { throw BlockError(.noSpace) }
     let slabs = dealt.map { SlabAssignment(disk: $0.disk, slab: $0.slab, generation: numbers.takeGeneration()) }
     do throws(BlockError) { try await prepare(slabs, for: virtualDisk) } catch {
       for slab in slabs { allocator.release(slab.slab, on: slab.disk) }
       throw error
     }
+    uncommittedRowCount += 1
     return slabs
+  }
+
+  /// Whether the metadata has room for one more row beside those that are allocated and not committed yet. Half of the free pages are
+  /// counted, because records do not fill pages to the last byte; the store keeps a reserve besides, which only freeing may use.
+  private func hasMetadataRoom(columns: Int) -> Bool {
+    let statistics = store.statistics
+    let free = max(0, statistics.freePageCount - statistics.pageCount / StoreLimits.reservedPageFraction - StoreLimits.reservedPageCountSmallest)
+    let perRow = 4 * FormatLimits.recordHeaderByteCount + columns * RowRecord.Offset.slabByteCount + PoolLimits.presenceByteCountPerRow
+    return free / 2 * FormatLimits.pageByteCount > (uncommittedRowCount + 1) * perRow
+  }
+
+  /// `count` rows that were allocated are in the metadata now, or were freed before they came there.
+  public func rowsSettled(_ count: Int) {
+    uncommittedRowCount -= count
+    assert(uncommittedRowCount >= 0)
   }
 
   /// Frees that are not durable yet are made so before a pool calls itself full.
@@ -134,32 +151,36 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
 
   /// Makes `changes` durable on all voters, all or nothing. Numbers that were given out are never given out again, even if the crash comes
   /// right after.
-  public func commit(_ changes: [MetadataChange]) async throws(BlockError) {
-    do throws(MetadataError) { try await commitWithNumbers(changes) } catch {
+  public func commit(_ changes: [MetadataChange], priority: CommitPriority = .normal) async throws(BlockError) {
+    do throws(MetadataError) { try await commitWithNumbers(changes, priority) } catch {
       throw BlockError(error.cause == .metadataFull ? .noSpace : .ioFailed)
     }
   }
 
   /// The same for who reports to a person.
   public func commitOrExplain(_ changes: [MetadataChange], doing action: String) async throws(PoolError) {
-    do throws(MetadataError) { try await commitWithNumbers(changes) } catch { throw PoolError(error, doing: action) }
+    do throws(MetadataError) { try await commitWithNumbers(changes, .normal) } catch { throw PoolError(error, doing: action) }
   }
 
-  private func commitWithNumbers(_ changes: [MetadataChange]) async throws(MetadataError) {
-    do throws(MetadataError) { try await store.commit(numbers.reservation() + changes) } catch {
+  private func commitWithNumbers(_ changes: [MetadataChange], _ priority: CommitPriority) async throws(MetadataError) {
+    do throws(MetadataError) { try await store.commit(numbers.reservation() + changes, priority: priority) } catch {
       numbers.reserveAgain()
       throw error
     }
   }
 
-  public var metadataStatistics: MetadataStatistics { store.statistics }
+  /// The most changes, in bytes, that one commit should carry.
+  public var commitByteLimit: Int { store.commitByteLimit / 2 }
 
-  /// What the metadata says of virtual disks, in the order of their numbers.
-  public func virtualDiskRecords() throws(PoolError) -> [VirtualDiskRecord] {
-    do throws(MetadataError) { return try store.records(of: VirtualDiskRecord.self).sorted { $0.number < $1.number } } catch {
-      throw PoolError(error, doing: "reading the virtual disks of \(name)")
-    }
+  public static func byteCount(of changes: [MetadataChange]) -> Int { MetadataStore.byteCount(of: changes) }
+
+  /// A row that was read when the pool was opened: its numbers are taken, whatever the counters say.
+  func noteNumbers(_ row: RowRecord) {
+    numbers.note(row: row.id)
+    for slab in row.slabs { numbers.note(generation: slab.generation) }
   }
+
+  public var metadataStatistics: MetadataStatistics { store.statistics }
 
   // MARK: Life
 
@@ -180,8 +201,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// Marks the pool as closed in order. The virtual disks are closed before; afterwards the disks can be closed.
   public func close() async throws(PoolError) {
     isClosing = true
-    var failure: MetadataError?
-    do throws(MetadataError) { try await store.close() } catch { failure = error }
+    let failure = await store.close()
     await stripeIO.close()
     await chunkIO.close()
     if let failure { throw PoolError(failure, doing: "closing the pool \(name)") }
@@ -192,6 +212,8 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
 public enum PoolLimits {
   /// Between two commits of what no client has flushed.
   static let housekeepingMilliseconds: UInt64 = 5_000
+  /// What is reserved in the metadata for the presence bits of a row that is not committed yet: those of 8,192 chunks.
+  static let presenceByteCountPerRow = 1024
   /// A pool's name, in UTF-8 bytes.
   public static let longestName = 64
 }

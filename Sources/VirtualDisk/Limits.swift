@@ -1,7 +1,5 @@
 /// Limits of virtual disks, each with its unit and reason.
 public enum VirtualDiskLimits {
-  /// Metadata changes in one commit: keeps a journal entry small against the journal. A row needs at most 4.
-  static let changesPerCommit = 128
   /// Smallest virtual disk, in bytes: what partition tools need to align anything.
   public static let smallestByteCount: UInt64 = 1 << 20
   /// Largest, in bytes (64 PiB): signed 64-bit offsets hold, and a map of 1 MiB rows still fits in memory at a tenth of that.

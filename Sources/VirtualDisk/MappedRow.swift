@@ -18,6 +18,8 @@ final class MappedRow: @unchecked Sendable {  // reactor-confined
   var lock = RangeLock()
   /// The metadata has this row (or a commit that brings it is under way).
   var isInMetadata = false
+  /// A commit has brought it into the metadata, or taken it out: the pool holds no room there for it any more.
+  var isSettled = false
   /// On the virtual disk's list of rows whose map record must be committed.
   var isPending = false
   /// Writers that wait for `allocating` to end.

@@ -21,11 +21,14 @@ extension VirtualDisk {
     var rows: [MappedRow] = []
     var frees: [FreedRow] = []
     var batches: [[MetadataChange]] = []
+    /// Rows for which the pool holds room in the metadata free.
+    var unsettled: [MappedRow] = []
   }
 
   public var hasPendingMetadata: Bool { !pendingRows.isEmpty || !pendingFrees.isEmpty }
 
-  public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken {
+  /// Shares a flush with others that wait, never with one that has begun.
+  func flushJoining(_ request: IORequest) async throws(BlockError) -> FlushToken {
     // Only a flush that starts after this call covers all that was answered before it.
     let needed = flushState.started + 1
     while flushState.completed < needed {
@@ -50,11 +53,14 @@ extension VirtualDisk {
     let pending = takePending()
     do throws(BlockError) {
       try await space.flush(request)
-      for batch in pending.batches { try await pool.commit(batch) }
+      // Room for rows was found when they were allocated, and frees give room: neither may fail for want of it now.
+      for batch in pending.batches { try await pool.commit(batch, priority: .essential) }
     } catch {
       putBack(pending)
       throw error
     }
+    for row in pending.unsettled { row.isSettled = true }
+    pool.rowsSettled(pending.unsettled.count)
     for freed in pending.frees { await pool.releaseSlabs(freed.slabs) }
   }
 
@@ -62,31 +68,53 @@ extension VirtualDisk {
     var pending = PendingCommit()
     swap(&pending.rows, &pendingRows)
     swap(&pending.frees, &pendingFrees)
-    var changes: [MetadataChange] = []
-    for freed in pending.frees where freed.row.isInMetadata {
-      changes += metadataOfFreed(freed)
-      flushBatch(&changes, into: &pending)
+    var batch = Batch(byteLimit: pool.commitByteLimit)
+    for freed in pending.frees {
+      if freed.row.isInMetadata { batch.add(metadataOfFreed(freed)) }
+      if !freed.row.isSettled { pending.unsettled.append(freed.row) }
     }
     for row in pending.rows {
       row.isPending = false
       if row.state == .freed { continue }
-      changes += metadata(of: row)
+      batch.add(metadata(of: row))
       row.isInMetadata = true
-      flushBatch(&changes, into: &pending)
+      if !row.isSettled { pending.unsettled.append(row) }
     }
-    if !changes.isEmpty { pending.batches.append(changes) }
+    pending.batches = batch.finish()
     return pending
-  }
-
-  private func flushBatch(_ changes: inout [MetadataChange], into pending: inout PendingCommit) {
-    if changes.count < VirtualDiskLimits.changesPerCommit { return }
-    pending.batches.append(changes)
-    changes.removeAll(keepingCapacity: true)
   }
 
   /// After a failure: nothing is known to be durable, so all of it is committed again with the next flush.
   private func putBack(_ pending: PendingCommit) {
     pendingFrees.insert(contentsOf: pending.frees, at: 0)
     for row in pending.rows where row.state != .freed { notePending(row) }
+  }
+}
+
+/// Gathers changes into commits of bounded size; the changes of one row stay in one commit.
+private struct Batch {
+  let byteLimit: Int
+  private var commits: [[MetadataChange]] = []
+  private var current: [MetadataChange] = []
+  private var currentByteCount = 0
+
+  init(byteLimit: Int) { self.byteLimit = byteLimit }
+
+  mutating func add(_ changes: [MetadataChange]) {
+    let byteCount = StoragePool.byteCount(of: changes)
+    if currentByteCount + byteCount > byteLimit { close() }
+    current += changes
+    currentByteCount += byteCount
+  }
+
+  private mutating func close() {
+    if !current.isEmpty { commits.append(current) }
+    current.removeAll()
+    currentByteCount = 0
+  }
+
+  mutating func finish() -> [[MetadataChange]] {
+    close()
+    return commits
   }
 }

@@ -6,14 +6,16 @@ import Reactor
 public struct VirtualDiskPlan: Sendable {
   public var name: String
   public var byteCount: UInt64
-  public var provisioning: Provisioning
+  public var provisioning: VirtualDiskRecord.Provisioning
   public var columns: Int?
   public var interleave: UInt64?
   public var logicalSector: Int
+  /// Seconds since 1970, UTC.
+  public var createdSeconds: UInt64
 
   public init(
-    name: String, byteCount: UInt64, provisioning: Provisioning = .thin, columns: Int? = nil, interleave: UInt64? = nil,
-    logicalSector: Int = 512
+    name: String, byteCount: UInt64, provisioning: VirtualDiskRecord.Provisioning = .thin, columns: Int? = nil, interleave: UInt64? = nil,
+    logicalSector: Int = 512, createdSeconds: UInt64 = 0
   ) {
     self.name = name
     self.byteCount = byteCount
@@ -21,6 +23,7 @@ public struct VirtualDiskPlan: Sendable {
     self.columns = columns
     self.interleave = interleave
     self.logicalSector = logicalSector
+    self.createdSeconds = createdSeconds
   }
 }
 
@@ -31,12 +34,13 @@ extension VirtualDisk {
   public static func create(
     _ plan: VirtualDiskPlan, in pool: StoragePool, handle: VirtualDiskHandle
   ) async throws(PoolError) -> VirtualDisk {
-    let record = try plan.record(for: pool)
+    var record = try plan.record(for: pool)
+    if plan.provisioning == .fixed { record.state = .creating }
     try await pool.commitOrExplain([.put(record)], doing: "creating \(pool.name)/\(plan.name)")
     let disk = VirtualDisk(pool: pool, record: record, handle: handle)
     pool.attach(disk)
-    if plan.provisioning == .fixed {
-      do throws(PoolError) { try await disk.allocateRows(0..<disk.rows.count) } catch {
+    if record.state == .creating {
+      do throws(PoolError) { try await disk.finishCreation() } catch {
         try await disk.delete()
         throw error
       }
@@ -44,24 +48,33 @@ extension VirtualDisk {
     return disk
   }
 
+  private func finishCreation() async throws(PoolError) {
+    try await allocateRows(0..<rows.count)
+    var finished = record
+    finished.state = .active
+    try await pool.commitOrExplain([.put(finished)], doing: "creating \(label)")
+    record = finished
+  }
+
   /// Opens a virtual disk that the pool's metadata describes.
   public static func open(
     _ record: VirtualDiskRecord, in pool: StoragePool, handle: VirtualDiskHandle
   ) throws(PoolError) -> VirtualDisk {
     let disk = VirtualDisk(pool: pool, record: record, handle: handle)
-    try pool.forEachRow(of: record.number) { (index, row, slabs, presence) throws(PoolError) in
-      guard index < UInt64(disk.rows.count), slabs.count == Int(record.columns) else {
+    for row in try pool.storedRows(of: record.number) {
+      guard row.index < UInt64(disk.rows.count), row.slabs.count == Int(record.columns) else {
         throw PoolError(
-          .damaged, "\(pool.name)/\(record.name): row \(index) of its map does not fit the virtual disk",
-          remedy: "Run spaceport inspect on the pool's disks and keep copies of them")
+          .damaged, "\(disk.label): row \(row.index) of its map does not fit the virtual disk",
+          remedy: "Keep the pool's disks as they are, run spaceport inspect on each, and report it")
       }
-      let bitmap = PresenceBitmap(chunkCount: disk.chunksPerRow, bytes: presence[...])
-      let mapped = MappedRow(index: Int(index), presence: bitmap)
-      mapped.id = row
+      let index = Int(row.index)
+      let mapped = MappedRow(index: index, presence: PresenceBitmap(chunkCount: disk.chunksPerRow, bytes: row.presence[...]))
+      mapped.id = row.id
       mapped.state = .mapped
       mapped.isInMetadata = true
-      disk.rows[Int(index)] = mapped
-      disk.slabTable.setRow(Int(index), slabs)
+      mapped.isSettled = true
+      disk.rows[index] = mapped
+      disk.slabTable.setRow(index, row.slabs)
     }
     pool.attach(disk)
     return disk
@@ -87,7 +100,7 @@ extension VirtualDisk {
         .invalid, "\(label) cannot shrink from \(record.byteCount) to \(byteCount) bytes",
         remedy: "Create a smaller virtual disk and copy the data")
     }
-    try VirtualDiskPlan.check(byteCount: byteCount, sector: Int(record.logicalSectorByteCount), rowByteCount: rowByteCount, of: label)
+    try VirtualDiskPlan.check(byteCount: byteCount, sector: Int(record.logicalSector), rowByteCount: rowByteCount, of: label)
     var grown = record
     grown.byteCount = byteCount
     let newRowCount = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
@@ -180,9 +193,10 @@ extension VirtualDiskPlan {
       }
     }
     return VirtualDiskRecord(
-      number: pool.nextVirtualDiskNumber(), uuid: .random(pool.reactor), name: name, byteCount: byteCount,
-      logicalSectorByteCount: UInt32(logicalSector), provisioning: provisioning, resiliency: .simple, columns: UInt16(columns),
-      interleaveByteCount: UInt32(interleave), presenceChunkByteCount: UInt32(VirtualDiskPlan.chunkByteCount(rowByteCount: rowByteCount)))
+      number: pool.nextVirtualDiskNumber(), id: .random(pool.reactor), name: name, byteCount: byteCount,
+      logicalSector: UInt32(logicalSector), provisioning: provisioning, resiliency: .simple, columns: UInt16(columns), copies: 1,
+      interleave: UInt32(interleave), presenceChunkByteCount: UInt32(VirtualDiskPlan.chunkByteCount(rowByteCount: rowByteCount)),
+      createdSeconds: createdSeconds)
   }
 
   /// 64 KiB, doubled as long as a row would have more than 1024 chunks, up to 1 MiB; never more than a slab.

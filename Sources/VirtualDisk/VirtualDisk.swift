@@ -12,7 +12,7 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
   let pool: StoragePool
   /// The stored description; changed only by resizing.
   public internal(set) var record: VirtualDiskRecord
-  let handle: VirtualDiskHandle
+  public let handle: VirtualDiskHandle
   /// Which slabs each row has, for the resiliency below.
   let slabTable: RowTable
   /// The resiliency: the virtual disk's own address space, for mapped rows only.
@@ -33,14 +33,14 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
   var isClosing = false
 
   public var name: String { record.name }
+  public var ownerTerm: OwnerTerm { pool.ownerTerm }
 
-  /// `rows` is what the metadata holds of the map: row id, slabs and presence bytes by index.
   init(pool: StoragePool, record: VirtualDiskRecord, handle: VirtualDiskHandle) {
     self.pool = pool
     self.record = record
     self.handle = handle
     let layout = StripeLayout(
-      columns: Int(record.columns), interleave: UInt64(record.interleaveByteCount), slabByteCount: pool.slabByteCount)
+      columns: Int(record.columns), interleave: UInt64(record.interleave), slabByteCount: pool.slabByteCount)
     rowByteCount = layout.rowByteCount
     chunkByteCount = UInt64(record.presenceChunkByteCount)
     blockByteCount = UInt64(pool.commonGeometry.logicalSector)
@@ -61,9 +61,9 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
   private func makeGeometry() -> BlockGeometry {
     let below = pool.commonGeometry
     return BlockGeometry(
-      byteCount: record.byteCount, logicalSector: Int(record.logicalSectorByteCount),
-      physicalSector: max(Int(record.logicalSectorByteCount), below.physicalSector, 4096),
-      optimalByteCount: Int(record.interleaveByteCount), discardGranularity: Int(chunkByteCount),
+      byteCount: record.byteCount, logicalSector: Int(record.logicalSector),
+      physicalSector: max(Int(record.logicalSector), below.physicalSector, 4096),
+      optimalByteCount: Int(record.interleave), discardGranularity: Int(chunkByteCount),
       zeroesCheaply: below.zeroesCheaply, isReadOnly: pool.isReadOnly, isRotational: below.isRotational)
   }
 
@@ -71,7 +71,7 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
   func refreshGeometry() { cachedGeometry = makeGeometry() }
 
   public override var lowerDevices: [BlockDevice] { [space] }
-  public override var remarks: [String] { ["\(record.provisioning)", "\(mappedRowCount) of \(rows.count) rows mapped"] }
+  public override var remarks: [String] { [isThin ? "thin" : "fixed", "\(mappedRowCount) of \(rows.count) rows mapped"] }
 
   static func rowCount(byteCount: UInt64, rowByteCount: UInt64) -> Int { Int((byteCount + rowByteCount - 1) / rowByteCount) }
 
@@ -117,6 +117,8 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
   public override func performWriteZeroes(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
     try await clear(at: offset, byteCount: byteCount, keepAllocated: !isThin || request.flags.contains(.keepAllocated), request)
   }
+
+  public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken { try await flushJoining(request) }
 
   private func clear(at offset: UInt64, byteCount: UInt64, keepAllocated: Bool, _ request: IORequest) async throws(BlockError) {
     try checkWritable()

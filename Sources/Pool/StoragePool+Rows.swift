@@ -1,0 +1,68 @@
+import BlockDevice
+
+/// A row of a virtual disk as the metadata has it.
+public struct StoredRow: Sendable {
+  public var index: UInt64
+  public var id: RowID
+  /// Column by column.
+  public var slabs: [SlabAssignment]
+  /// As in MapRecord.
+  public var presence: [UInt8]
+}
+
+// What opening a pool finds in its metadata.
+
+extension StoragePool {
+  /// Marks the slabs of every row as taken, and checks that no two rows have the same.
+  func loadRows() throws(PoolError) {
+    var problem: String?
+    try explained { () throws(MetadataError) in
+      try store.forEachRecord(RowRecord.self) { row in
+        noteNumbers(row)
+        for slab in row.slabs where !allocator.take(slab.number, on: slab.disk) {
+          problem = problem ?? "row \(row.id) has slab \(slab.number) of disk \(slab.disk), which is not there or has another owner"
+        }
+      }
+    }
+    if let problem {
+      throw PoolError(
+        .damaged, "The metadata of the pool \(name) contradicts itself: \(problem)",
+        remedy: "Keep the disks as they are, run spaceport inspect on each, and report it")
+    }
+  }
+
+  /// The mapped rows of a virtual disk.
+  public func storedRows(of virtualDisk: VirtualDiskNumber) throws(PoolError) -> [StoredRow] {
+    var rows: [StoredRow] = []
+    var problem: String?
+    try explained { () throws(MetadataError) in
+      var maps: [MapRecord] = []
+      try store.forEachRecord(MapRecord.self) { if $0.virtualDisk == virtualDisk { maps.append($0) } }
+      for map in maps {
+        guard let row: RowRecord = try store.value(for: RowRecord.key(map.row)) else {
+          problem = "row \(map.index) of its map is row \(map.row), which is not there"
+          return
+        }
+        let slabs = row.slabs.map { SlabAssignment(disk: $0.disk, slab: $0.number, generation: $0.generation) }
+        rows.append(StoredRow(index: map.index, id: map.row, slabs: slabs, presence: map.presence))
+      }
+    }
+    if let problem {
+      throw PoolError(
+        .damaged, "Virtual disk \(virtualDisk) of the pool \(name): \(problem)",
+        remedy: "Keep the disks as they are, run spaceport inspect on each, and report it")
+    }
+    return rows
+  }
+
+  /// What the metadata says of virtual disks, in the order of their numbers.
+  public func virtualDiskRecords() throws(PoolError) -> [VirtualDiskRecord] {
+    var records: [VirtualDiskRecord] = []
+    try explained { () throws(MetadataError) in try store.forEachRecord(VirtualDiskRecord.self) { records.append($0) } }
+    return records.sorted { $0.number < $1.number }
+  }
+
+  private func explained(_ body: () throws(MetadataError) -> Void) throws(PoolError) {
+    do throws(MetadataError) { try body() } catch { throw PoolError(error, doing: "reading the metadata of the pool \(name)") }
+  }
+}
