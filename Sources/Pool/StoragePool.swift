@@ -75,6 +75,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   public var capacityByteCount: UInt64 { UInt64(allocator.totalSlabCount) * slabByteCount }
   public var freeByteCount: UInt64 { UInt64(allocator.freeSlabCount) * slabByteCount }
   public func freeByteCount(of disk: DataPartition) -> UInt64 { UInt64(allocator.freeSlabCount(of: disk.number)) * slabByteCount }
+  public func capacityByteCount(of disk: DataPartition) -> UInt64 { UInt64(disk.slabCount) * slabByteCount }
   public func rowsAvailable(columns: Int) -> Int { allocator.rowsAvailable(columns: columns) }
 
   /// The device and its address of a byte in a slab.

@@ -15,7 +15,8 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   let claims: DiskClaims
   let logger: Logger
   private(set) var server: NBDServer?
-  private(set) var listeners: [ListenAddress] = []
+  private(set) var listeners: [Management.ListenAddress] = []
+  let startedAt: Instant
 
   var registry: PoolRegistry
   /// Open pools by name.
@@ -50,24 +51,24 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
     self.registry = registry
     self.logger = logger
     claims = DiskClaims(reactor: reactor, blocking: blocking)
+    startedAt = reactor.now
     if let reason = reactor.unregisteredBuffersReason { warn(reason) }
   }
 
   /// Binds the listeners; from then on clients are served.
-  public func listen(at addresses: [ListenAddress]) async throws(ListenError) {
+  public func listen(at addresses: [Management.ListenAddress]) async throws(APIError) {
     let server = NBDServer(reactor: reactor, directory: self, logger: logger)
-    let bound = try await server.start(listeners: addresses)
+    let bound: [Management.ListenAddress]
+    do throws(ListenError) {
+      bound = try await server.start(listeners: addresses.map { $0.forServer }).map { $0.forManagement }
+    } catch { throw APIError(.ioError, error.description.withoutFullStop, remedy: "") }
     await reactor.run { [self] in
       self.server = server
       listeners = bound
-      for case .tcp(let host, _) in bound where !host.isLoopback {
-        warn("NBD is served at tcp:\(host) without encryption or authentication: everyone who reaches that address can read and write.")
+      for address in bound where !address.isLocal {
+        warn("NBD is served at \(address) without encryption or authentication: everyone who reaches that address can read and write.")
       }
     }
-  }
-
-  public var boundListeners: [ListenAddress] {
-    get async { await reactor.run { [self] () async -> [ListenAddress] in listeners } }
   }
 
   func warn(_ text: String) {
@@ -129,7 +130,24 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   }
 }
 
+extension Management.ListenAddress {
+  fileprivate var forServer: ServerAddress {
+    switch self {
+    case .unix(let path): .unix(path: path)
+    case .tcp(let host, let port): .tcp(host: host, port: port)
+    }
+  }
+}
+
+extension ServerAddress {
+  fileprivate var forManagement: Management.ListenAddress {
+    switch self {
+    case .unix(let path): .unix(path: path)
+    case .tcp(let host, let port): .tcp(host: host, port: port)
+    }
+  }
+}
+
 extension String {
-  var isLoopback: Bool { self == "localhost" || self == "::1" || hasPrefix("127.") }
   var withoutFullStop: String { hasSuffix(".") ? String(dropLast()) : self }
 }

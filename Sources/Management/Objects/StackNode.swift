@@ -5,6 +5,8 @@ public struct StackNode: Codable, Sendable, Equatable {
   public var layer: String
   /// Which one it is: an export's name, a disk's path.
   public var label: String
+  /// Facts about it worth a word: `thin`, `3 columns`, `direct I/O`.
+  public var remarks: [String]
   public var read: OperationCounters
   public var write: OperationCounters
   public var flush: OperationCounters
@@ -14,12 +16,13 @@ public struct StackNode: Codable, Sendable, Equatable {
   public var children: [StackNode]
 
   public init(
-    layer: String, label: String, read: OperationCounters = OperationCounters(), write: OperationCounters = OperationCounters(),
+    layer: String, label: String, remarks: [String] = [], read: OperationCounters = OperationCounters(), write: OperationCounters = OperationCounters(),
     flush: OperationCounters = OperationCounters(), discard: OperationCounters = OperationCounters(),
     writeZeroes: OperationCounters = OperationCounters(), children: [StackNode] = []
   ) {
     self.layer = layer
     self.label = label
+    self.remarks = remarks
     self.read = read
     self.write = write
     self.flush = flush
