@@ -1,7 +1,7 @@
 import CLinux
 
-/// Where request headers are received, many at a time, and what of them is not yet used. Payloads are not meant to land here; the few
-/// bytes of one that come in behind its header are copied out.
+/// Where requests are received, many at a time, and what of them is not yet used. Small payloads land here too and are copied out, which
+/// is cheaper than a receive for each; of a large one only what came in behind its header is.
 final class ReceiveStaging: @unchecked Sendable {  // reactor-confined
   private let memory: UnsafeMutableRawBufferPointer
   private var begin = 0
@@ -59,11 +59,11 @@ final class ReceiveStaging: @unchecked Sendable {  // reactor-confined
   /// `byteCount` bytes were received into `room()`.
   func append(_ byteCount: Int) { end += byteCount }
 
-  /// Points `message` at `payload` and, behind it, at `tailByteCount` bytes of the room here.
-  func prepareMessage(payload: UnsafeMutableRawBufferPointer) {
+  /// Points `message` at `payload` and, behind it, at the first `tailByteCount` bytes of the room here.
+  func prepareMessage(payload: UnsafeMutableRawBufferPointer, tailByteCount: Int) {
     let tail = room()
     vectors[0] = iovec(iov_base: payload.baseAddress, iov_len: payload.count)
-    vectors[1] = iovec(iov_base: tail.baseAddress, iov_len: tail.count)
+    vectors[1] = iovec(iov_base: tail.baseAddress, iov_len: min(tail.count, tailByteCount))
     message.pointee.msg_iov = vectors
     message.pointee.msg_iovlen = 2
   }

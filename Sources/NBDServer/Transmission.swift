@@ -50,7 +50,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
     device = export.device
     rules = RequestRules(isReadOnly: export.isReadOnly || export.device.geometry.isReadOnly)
     template = export.requestTemplate
-    staging = ReceiveStaging(byteCount: WireLimits.stagedRequests * RequestHeader.byteCount)
+    staging = ReceiveStaging(byteCount: WireLimits.stagingByteCount)
   }
 
   /// Serves the client until it leaves or breaks the protocol, or `stop`. Every request that was begun is done when this returns.

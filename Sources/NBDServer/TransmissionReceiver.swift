@@ -58,14 +58,17 @@ extension Transmission {
 
   // MARK: Payloads
 
-  /// Receives a WRITE's payload straight into the buffer it is written from, and in the same receive the headers behind it.
+  /// Receives what is missing of a WRITE's payload straight into the buffer it is written from, and in the same receive what comes behind it.
   private func receivePayload(of slot: RequestSlot) async -> TransmissionEnd? {
     let slice = await reactor.buffers.acquire(byteCount: Int(slot.header.length))
     slot.payload = slice
     var filled = staging.take(upTo: slice.byteCount, to: slice.start)
+    let isLarge = slice.byteCount >= WireLimits.largePayloadByteCount
+    let tailByteCount = isLarge ? WireLimits.headersBehindLargePayload * RequestHeader.byteCount : WireLimits.stagingByteCount
     while filled < slice.byteCount {
       if isStopping { return .stopped }
-      staging.prepareMessage(payload: slice.part(from: filled, byteCount: slice.byteCount - filled).bytes)
+      let rest = slice.part(from: filled, byteCount: slice.byteCount - filled).bytes
+      staging.prepareMessage(payload: rest, tailByteCount: tailByteCount)
       receiveDeadline = reactor.now.advanced(milliseconds: limits.stallMilliseconds)
       let count = await socket.receive(staging.message)
       receiveDeadline = .distantFuture

@@ -1,0 +1,131 @@
+import BlockDevice
+import CLinux
+import Reactor
+
+@testable import NBDServer
+
+/// A disk in memory that remembers what it was asked, and can be told to hold requests back or to fail them. Reactor-confined.
+final class TestDevice: BlockDevice, @unchecked Sendable {
+  struct Call: Equatable, Sendable {
+    var operation: BlockOperation
+    var offset: UInt64 = 0
+    var byteCount: UInt64 = 0
+    var flags: IOFlags = []
+  }
+
+  var shape: BlockGeometry
+  private(set) var content: [UInt8]
+  private(set) var calls: [Call] = []
+  /// Thrown by every request while it is set.
+  var failure: BlockError?
+  /// While true, requests wait at the gate.
+  private(set) var isGateShut = false
+  private var gate = WaitQueue()
+
+  init(reactor: any Reactor, byteCount: Int, isReadOnly: Bool = false, isRotational: Bool = false) {
+    shape = BlockGeometry(
+      byteCount: UInt64(byteCount), logicalSector: 512, physicalSector: 4096, optimalByteCount: 3 << 16, isReadOnly: isReadOnly,
+      isRotational: isRotational)
+    content = [UInt8](repeating: 0, count: byteCount)
+    super.init(reactor: reactor, layerName: "Test", label: "test")
+  }
+
+  override var geometry: BlockGeometry { shape }
+  var waitingCount: Int { gate.count }
+
+  func shutGate() { isGateShut = true }
+  func openGate() {
+    isGateShut = false
+    gate.wakeAll()
+  }
+
+  private func enter(_ call: Call) async throws(BlockError) {
+    reactor.assertIsCurrent()
+    calls.append(call)
+    if isGateShut { await withUnsafeContinuation { gate.append($0) } }
+    if let failure { throw failure }
+  }
+
+  override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    try await enter(Call(operation: .read, offset: offset, byteCount: UInt64(slice.byteCount), flags: request.flags))
+    content.withUnsafeBytes { slice.start.copyMemory(from: $0.baseAddress! + Int(offset), byteCount: slice.byteCount) }
+  }
+
+  override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    try await enter(Call(operation: .write, offset: offset, byteCount: UInt64(slice.byteCount), flags: request.flags))
+    content.withUnsafeMutableBytes { ($0.baseAddress! + Int(offset)).copyMemory(from: slice.start, byteCount: slice.byteCount) }
+  }
+
+  override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken {
+    try await enter(Call(operation: .flush, flags: request.flags))
+    return FlushToken(number: 1)
+  }
+
+  override func performDiscard(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
+    try await enter(Call(operation: .discard, offset: offset, byteCount: byteCount, flags: request.flags))
+    zero(offset, byteCount)
+  }
+
+  override func performWriteZeroes(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
+    try await enter(Call(operation: .writeZeroes, offset: offset, byteCount: byteCount, flags: request.flags))
+    zero(offset, byteCount)
+  }
+
+  private func zero(_ offset: UInt64, _ byteCount: UInt64) {
+    content.withUnsafeMutableBytes { _ = memset($0.baseAddress! + Int(offset), 0, Int(byteCount)) }
+  }
+}
+
+/// A few exports over TestDevices, with a count of who has them open. Reactor-confined.
+final class TestDirectory: ExportDirectory, @unchecked Sendable {
+  final class OpenExport: Export, @unchecked Sendable {
+    let name: String
+    let description = "a disk for tests"
+    let device: BlockDevice
+    let isReadOnly: Bool
+    private let onClose: () -> Void
+
+    init(name: String, device: BlockDevice, isReadOnly: Bool, onClose: @escaping () -> Void) {
+      self.name = name
+      self.device = device
+      self.isReadOnly = isReadOnly
+      self.onClose = onClose
+    }
+
+    func close() { onClose() }
+  }
+
+  var devices: [(name: String, device: TestDevice)] = []
+  /// Names that clients may only read.
+  var readOnlyNames: Set<String> = []
+  /// Answered instead of the export.
+  var refusals: [String: ExportError] = [:]
+  private(set) var openCount = 0
+  private(set) var openedEver = 0
+
+  func exportNames() -> [String] { devices.map(\.name) }
+
+  private func find(_ name: String) throws(ExportError) -> (name: String, device: TestDevice) {
+    if let refusal = refusals[name] { throw refusal }
+    if name.isEmpty, devices.count == 1 { return devices[0] }
+    guard let entry = devices.first(where: { $0.name == name }) else {
+      throw ExportError(.unknown, "there is no export '\(name)'")
+    }
+    return entry
+  }
+
+  func describeExport(named name: String) throws(ExportError) -> ExportDescription {
+    let (name, device) = try find(name)
+    return ExportDescription(
+      name: name, description: "a disk for tests", geometry: device.geometry, isReadOnly: readOnlyNames.contains(name))
+  }
+
+  func openExport(named name: String) async throws(ExportError) -> any Export {
+    let (name, device) = try find(name)
+    openCount += 1
+    openedEver += 1
+    return OpenExport(name: name, device: device, isReadOnly: readOnlyNames.contains(name)) { [self] in
+      openCount -= 1
+    }
+  }
+}
