@@ -114,6 +114,14 @@ public final class DescriptorPort: DiskPort, @unchecked Sendable {  // reactor-c
     return nil
   }
 
+  /// Lets the kernel read a block device's partition table again, after it was written or wiped. 0, or -errno; -EBUSY while a partition
+  /// is open. Nothing to do for files.
+  public func rereadPartitions() async -> Int32 {
+    guard case .blockDevice = identity else { return 0 }
+    let descriptor = descriptor
+    return await blocking.perform { clinux_block_reread_partitions(descriptor) }
+  }
+
   public func close() async {
     // The ring may hold the file a little longer than the descriptor is open.
     if !facts.isReadOnly { flock(descriptor, LOCK_UN) }

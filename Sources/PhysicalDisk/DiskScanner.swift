@@ -61,7 +61,9 @@ public struct DiskScanner: Sendable {
 
   /// The machine's disks and their partitions, in the order of their names; loop and RAM disks only when something is behind them.
   public func blockDevices(on blocking: BlockingCalls) async -> [DiskCandidate] {
-    await blocking.perform { candidates(at: DiskScanner.blockDevicePaths()) }
+    await blocking.perform {
+      candidates(at: DiskScanner.blockDevicePaths()).filter { $0.byteCount > 0 || !DiskScanner.isVirtual($0.path) }
+    }
   }
 
   /// Regular files and block devices that lie in `directory` or are linked to there; each disk once.
@@ -92,14 +94,15 @@ public struct DiskScanner: Sendable {
     var paths: [String] = []
     for disk in SystemText.names(in: "/sys/block") ?? [] {
       let directory = "/sys/block/\(disk)"
-      let isVirtual = ["loop", "ram", "zram"].contains { disk.hasPrefix($0) }
-      if isVirtual && SystemText.number(directory + "/size") == 0 { continue }
       let partitions = (SystemText.names(in: directory) ?? []).filter { access("\(directory)/\($0)/partition", F_OK) == 0 }
       // A slash in a device's name is a "!" in /sys: cciss!c0d0.
       for name in [disk] + partitions { paths.append("/dev/" + String(name.map { $0 == "!" ? "/" : $0 })) }
     }
     return paths
   }
+
+  /// Devices of these kinds exist before anything is behind them.
+  private static func isVirtual(_ path: String) -> Bool { ["loop", "ram", "zram"].contains { path.hasPrefix("/dev/" + $0) } }
 
   func examine(_ path: String) -> DiskCandidate? {
     var status = stat()

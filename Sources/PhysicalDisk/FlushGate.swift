@@ -7,8 +7,9 @@ import Reactor
 /// What must be flushed is counted: a change (write, discard, zeroing) counts when it has completed, well or badly. A disk flush covers
 /// the changes that had completed when it was submitted; those in flight then may or may not be covered and count when they complete.
 struct FlushGate {
-  /// Changes that have completed.
-  private var completedChanges: UInt64 = 0
+  /// Changes that have completed. Whoever had the disk before may have answered writes that were never flushed, and their clients are
+  /// still there: so a disk begins with one change, and the first FLUSH is always sent.
+  private var completedChanges: UInt64 = 1
   /// Of these, the ones that a good flush covers.
   private var durableChanges: UInt64 = 0
   private var submitted: UInt64 = 0

@@ -77,9 +77,10 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
 
   // MARK: Flushing
 
-  /// The token of the disk flush that covers everything answered before this call; number 0 when nothing was ever written.
+  /// The token of the disk flush that covers everything answered before this call, by this server or by the disk's owner before it.
   public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken {
     if isClosing { throw BlockError(.shuttingDown) }
+    if facts.isReadOnly { return FlushToken(number: 0) }
     inFlight += 1
     defer { end() }
     return try await flushDisk()
