@@ -80,7 +80,7 @@ detach() {
 # Between parts: whatever a failed part left behind must not fail the next one.
 leave_nothing_attached() {
   {
-    mountpoint -q /mnt && umount -f -l /mnt
+    if grep -q ' /mnt ' /proc/mounts; then umount /mnt || umount -f -l /mnt; fi
     has_no_size || detach
     host server-start
     dmesg > /run/dmesg
@@ -128,6 +128,10 @@ check_files() { (cd "$1" && sha256sum -c --quiet /run/checksums); }
 
 # trim_mounted DIR: fstrim must have found something to trim
 trim_mounted() { fstrim -v "$1" | tee /dev/stderr | grep -qv '(0 bytes)'; }
+
+# fio 3.33 was seen to hang instead of ending when what it verified was wrong: that must be a failed step, not the end of the run.
+FIO_LIMIT_SECONDS=60
+fio() { timeout -k 5 $FIO_LIMIT_SECONDS /usr/bin/fio "$@"; }
 
 # fio_verify FILE ENGINE SIZE [more fio options]: random writes of mixed sizes with flushes among them, then all of it read and compared
 fio_verify() {
