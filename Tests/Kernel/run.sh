@@ -55,7 +55,7 @@ done
 check_needs() {
   local program missing=()
   [ "$(uname -m)" = x86_64 ] || { echo "run.sh: the guest is an x86_64 machine, and so must this one be" >&2; exit 2; }
-  for program in qemu-system-x86_64 nbd-client nbdinfo fio mkfs.ext4 mkfs.xfs sgdisk sfdisk modprobe cpio busybox lz4 zstd python3 setsid dpkg apt-get; do
+  for program in qemu-system-x86_64 nbd-client fio mkfs.ext4 mkfs.xfs sgdisk modprobe cpio busybox lz4 zstd python3 setsid dpkg apt-get; do
     command -v "$program" > /dev/null || missing+=("$program")
   done
   if [ ${#missing[@]} -gt 0 ]; then
