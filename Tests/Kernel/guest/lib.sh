@@ -80,7 +80,7 @@ detach() {
 # Between parts: whatever a failed part left behind must not fail the next one.
 leave_nothing_attached() {
   {
-    mountpoint -q /mnt && umount -f -l /mnt
+    if grep -q ' /mnt ' /proc/mounts; then umount /mnt || umount -f -l /mnt; fi
     has_no_size || detach
     host server-start
     dmesg > /run/dmesg
@@ -126,8 +126,16 @@ make_files() {
 }
 check_files() { (cd "$1" && sha256sum -c --quiet /run/checksums); }
 
+# mkfs_xfs_small_log OPTIONS: mkfs.xfs writes a log of 64 MiB at least, most of a minute on a busy emulated machine.
+# It allows a smaller one when these variables of xfstests' are set.
+mkfs_xfs_small_log() { TEST_DIR=/mnt TEST_DEV=$DEVICE QA_CHECK_FS=yes mkfs.xfs -f -l size=8m "$@" $DEVICE; }
+
 # trim_mounted DIR: fstrim must have found something to trim
 trim_mounted() { fstrim -v "$1" | tee /dev/stderr | grep -qv '(0 bytes)'; }
+
+# fio 3.33 was seen to hang instead of ending when what it verified was wrong: that must be a failed step, not the end of the run.
+FIO_LIMIT_SECONDS=120
+fio() { timeout -k 5 $FIO_LIMIT_SECONDS /usr/bin/fio "$@"; }
 
 # fio_verify FILE ENGINE SIZE [more fio options]: random writes of mixed sizes with flushes among them, then all of it read and compared
 fio_verify() {

@@ -64,7 +64,7 @@ kill_under_raw_load() {
 }
 crash_reattach() { detach; host server-start && crash_attach; }
 
-crash_xfs_files() { mkfs.xfs -q -f -d size=400m $DEVICE && mount -t xfs $DEVICE /mnt && make_files /mnt 4 && sync -f /mnt; }
+crash_xfs_files() { mkfs_xfs_small_log -q -d size=400m && mount -t xfs $DEVICE /mnt && make_files /mnt 4 && sync -f /mnt; }
 # xfs sees its disk fail and shuts down; unmounting must still work
 kill_under_xfs() { kill_under_load /mnt/load && umount /mnt; }
 # mounting replays the log

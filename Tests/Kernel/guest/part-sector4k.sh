@@ -3,7 +3,7 @@
 
 sector4k_attach() { attach "$EXPORT_4K" 2 4096; }
 sector4k_mkfs_and_files() {
-  blkdiscard -f $DEVICE && mkfs.xfs -f $DEVICE | tee /dev/stderr | grep -q 'sectsz=4096' && mount -t xfs $DEVICE /mnt && make_files /mnt
+  blkdiscard -f $DEVICE && mkfs_xfs_small_log | tee /dev/stderr | grep -q 'sectsz=4096' && mount -t xfs $DEVICE /mnt && make_files /mnt
 }
 sector4k_check() { mount -t xfs $DEVICE /mnt && check_files /mnt && umount /mnt && xfs_repair -n $DEVICE; }
 sector4k_reattach() { detach && sector4k_attach; }
@@ -12,7 +12,7 @@ part_sector4k() {
   step sector4k-attach sector4k_attach || return
   step sector4k-device check_device "$EXPORT_4K_BYTES" 4096 2
   step sector4k-xfs-files sector4k_mkfs_and_files || return
-  step sector4k-fio fio_verify /mnt/fio libaio 24m
+  step sector4k-fio fio_verify /mnt/fio libaio 16m
   step sector4k-fstrim trim_mounted /mnt
   step sector4k-unmount umount /mnt
   step sector4k-reattach sector4k_reattach || return

@@ -85,7 +85,7 @@ server_stop() {
 # As a crash: nothing is finished, nothing is written back by the server.
 server_kill() { server_end KILL; }
 
-# For the end of a run, whatever state it is in
+# For the end of a run, whatever state it is in; waits until nothing writes to WORK any more
 server_clean_up() {
-  if server_is_running; then kill -KILL -- "-$(cat "$WORK/server.pid")" 2>/dev/null || true; fi
+  if server_is_running; then server_end KILL || true; fi
 }
