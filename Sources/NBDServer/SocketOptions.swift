@@ -56,7 +56,7 @@ enum SocketOptions {
     var service = [CChar](repeating: 0, count: Int(NI_MAXSERV))
     let result = withSocketAddress(&address) { pointer, length in
       getnameinfo(
-        pointer.__sockaddr__, length.pointee, &host, socklen_t(host.count), &service, socklen_t(service.count),
+        pointer, length.pointee, &host, socklen_t(host.count), &service, socklen_t(service.count),
         Int32(NI_NUMERICHOST | NI_NUMERICSERV))
     }
     guard result == 0, let port = UInt16(text(service)) else { return nil }

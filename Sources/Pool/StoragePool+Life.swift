@@ -13,12 +13,15 @@ extension StoragePool {
   /// Which pool a disk says it belongs to; nil when it says nothing that can be read.
   public static func superblock(of device: BlockDevice) async -> Superblock? { await MetadataStore.probe(device).newest }
 
-  /// Makes a pool of the disks, whose content is lost, and opens it.
+  /// Makes a pool of the disks, whose content is lost, and opens it. `layout` is for tests that want small metadata; else it is chosen.
   public static func create(
-    named name: String, on members: [PoolMember], slabByteCount: UInt64? = nil, createdSeconds: UInt64, reactor: any Reactor
+    named name: String, on members: [PoolMember], slabByteCount: UInt64? = nil, layout: LayoutChoice? = nil, createdSeconds: UInt64,
+    reactor: any Reactor
   ) async throws(PoolError) -> StoragePool {
     do throws(MetadataError) {
-      let choice = try LayoutChoice(diskByteCounts: members.map(\.device.geometry.byteCount), slabByteCount: slabByteCount)
+      let sizes = members.map(\.device.geometry.byteCount)
+      let choice: LayoutChoice
+      if let layout { choice = layout } else { choice = try LayoutChoice(diskByteCounts: sizes, slabByteCount: slabByteCount) }
       for member in members {
         let layout = try choice.layout(diskByteCount: member.device.geometry.byteCount)
         do throws(PoolError) { try await PooledDiskTable.write(on: member, layout: layout, poolName: name, reactor: reactor) } catch {

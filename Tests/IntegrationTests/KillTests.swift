@@ -11,7 +11,7 @@ import Testing
     try await server.makePool()
     try await server.succeed("vdisk", "create", "tank/disk", "--size", "64MiB")
     let log = server.directory.file("writes")
-    FileManager.default.createFile(atPath: log, contents: nil)
+    _ = FileManager.default.createFile(atPath: log, contents: nil)
     for round in 1...20 {
       let writer = Process()
       writer.executableURL = URL(fileURLWithPath: "/usr/bin/python3")

@@ -98,7 +98,8 @@ public struct ManagementServer: Sendable {
         tasks.cancelAll()
         throw error
       }
-      try published.get()
+      // Not `try published.get()`: the 6.3.1 compiler crashes on it here when it optimises.
+      if case .failure(let error) = published { throw error }
     }
   }
 

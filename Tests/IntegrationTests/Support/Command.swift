@@ -72,7 +72,7 @@ final class TemporaryDirectory: Sendable {
   func file(_ name: String) -> String { "\(path)/\(name)" }
 
   func createFile(_ name: String) throws -> FileHandle {
-    FileManager.default.createFile(atPath: file(name), contents: nil)
+    _ = FileManager.default.createFile(atPath: file(name), contents: nil)
     guard let handle = FileHandle(forWritingAtPath: file(name)) else { throw CommandFailure(description: "cannot create \(file(name))") }
     return handle
   }
