@@ -33,6 +33,8 @@ final class TestDevice: BlockDevice, @unchecked Sendable {
   override var geometry: BlockGeometry { shape }
   var waitingCount: Int { gate.count }
 
+  func erase() { zero(0, UInt64(content.count)) }
+
   func shutGate() { isGateShut = true }
   func openGate() {
     isGateShut = false
