@@ -134,11 +134,15 @@ enum PageTablePage {
   static let byteCount = FormatLimits.pageTableByteCount
 
   /// Returns the checksum.
-  static func encode(_ bytes: UnsafeMutableRawBufferPointer, _ entries: ArraySlice<PageReference>, owner: StructureOwner, sequence: UInt64, index: Int)
+  static func encode(
+    _ bytes: UnsafeMutableRawBufferPointer, _ entries: ArraySlice<PageReference>, owner: StructureOwner, sequence: UInt64, index: Int
+  )
     -> UInt32
   {
     bytes.zero()
-    for (position, entry) in entries.enumerated() { entry.encode(bytes, at: StructureHeader.byteCount + position * PageReference.byteCount) }
+    for (position, entry) in entries.enumerated() {
+      entry.encode(bytes, at: StructureHeader.byteCount + position * PageReference.byteCount)
+    }
     return StructureHeader(
       magic: .pageTable, pool: owner.pool, disk: owner.disk, sequence: sequence, coveredByteCount: byteCount, index: UInt32(index)
     ).seal(bytes)

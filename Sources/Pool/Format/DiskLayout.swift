@@ -75,7 +75,9 @@ public struct DiskLayout: Equatable, Sendable, Codable {
     let pagePair = UInt64(2 * FormatLimits.pageByteCount)
     let tablePair = UInt64(2 * FormatLimits.pageTableByteCount)
     var pages = min(rest / pagePair, UInt64(FormatLimits.pageCount))
-    func tables(_ pages: UInt64) -> UInt64 { (pages + UInt64(FormatLimits.entriesPerPageTable) - 1) / UInt64(FormatLimits.entriesPerPageTable) }
+    func tables(_ pages: UInt64) -> UInt64 {
+      (pages + UInt64(FormatLimits.entriesPerPageTable) - 1) / UInt64(FormatLimits.entriesPerPageTable)
+    }
     while pages > 0, pages * pagePair + tables(pages) * tablePair > rest { pages -= 1 }
     guard pages >= UInt64(4 * StoreLimits.reservedPageCountSmallest) else {
       throw MetadataError(

@@ -107,7 +107,8 @@ public struct MetadataInspection: Sendable, Codable {
         .error, "The pool has features that this program does not know (\(hex(superblock.features.unknownIncompatible))): use a newer one.")
     }
     if disk.layout.dataEnd > device.geometry.byteCount {
-      inspection.add(.error, "The disk was cut short: its layout reaches to \(disk.layout.dataEnd), it has \(device.geometry.byteCount) bytes.")
+      inspection.add(
+        .error, "The disk was cut short: its layout reaches to \(disk.layout.dataEnd), it has \(device.geometry.byteCount) bytes.")
     }
     guard disk.isVoter else {
       inspection.add(.note, "This disk holds no metadata beside its superblock; these do: \(superblock.epoch.voters.map(\.description)).")
@@ -243,7 +244,9 @@ public struct MetadataInspection: Sendable, Codable {
         let bytes = ring.bytes.readOnly.part(from: Int(entry.header.position), byteCount: entry.header.coveredByteCount)
         var plan = ChangePlan(pages)
         let changes = try entry.header.changes(bytes)
-        do throws(MetadataError) { try plan.add(changes, reservedPageCount: 0) } catch { throw FormatError.invalid("change: \(error.message)") }
+        do throws(MetadataError) { try plan.add(changes, reservedPageCount: 0) } catch {
+          throw FormatError.invalid("change: \(error.message)")
+        }
         plan.apply()
       } catch {
         // With pages missing, changes to their records find nothing: said once, the rest would be noise.

@@ -68,7 +68,9 @@ struct RecordCheck {
   private mutating func decodePool(_ view: RecordView) throws(FormatError) {
     let record: PoolRecord = try record(view)
     pool = record
-    if record.id != disk.superblock.pool { add(.error, "The pool's record names pool \(record.id), the superblock \(disk.superblock.pool).") }
+    if record.id != disk.superblock.pool {
+      add(.error, "The pool's record names pool \(record.id), the superblock \(disk.superblock.pool).")
+    }
     list(
       view,
       [
@@ -134,7 +136,9 @@ struct RecordCheck {
 
   private mutating func checkCounters() {
     guard let pool else { return add(.error, "There is no record of the pool itself.") }
-    if let highest = rows.keys.max(), highest >= pool.nextRow { add(.error, "Row \(highest) is not below the next row id \(pool.nextRow).") }
+    if let highest = rows.keys.max(), highest >= pool.nextRow {
+      add(.error, "Row \(highest) is not below the next row id \(pool.nextRow).")
+    }
     if let highest = virtualDisks.keys.max(), highest >= pool.nextVirtualDisk {
       add(.error, "Virtual disk \(highest) is not below the next number \(pool.nextVirtualDisk).")
     }

@@ -66,7 +66,8 @@ import Testing
 
   static func pool() -> PoolRecord {
     var record = PoolRecord(
-      id: PoolID(bytes: id(1)), name: "tank", createdSeconds: 1, slabByteCount: 2, slabStride: 3, slabTrailerByteCount: 4, nextRow: RowID(5),
+      id: PoolID(bytes: id(1)), name: "tank", createdSeconds: 1, slabByteCount: 2, slabStride: 3, slabTrailerByteCount: 4,
+      nextRow: RowID(5),
       nextGeneration: SlabGeneration(6), nextVirtualDisk: VirtualDiskNumber(7), nextDisk: DiskNumber(8), ownerNode: NodeID(bytes: id(9)),
       ownerTerm: 10, fencingKey: 11)
     record.defaultColumns = 12
@@ -115,7 +116,8 @@ import Testing
     #expect(try patched(Self.rows[0], slab + RowRecord.Offset.slabState, [1]).slabs[1].state == .inSync)
     #expect(try patched(Self.rows[0], slab + RowRecord.Offset.slabCursor, [2, 0, 0, 0]).slabs[1].cursorByteCount == 8192)
     #expect(try patched(Self.rows[0], slab + RowRecord.Offset.slabNumber, [1, 0, 0, 0]).slabs[1].number == SlabNumber(1))
-    #expect(try patched(Self.rows[0], slab + RowRecord.Offset.slabGeneration, [0]).slabs[1].generation == SlabGeneration((.max - 1) & ~0xff))
+    #expect(
+      try patched(Self.rows[0], slab + RowRecord.Offset.slabGeneration, [0]).slabs[1].generation == SlabGeneration((.max - 1) & ~0xff))
   }
 
   @Test func superblocksComeBackAsTheyWere() throws {
@@ -158,9 +160,12 @@ import Testing
     #expect(throws: MetadataError.self) { try LayoutChoice(diskByteCounts: [1 << 20]) }
     #expect(throws: MetadataError.self) { try LayoutChoice(diskByteCounts: []) }
     #expect(throws: MetadataError.self) { try LayoutChoice(diskByteCounts: [1 << 30], slabByteCount: 3 << 20) }
-    #expect(throws: MetadataError.self) { try LayoutChoice(diskByteCounts: [64 << 20], slabByteCount: 1 << 30).layout(diskByteCount: 64 << 20) }
+    #expect(throws: MetadataError.self) {
+      try LayoutChoice(diskByteCounts: [64 << 20], slabByteCount: 1 << 30).layout(diskByteCount: 64 << 20)
+    }
     // 1.6 million slabs in use, on a pool made with small slabs.
-    let large = try LayoutChoice(diskByteCounts: Array(repeating: 400 << 30, count: 4), slabByteCount: 1 << 20).layout(diskByteCount: 400 << 30)
+    let large = try LayoutChoice(diskByteCounts: Array(repeating: 400 << 30, count: 4), slabByteCount: 1 << 20).layout(
+      diskByteCount: 400 << 30)
     #expect(large.pageCount * RecordPage.capacity > 1_600_000 * 150)
   }
 }

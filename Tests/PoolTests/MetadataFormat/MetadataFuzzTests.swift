@@ -74,7 +74,9 @@ import Testing
         row = RowRecord(
           id: RowID(UInt64(number)), resiliency: .simple, columns: 1, copies: 1, interleave: 1 << 18, virtualDisk: VirtualDiskNumber(1),
           slabs: [RowRecord.Slab(disk: DiskNumber(1), number: SlabNumber(0), generation: SlabGeneration(UInt64(number)))])
-        try await store.commit([.put(row), .put(MapRecord(virtualDisk: VirtualDiskNumber(1), index: UInt64(number), row: row.id, presence: [1]))])
+        try await store.commit([
+          .put(row), .put(MapRecord(virtualDisk: VirtualDiskNumber(1), index: UInt64(number), row: row.id, presence: [1])),
+        ])
       }
       while store.isCheckpointing { await Task.yield() }
       let image = disks[0].image

@@ -51,7 +51,9 @@ import Testing
   @Test func recordsThatDisagreeAreFound() async throws {
     try await TestPool.run { reactor in
       let cases: [([MetadataChange], String)] = [
-        ([Self.row(1, slab: 0, generation: 1), Self.row(2, slab: 0, generation: 2), Self.map(0, row: 1), Self.map(1, row: 2)], "used twice"),
+        (
+          [Self.row(1, slab: 0, generation: 1), Self.row(2, slab: 0, generation: 2), Self.map(0, row: 1), Self.map(1, row: 2)], "used twice"
+        ),
         ([Self.row(1, slab: 0, generation: 1)], "No map entry points at row 1"),
         ([Self.map(0, row: 1)], "row 1, which does not exist"),
         ([Self.row(1, slab: 999, generation: 1), Self.map(0, row: 1)], "slab 999 on disk 1"),
