@@ -155,8 +155,9 @@ enum PageTablePage {
     let header = try StructureHeader(bytes, expecting: .pageTable, byteCounts: byteCount...byteCount, of: owner, index: UInt32(index))
     guard header.sequence == reference.sequence, StructureHeader.storedChecksum(bytes) == reference.checksum else { throw .misplaced }
     var entries: [PageReference] = []
+    let count = max(0, min(count, FormatLimits.entriesPerPageTable))
     entries.reserveCapacity(count)
-    for position in 0..<min(count, FormatLimits.entriesPerPageTable) {
+    for position in 0..<count {
       entries.append(try PageReference(bytes, at: StructureHeader.byteCount + position * PageReference.byteCount))
     }
     return entries

@@ -175,7 +175,8 @@ public struct DiskLayout: Equatable, Sendable, Codable {
     let pages = short(96)
     let slabs = field(128)
     guard short(68) == UInt32(FormatLimits.pageByteCount) else { throw .invalid("page size") }
-    guard tables <= UInt32(FormatLimits.pageTablesPerRoot), pages <= tables * UInt32(FormatLimits.entriesPerPageTable), pages > 0 else {
+    let entries = UInt32(FormatLimits.entriesPerPageTable)
+    guard tables <= UInt32(FormatLimits.pageTablesPerRoot), pages > 0, pages <= tables * entries, pages > (tables - 1) * entries else {
       throw .invalid("page count")
     }
     guard slabs <= UInt64(UInt32.max) else { throw .invalid("slab count") }
