@@ -134,11 +134,15 @@ enum PageTablePage {
   static let byteCount = FormatLimits.pageTableByteCount
 
   /// Returns the checksum.
-  static func encode(_ bytes: UnsafeMutableRawBufferPointer, _ entries: ArraySlice<PageReference>, owner: StructureOwner, sequence: UInt64, index: Int)
+  static func encode(
+    _ bytes: UnsafeMutableRawBufferPointer, _ entries: ArraySlice<PageReference>, owner: StructureOwner, sequence: UInt64, index: Int
+  )
     -> UInt32
   {
     bytes.zero()
-    for (position, entry) in entries.enumerated() { entry.encode(bytes, at: StructureHeader.byteCount + position * PageReference.byteCount) }
+    for (position, entry) in entries.enumerated() {
+      entry.encode(bytes, at: StructureHeader.byteCount + position * PageReference.byteCount)
+    }
     return StructureHeader(
       magic: .pageTable, pool: owner.pool, disk: owner.disk, sequence: sequence, coveredByteCount: byteCount, index: UInt32(index)
     ).seal(bytes)
@@ -151,8 +155,9 @@ enum PageTablePage {
     let header = try StructureHeader(bytes, expecting: .pageTable, byteCounts: byteCount...byteCount, of: owner, index: UInt32(index))
     guard header.sequence == reference.sequence, StructureHeader.storedChecksum(bytes) == reference.checksum else { throw .misplaced }
     var entries: [PageReference] = []
+    let count = max(0, min(count, FormatLimits.entriesPerPageTable))
     entries.reserveCapacity(count)
-    for position in 0..<min(count, FormatLimits.entriesPerPageTable) {
+    for position in 0..<count {
       entries.append(try PageReference(bytes, at: StructureHeader.byteCount + position * PageReference.byteCount))
     }
     return entries

@@ -75,7 +75,9 @@ public struct DiskLayout: Equatable, Sendable, Codable {
     let pagePair = UInt64(2 * FormatLimits.pageByteCount)
     let tablePair = UInt64(2 * FormatLimits.pageTableByteCount)
     var pages = min(rest / pagePair, UInt64(FormatLimits.pageCount))
-    func tables(_ pages: UInt64) -> UInt64 { (pages + UInt64(FormatLimits.entriesPerPageTable) - 1) / UInt64(FormatLimits.entriesPerPageTable) }
+    func tables(_ pages: UInt64) -> UInt64 {
+      (pages + UInt64(FormatLimits.entriesPerPageTable) - 1) / UInt64(FormatLimits.entriesPerPageTable)
+    }
     while pages > 0, pages * pagePair + tables(pages) * tablePair > rest { pages -= 1 }
     guard pages >= UInt64(4 * StoreLimits.reservedPageCountSmallest) else {
       throw MetadataError(
@@ -173,7 +175,8 @@ public struct DiskLayout: Equatable, Sendable, Codable {
     let pages = short(96)
     let slabs = field(128)
     guard short(68) == UInt32(FormatLimits.pageByteCount) else { throw .invalid("page size") }
-    guard tables <= UInt32(FormatLimits.pageTablesPerRoot), pages <= tables * UInt32(FormatLimits.entriesPerPageTable), pages > 0 else {
+    let entries = UInt32(FormatLimits.entriesPerPageTable)
+    guard tables <= UInt32(FormatLimits.pageTablesPerRoot), pages > 0, pages <= tables * entries, pages > (tables - 1) * entries else {
       throw .invalid("page count")
     }
     guard slabs <= UInt64(UInt32.max) else { throw .invalid("slab count") }

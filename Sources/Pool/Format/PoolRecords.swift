@@ -29,7 +29,8 @@ public struct PoolRecord: MetadataRecord {
 
   public init(
     id: PoolID, name: String, createdSeconds: UInt64, slabByteCount: UInt64, slabStride: UInt64, slabTrailerByteCount: UInt32,
-    nextRow: RowID = RowID(1), nextGeneration: SlabGeneration = SlabGeneration(1), nextVirtualDisk: VirtualDiskNumber = VirtualDiskNumber(1),
+    nextRow: RowID = RowID(1), nextGeneration: SlabGeneration = SlabGeneration(1),
+    nextVirtualDisk: VirtualDiskNumber = VirtualDiskNumber(1),
     nextDisk: DiskNumber = DiskNumber(1), ownerNode: NodeID = .none, ownerTerm: UInt64 = 0, fencingKey: UInt64 = 0
   ) {
     self.id = id

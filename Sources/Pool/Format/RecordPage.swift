@@ -42,7 +42,9 @@ enum RecordPage {
   }
 
   /// Checks the page that `reference` names, and every record header in it. Returns the used byte count.
-  static func check(_ bytes: UnsafeRawBufferPointer, _ reference: PageReference, owner: StructureOwner, page: Int) throws(FormatError) -> Int {
+  static func check(_ bytes: UnsafeRawBufferPointer, _ reference: PageReference, owner: StructureOwner, page: Int) throws(FormatError)
+    -> Int
+  {
     let header = try StructureHeader(bytes, expecting: .recordPage, byteCounts: byteCount...byteCount, of: owner, index: UInt32(page))
     guard header.sequence == reference.sequence, StructureHeader.storedChecksum(bytes) == reference.checksum else { throw .misplaced }
     let used = Int(bytes.little(UInt32.self, at: usedOffset))

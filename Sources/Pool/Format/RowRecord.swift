@@ -37,7 +37,8 @@ public struct RowRecord: MetadataRecord {
     public var cursorByteCount: UInt64
 
     public init(
-      disk: DiskNumber, number: SlabNumber, generation: SlabGeneration, state: CopyState = .inSync, flags: UInt8 = 0, cursorByteCount: UInt64 = 0
+      disk: DiskNumber, number: SlabNumber, generation: SlabGeneration, state: CopyState = .inSync, flags: UInt8 = 0,
+      cursorByteCount: UInt64 = 0
     ) {
       self.disk = disk
       self.number = number

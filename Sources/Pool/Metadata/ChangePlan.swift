@@ -92,7 +92,8 @@ struct ChangePlan {
   private func check(_ key: RecordKey, _ byteOffset: Int, _ byteCount: Int) throws(MetadataError) {
     guard let present = presentByteCount(key), byteOffset >= 0, byteCount <= present, byteOffset <= present - byteCount else {
       throw MetadataError(
-        .invalidChange, "Bytes \(byteOffset) and \(byteCount) on of the record \(key) cannot be changed: it has \(presentByteCount(key) ?? 0).",
+        .invalidChange,
+        "Bytes \(byteOffset) and \(byteCount) on of the record \(key) cannot be changed: it has \(presentByteCount(key) ?? 0).",
         remedy: "This is a defect of the program: please report it.")
     }
   }

@@ -39,7 +39,8 @@ struct VoterCheckpoint {
       }
       let slot = references[page].otherSlot
       let checksum = RecordPage.seal(
-        slice.bytes, owner: voter.owner, sequence: root.sequence, page: page, usedByteCount: fill.usedByteCount, recordCount: fill.recordCount)
+        slice.bytes, owner: voter.owner, sequence: root.sequence, page: page, usedByteCount: fill.usedByteCount,
+        recordCount: fill.recordCount)
       references[page] = PageReference(sequence: root.sequence, checksum: checksum, slot: slot)
       parts.append(
         IOPart(.write, voter.device, at: voter.layout.pageOffset(page, slot: Int(slot)), slice: slice))
@@ -50,7 +51,8 @@ struct VoterCheckpoint {
 
   private func flushParts(_ parts: inout [IOPart]) async throws(BlockError) {
     guard !parts.isEmpty else { return }
-    let errors = await MetadataIO.inParallel(parts) { (part: IOPart) async throws(BlockError) in try await part.perform(MetadataIO.request) }
+    let errors = await MetadataIO.inParallel(parts) { (part: IOPart) async throws(BlockError) in try await part.perform(MetadataIO.request)
+    }
     parts.removeAll(keepingCapacity: true)
     if let error = errors.lazy.compactMap({ $0 }).first { throw error }
   }

@@ -39,7 +39,9 @@ final class MetadataLoader {
     throw noGoodVoter(members, loads, committed)
   }
 
-  private init(_ members: PoolMembers, _ loads: [VoterLoad], _ pages: PageStore, _ source: VoterLoad, _ committed: UInt64) throws(MetadataError) {
+  private init(_ members: PoolMembers, _ loads: [VoterLoad], _ pages: PageStore, _ source: VoterLoad, _ committed: UInt64)
+    throws(MetadataError)
+  {
     self.members = members
     self.loads = loads
     self.pages = pages
@@ -91,7 +93,8 @@ final class MetadataLoader {
       for (sequence, chain) in others {
         guard let expected = chains[sequence], expected != chain else { continue }
         throw MetadataError(
-          .split, "\(source.disk.label) and \(load.disk.label) tell different histories of pool \(members.poolName): entry \(sequence) differs.",
+          .split,
+          "\(source.disk.label) and \(load.disk.label) tell different histories of pool \(members.poolName): entry \(sequence) differs.",
           remedy: "One of them was written without the other. Open the pool without the disk that went astray.")
       }
     }
@@ -141,7 +144,9 @@ final class MetadataLoader {
         let bytes = ring.bytes.readOnly.part(from: start, byteCount: entry.header.coveredByteCount)
         let changes = try entry.header.changes(bytes)
         var plan = ChangePlan(pages)
-        do throws(MetadataError) { try plan.add(changes, reservedPageCount: 0) } catch { throw FormatError.invalid("change: \(error.message)") }
+        do throws(MetadataError) { try plan.add(changes, reservedPageCount: 0) } catch {
+          throw FormatError.invalid("change: \(error.message)")
+        }
         plan.apply()
       } catch {
         throw MetadataError(

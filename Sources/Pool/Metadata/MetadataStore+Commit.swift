@@ -111,7 +111,9 @@ extension MetadataStore {
       while count < queue.count, byteCount + queue[count].encodedByteCount <= commitByteLimit {
         let normal = queue[count].priority == .normal
         // Commits that may not use the reserve do not ride along with one that must.
-        if normal && isEssential && count > 0 && !journal.hasRoom(padded(byteCount + queue[count].encodedByteCount), essential: false) { break }
+        if normal && isEssential && count > 0 && !journal.hasRoom(padded(byteCount + queue[count].encodedByteCount), essential: false) {
+          break
+        }
         if normal { isEssential = false }
         byteCount += queue[count].encodedByteCount
         count += 1

@@ -67,7 +67,8 @@ struct PoolMembers {
       let other = disk.superblock.epoch
       if other.number == epoch.number {
         throw MetadataError(
-          .split, "\(newest.label) and \(disk.label) went on without each other: epoch \(epoch.number) is \(epoch.id) on one, "
+          .split,
+          "\(newest.label) and \(disk.label) went on without each other: epoch \(epoch.number) is \(epoch.id) on one, "
             + "\(other.id) on the other.", remedy: "Keep one side: open the pool without the other side's disks.")
       }
       throw MetadataError(

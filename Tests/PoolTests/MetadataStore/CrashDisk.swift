@@ -46,7 +46,8 @@ struct DiskImage: Sendable {
     }
     set {
       let start = (sector % 8) * 512
-      blocks[sector / 8, default: [UInt8](repeating: 0, count: DiskImage.blockByteCount)].replaceSubrange(start..<start + 512, with: newValue)
+      blocks[sector / 8, default: [UInt8](repeating: 0, count: DiskImage.blockByteCount)].replaceSubrange(
+        start..<start + 512, with: newValue)
     }
   }
 

@@ -89,7 +89,9 @@ import Testing
         } catch { #expect((error as? MetadataError)?.cause == cause) }
         #expect(contents(store) == before)
       }
-      try await store.commit([.delete(key), put(1, [9]), .patch(key, byteOffset: 0, bytes: [8]), put(1, [7, 7]), .delete(RecordKey(testKind, 77))])
+      try await store.commit([
+        .delete(key), put(1, [9]), .patch(key, byteOffset: 0, bytes: [8]), put(1, [7, 7]), .delete(RecordKey(testKind, 77)),
+      ])
       #expect(contents(store) == [key: [7, 7]])
       #expect(await store.close() == nil)
     }
