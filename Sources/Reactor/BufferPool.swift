@@ -129,11 +129,9 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
     }
   }
 
-  /// The kernel's index of the registered buffer that holds `slice`, or nil.
+  /// Whether `slice` lies in the buffer that the kernel has registered.
   @inline(__always)
-  public func registeredIndex(of slice: BufferSlice) -> Int32? {
-    isRegistered && slice.start >= region && slice.start < regionEnd ? 0 : nil
-  }
+  func isRegistered(_ slice: BufferSlice) -> Bool { isRegistered && slice.start >= region && slice.start < regionEnd }
 
   /// Gives the memory of large buffers that nobody uses back to the system.
   public func releaseIdleLargeBuffers() {

@@ -8,13 +8,8 @@ public struct RingFile: Sendable {
   let tableIndex: Int32
 
   @inline(__always)
-  func apply(to entry: UnsafeMutablePointer<io_uring_sqe>) {
-    if tableIndex >= 0 {
-      entry.pointee.fd = tableIndex
-      entry.pointee.flags |= UInt8(1 << IOSQE_FIXED_FILE_BIT)
-    } else {
-      entry.pointee.fd = descriptor
-    }
+  var place: clinux_file {
+    tableIndex >= 0 ? clinux_file(number: tableIndex, is_registered: true) : clinux_file(number: descriptor, is_registered: false)
   }
 }
 
@@ -50,88 +45,53 @@ extension RingReactor {
 extension RingReactor {
   /// Reads at `offset` into `slice`, by its registered buffer where it has one.
   public func read(_ file: RingFile, _ slice: BufferSlice, at offset: UInt64) async -> Int32 {
-    await complete { entry in
-      if let index = buffers.registeredIndex(of: slice) {
-        io_uring_prep_read_fixed(entry, 0, slice.start, UInt32(slice.byteCount), offset, index)
-      } else {
-        io_uring_prep_read(entry, 0, slice.start, UInt32(slice.byteCount), offset)
-      }
-      file.apply(to: entry)
+    await complete {
+      clinux_ring_read(ring, $0, file.place, slice.start, UInt32(slice.byteCount), offset, buffers.isRegistered(slice))
     }
   }
 
   /// Writes `slice` at `offset`. With `isDurable` the write is on stable storage when it completes (RWF_DSYNC).
   public func write(_ file: RingFile, _ slice: BufferSlice, at offset: UInt64, isDurable: Bool) async -> Int32 {
-    await complete { entry in
-      if let index = buffers.registeredIndex(of: slice) {
-        io_uring_prep_write_fixed(entry, 0, slice.start, UInt32(slice.byteCount), offset, index)
-      } else {
-        io_uring_prep_write(entry, 0, slice.start, UInt32(slice.byteCount), offset)
-      }
-      if isDurable { entry.pointee.rw_flags = RWF_DSYNC }
-      file.apply(to: entry)
+    await complete {
+      clinux_ring_write(ring, $0, file.place, slice.start, UInt32(slice.byteCount), offset, buffers.isRegistered(slice), isDurable)
     }
   }
 
   public func synchronize(_ file: RingFile, dataOnly: Bool) async -> Int32 {
-    await complete { entry in
-      io_uring_prep_fsync(entry, 0, dataOnly ? 1 : 0)  // IORING_FSYNC_DATASYNC
-      file.apply(to: entry)
-    }
+    await complete { clinux_ring_fsync(ring, $0, file.place, dataOnly) }
   }
 
   /// fallocate(2) with `mode`.
   public func allocate(_ file: RingFile, mode: Int32, at offset: UInt64, byteCount: UInt64) async -> Int32 {
-    await complete { entry in
-      io_uring_prep_fallocate(entry, 0, mode, off_t(truncatingIfNeeded: offset), off_t(truncatingIfNeeded: byteCount))
-      file.apply(to: entry)
-    }
+    await complete { clinux_ring_fallocate(ring, $0, file.place, mode, offset, byteCount) }
   }
 
   public func accept(_ file: RingFile) async -> Int32 {
-    await complete { entry in
-      io_uring_prep_accept(entry, 0, nil, nil, CLINUX_SOCK_CLOEXEC)
-      file.apply(to: entry)
-    }
+    await complete { clinux_ring_accept(ring, $0, file.place) }
   }
 
   /// Receives what is there, at least one byte unless the peer has closed (0).
   public func receive(_ file: RingFile, into memory: UnsafeMutableRawBufferPointer) async -> Int32 {
-    await complete { entry in
-      io_uring_prep_recv(entry, 0, memory.baseAddress, memory.count, 0)
-      file.apply(to: entry)
-    }
+    await complete { clinux_ring_receive(ring, $0, file.place, memory.baseAddress, memory.count) }
   }
 
   /// Scatter receive; `message` and what it names stay alive until the result.
   public func receive(_ file: RingFile, message: UnsafeMutablePointer<msghdr>, flags: Int32 = 0) async -> Int32 {
-    await complete { entry in
-      io_uring_prep_recvmsg(entry, 0, message, UInt32(bitPattern: flags))
-      file.apply(to: entry)
-    }
+    await complete { clinux_ring_receive_message(ring, $0, file.place, message, flags) }
   }
 
   /// Gather send; `message` and what it names stay alive until the result.
   public func send(_ file: RingFile, message: UnsafeMutablePointer<msghdr>) async -> Int32 {
-    await complete { entry in
-      io_uring_prep_sendmsg(entry, 0, message, UInt32(MSG_NOSIGNAL))
-      file.apply(to: entry)
-    }
+    await complete { clinux_ring_send_message(ring, $0, file.place, message) }
   }
 
   public func send(_ file: RingFile, _ memory: UnsafeRawBufferPointer) async -> Int32 {
-    await complete { entry in
-      io_uring_prep_send(entry, 0, memory.baseAddress, memory.count, Int32(MSG_NOSIGNAL))
-      file.apply(to: entry)
-    }
+    await complete { clinux_ring_send(ring, $0, file.place, memory.baseAddress, memory.count) }
   }
 
-  /// Waits until `descriptor` is readable (POLLIN).
+  /// Waits until `file` is readable (POLLIN).
   public func waitReadable(_ file: RingFile) async -> Int32 {
-    await complete { entry in
-      io_uring_prep_poll_add(entry, 0, 1)
-      file.apply(to: entry)
-    }
+    await complete { clinux_ring_poll_readable(ring, $0, file.place) }
   }
 }
 
@@ -141,11 +101,7 @@ extension RingReactor {
   /// Cancels every operation on `file` that waits: each returns -ECANCELED, having moved no byte. A count, or -errno; -ENOENT when none waited.
   @discardableResult
   public func cancelAll(_ file: RingFile) async -> Int32 {
-    await complete { entry in
-      let isRegistered = file.tableIndex >= 0
-      let flags: UInt32 = 1 << 0 | (isRegistered ? 1 << 3 : 0)  // IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CANCEL_FD_FIXED
-      io_uring_prep_cancel_fd(entry, isRegistered ? file.tableIndex : file.descriptor, flags)
-    }
+    await complete { clinux_ring_cancel_all(ring, $0, file.place) }
   }
 
   /// shutdown(2), which does not wait: operations in flight in that direction end, with 0 or an error. `how` is SHUT_RD, SHUT_WR or SHUT_RDWR.

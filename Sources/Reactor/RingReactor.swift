@@ -10,7 +10,7 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
   public let buffers: BufferPool
   public let name: String
 
-  private let ring: UnsafeMutablePointer<io_uring>
+  let ring: OpaquePointer
   private let thread: pthread_t
   private let foreign: ForeignJobs
   private var ready: [UnownedJob] = []
@@ -35,7 +35,7 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
   }
 
   /// On the reactor's own thread.
-  init(name: String, bufferLimits: BufferLimits, ring: UnsafeMutablePointer<io_uring>) {
+  init(name: String, bufferLimits: BufferLimits, ring: OpaquePointer) {
     self.name = name
     self.ring = ring
     thread = pthread_self()
@@ -54,8 +54,7 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
 
   private func registerBuffers() {
     let region = buffers.registeredRegion
-    var vector = iovec(iov_base: region.baseAddress, iov_len: region.count)
-    let result = io_uring_register_buffers(ring, &vector, 1)
+    let result = clinux_ring_register_buffer(ring, region.baseAddress, region.count)
     buffers.isRegistered = result == 0
     if result != 0 {
       unregisteredBuffersReason =
@@ -102,8 +101,7 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
       clock.advance(to: RingReactor.monotonicNow())
       reap()
     }
-    io_uring_queue_exit(ring)
-    ring.deallocate()
+    clinux_ring_destroy(ring)
   }
 
   private func runReadyJobs(on executor: UnownedTaskExecutor) {
@@ -122,25 +120,19 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
 
   /// Submits everything queued; waits for a completion only when there is nothing else to do.
   private func enter() {
-    guard ready.isEmpty else {
-      io_uring_submit_and_get_events(ring)
-      return
+    if !ready.isEmpty {
+      clinux_ring_poll(ring)
+    } else if let deadline = timers.nextDeadline {
+      clinux_ring_wait_nanoseconds(ring, deadline.nanoseconds(since: clock.now))
+    } else {
+      clinux_ring_wait(ring)
     }
-    guard let deadline = timers.nextDeadline else {
-      io_uring_submit_and_wait(ring, 1)
-      return
-    }
-    let wait = deadline.nanoseconds(since: clock.now)
-    var timeout = __kernel_timespec(tv_sec: Int64(wait / 1_000_000_000), tv_nsec: Int64(wait % 1_000_000_000))
-    var first: UnsafeMutablePointer<io_uring_cqe>?
-    io_uring_submit_and_wait_timeout(ring, &first, 1, &timeout, nil)
   }
 
   private func reap() {
-    while let completion = clinux_peek_cqe(ring) {
-      let userData = completion.pointee.user_data
-      let result = completion.pointee.res
-      clinux_cq_advance(ring, 1)
+    var userData: UInt64 = 0
+    var result: Int32 = 0
+    while clinux_ring_next(ring, &userData, &result) {
       if userData == RingReactor.wakeUserData {
         armWake()
         continue
@@ -154,33 +146,22 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
   }
 
   private func armWake() {
-    let entry = nextEntry()
-    io_uring_prep_read(entry, foreign.wakeDescriptor, wakeCount, 8, 0)
-    entry.pointee.user_data = RingReactor.wakeUserData
+    let wake = clinux_file(number: foreign.wakeDescriptor, is_registered: false)
+    clinux_ring_read(ring, RingReactor.wakeUserData, wake, wakeCount, 8, 0, false)
   }
 
   // MARK: Operations
 
-  /// A free submission entry; a full queue is submitted first.
-  private func nextEntry() -> UnsafeMutablePointer<io_uring_sqe> {
-    while true {
-      if let entry = clinux_get_sqe(ring) { return entry }
-      io_uring_submit(ring)
-    }
-  }
-
-  /// Suspends until the operation that `prepare` fills in has completed; its result is a count or -errno. Memory named in the entry
-  /// must stay alive until then, which a suspended caller's buffers do.
+  /// Suspends until the operation that `queue` puts into the ring, with the number it is given, has completed; its result is a count or
+  /// -errno. Memory named in the operation must stay alive until then, which a suspended caller's buffers do.
   @inline(__always)
-  func complete(_ prepare: (UnsafeMutablePointer<io_uring_sqe>) -> Void) async -> Int32 {
+  func complete(_ queue: (_ userData: UInt64) -> Void) async -> Int32 {
     await withUnsafeContinuation { (continuation: UnsafeContinuation<Int32, Never>) in
       assertIsCurrent()
-      let entry = nextEntry()
-      prepare(entry)
       if freeWaiters.isEmpty { growWaiters() }
       let index = freeWaiters.removeLast()
       waiters[Int(index)] = continuation
-      entry.pointee.user_data = UInt64(index)
+      queue(UInt64(index))
     }
   }
 
@@ -194,10 +175,7 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
   }
 
   /// Puts `descriptor` into the ring's table at `index` (-1 takes it out).
-  func updateRegisteredFile(at index: Int32, to descriptor: Int32) -> Int32 {
-    var descriptor = descriptor
-    return io_uring_register_files_update(ring, UInt32(index), &descriptor, 1)
-  }
+  func updateRegisteredFile(at index: Int32, to descriptor: Int32) -> Int32 { clinux_ring_set_file(ring, UInt32(index), descriptor) }
 
   private static func monotonicNow() -> Instant {
     var time = timespec()

@@ -45,27 +45,14 @@ public enum RingLimits {
 }
 
 /// Creates the ring on the calling thread, which must be the one that uses it.
-func makeRing() -> Result<UnsafeMutablePointer<io_uring>, ReactorStartError> {
-  let ring = UnsafeMutablePointer<io_uring>.allocate(capacity: 1)
-  let preferred = CLINUX_SETUP_SINGLE_ISSUER | CLINUX_SETUP_DEFER_TASKRUN
-  var result: Int32 = 0
-  for mode in [preferred, CLINUX_SETUP_COOP_TASKRUN] {
-    ring.initialize(to: io_uring())
-    var parameters = io_uring_params()
-    parameters.flags = mode | CLINUX_SETUP_SUBMIT_ALL | CLINUX_SETUP_CQSIZE
-    parameters.cq_entries = RingLimits.completionEntries
-    result = io_uring_queue_init_params(RingLimits.submissionEntries, ring, &parameters)
-    if result != -EINVAL { break }
+func makeRing() -> Result<OpaquePointer, ReactorStartError> {
+  var error: Int32 = 0
+  if let ring = clinux_ring_create(RingLimits.submissionEntries, RingLimits.completionEntries, RingLimits.registeredFiles, &error) {
+    return .success(ring)
   }
-  guard result == 0 else {
-    ring.deallocate()
-    var limit = rlimit()
-    getrlimit(CLINUX_RLIMIT_MEMLOCK, &limit)
-    return .failure(.refused(-result, sysctl: readIoUringSysctl(), lockLimitBytes: UInt64(limit.rlim_cur)))
-  }
-  io_uring_register_ring_fd(ring)
-  io_uring_register_files_sparse(ring, RingLimits.registeredFiles)
-  return .success(ring)
+  var limit = rlimit()
+  getrlimit(CLINUX_RLIMIT_MEMLOCK, &limit)
+  return .failure(.refused(error, sysctl: readIoUringSysctl(), lockLimitBytes: UInt64(limit.rlim_cur)))
 }
 
 private func readIoUringSysctl() -> String? {

@@ -104,4 +104,4 @@ public struct ServiceError: Error, CustomStringConvertible, Sendable {
   init(_ description: String) { self.description = description }
 }
 
-func lastSystemError() -> String { String(cString: strerror(errno)) }
+func lastSystemError() -> String { String(cString: strerror(clinux_errno())) }

@@ -1,11 +1,10 @@
-// What Swift cannot import from the C headers as it is: liburing's macros and inline functions, and ioctl numbers.
+// What Swift cannot import from the C headers as it is: variadic functions, macros, ioctl numbers, GNU extensions.
 #ifndef SPACEPORT_CLINUX_H
 #define SPACEPORT_CLINUX_H
 
-// Before liburing.h, which would switch on GNU extensions: Swift's own Glibc module is built without them, and the compiler refuses two
-// modules that define a system type differently. What is GNU's is in clinux.c.
-#include <features.h>
-#include <liburing.h>
+// No GNU extensions here: Swift's own Glibc module is built without them, and the compiler refuses two modules that define a system
+// type differently. What is GNU's is in clinux.c.
+#include "clinux_ring.h"
 #include <blkid/blkid.h>
 #include <dirent.h>
 #include <errno.h>
@@ -38,30 +37,13 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 
-// Flags of io_uring_setup(2) that liburing 2.3 has as macros with casts.
-static const uint32_t CLINUX_SETUP_SINGLE_ISSUER = IORING_SETUP_SINGLE_ISSUER;
-static const uint32_t CLINUX_SETUP_DEFER_TASKRUN = IORING_SETUP_DEFER_TASKRUN;
-static const uint32_t CLINUX_SETUP_COOP_TASKRUN = IORING_SETUP_COOP_TASKRUN;
-static const uint32_t CLINUX_SETUP_SUBMIT_ALL = IORING_SETUP_SUBMIT_ALL;
-static const uint32_t CLINUX_SETUP_CQSIZE = IORING_SETUP_CQSIZE;
-
-static inline struct io_uring_sqe *clinux_get_sqe(struct io_uring *ring) { return io_uring_get_sqe(ring); }
-
-// The oldest unseen completion, or NULL; never a system call.
-static inline struct io_uring_cqe *clinux_peek_cqe(struct io_uring *ring) {
-  struct io_uring_cqe *cqe = NULL;
-  unsigned head;
-  io_uring_for_each_cqe(ring, head, cqe) { return cqe; }
-  return NULL;
-}
-static inline void clinux_cq_advance(struct io_uring *ring, unsigned count) { io_uring_cq_advance(ring, count); }
-static inline unsigned clinux_cq_ready(struct io_uring *ring) { return io_uring_cq_ready(ring); }
-
 // CRC32C (Castagnoli): SSE 4.2 where the processor has it, a table elsewhere. `crc` is the running value, 0 to begin.
 uint32_t clinux_crc32c(uint32_t crc, const void *data, size_t byteCount);
 
-static const int CLINUX_SOCK_CLOEXEC = SOCK_CLOEXEC;
 static const __rlimit_resource_t CLINUX_RLIMIT_MEMLOCK = RLIMIT_MEMLOCK;
+
+// errno is a macro.
+static inline int clinux_errno(void) { return errno; }
 
 // open(2) is variadic, which Swift does not import.
 static inline int clinux_open(const char *path, int flags, mode_t mode) { return open(path, flags, mode); }
