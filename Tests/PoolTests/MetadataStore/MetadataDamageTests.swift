@@ -222,6 +222,18 @@ import Testing
     }
   }
 
+  @Test func aWipedDiskIsNoPoolsAnyMore() async throws {
+    try await TestPool.run { reactor in
+      let pool = try await TestPool.make(reactor, disks: 1)
+      let disks = pool.disks()
+      try await MetadataStore.wipe(disks[0])
+      var wiped = pool
+      wiped.images = [disks[0].imageAfterPowerLoss()]
+      #expect(await MetadataStore.probe(wiped.disks()[0]).newest == nil)
+      await Self.expect(.notPooled, ["disk0"], wiped, wiped.disks())
+    }
+  }
+
   @Test func featuresThatAreNotKnownAreRespected() async throws {
     try await TestPool.run { reactor in
       for (features, readable) in [(FeatureFlags(incompatible: 4), false), (FeatureFlags(readOnlyCompatible: 1), true)] {

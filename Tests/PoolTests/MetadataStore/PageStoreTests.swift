@@ -45,11 +45,11 @@ import Testing
 
   /// Random changes against a model, with pages so full that they are compacted all the time; refused changes leave no trace.
   @Test func changesMatchAModel() throws {
-    let pages = PageStore(pageCount: 6, secret: 2)
+    let pages = PageStore(pageCount: 5, secret: 2)
     var model: Model = [:]
     var random = SeededRandom(5)
     var refused = 0
-    for _ in 0..<6000 {
+    for _ in 0..<3000 {
       let commit = randomCommit(model, keys: 120, largest: 1500, &random)
       do {
         try Self.change(pages, commit)
@@ -65,6 +65,6 @@ import Testing
     #expect(refused > 10)
     for key in model.keys { try Self.change(pages, [.delete(key)]) }
     #expect(pages.recordCount == 0)
-    #expect(pages.emptyPageCount == 6)
+    #expect(pages.emptyPageCount == 5)
   }
 }
