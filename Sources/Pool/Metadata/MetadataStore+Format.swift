@@ -72,6 +72,17 @@ extension MetadataStore {
     return FormattedPool(pool: plan.pool, disks: plan.members.map(\.id), layouts: layouts)
   }
 
+  /// Makes a disk no pool's any more: zeros over everything that recognises it, flushed. What the slabs hold stays.
+  public static func wipe(_ device: BlockDevice) async throws(BlockError) {
+    let report = await SuperblockIO.read(device)
+    var offsets = report.places.map(\.offset)
+    if let layout = report.newest?.layout { offsets += layout.rootOffsets + [layout.dataSignatureOffset] }
+    let size = device.geometry.byteCount
+    offsets.removeAll { $0 > size - min(size, UInt64(FormatLimits.blockByteCount)) }
+    try await MetadataIO.writeBlock(device, at: offsets) { $0.zero() }
+    try await device.flush(MetadataIO.request)
+  }
+
   private static func check(_ disks: [NewDisk], _ options: FormatOptions) throws(MetadataError) {
     guard !disks.isEmpty, disks.count <= StoreLimits.diskCount else {
       throw MetadataError(.invalidArgument, "A pool has 1 to \(StoreLimits.diskCount) disks.", remedy: "Name its disks.")

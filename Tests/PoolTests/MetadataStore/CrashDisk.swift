@@ -72,6 +72,8 @@ final class CrashDisk: BlockDevice, @unchecked Sendable {  // reactor-confined
   /// Fails the given and all later writes of this disk.
   var failsWrites = false
   private(set) var writeCount = 0
+  /// How many turns others have while a write that is not FUA is done: many make checkpoints slow, and commits overtake them.
+  var turnsPerWrite = 1
   /// Every write goes through this first: (offset, byte count).
   var onWrite: ((UInt64, Int) -> Void)?
 
@@ -132,7 +134,7 @@ final class CrashDisk: BlockDevice, @unchecked Sendable {  // reactor-confined
     }
     // The other disks' and tasks' turn: writes to several disks interleave.
     if isCut { throw BlockError(.ioFailed) }
-    await Task.yield()
+    for _ in 0..<(request.isForceUnitAccess ? 1 : turnsPerWrite) { await Task.yield() }
   }
 
   override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken {

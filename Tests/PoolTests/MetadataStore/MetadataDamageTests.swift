@@ -65,6 +65,31 @@ import Testing
     }
   }
 
+  /// Pages that nothing has changed since: the journal does not bring them back, the comparison of the voters must.
+  @Test func pagesThatAVoterLacksAreWrittenThoughNothingChangedThem() async throws {
+    try await TestPool.run { reactor in
+      let pool = try await TestPool.make(reactor, disks: 2)
+      let disks = pool.disks()
+      let store = try await pool.open(disks)
+      for number in 0..<60 { try await store.commit([put(number, [UInt8](repeating: UInt8(number), count: 1000))]) }
+      let model = contents(store)
+      await store.close()
+      let layout = store.disks[0].layout
+      for page in 1..<4 {
+        var damaged = pool
+        damaged.images = disks.map(\.image)
+        for slot in 0..<2 { damaged.images[0].flip(at: layout.pageOffset(page, slot: slot) + 500) }
+        let again = damaged.disks()
+        let healed = try await damaged.open(again)
+        #expect(healed.notes.contains { $0.contains("page \(page)") })
+        #expect(contents(healed) == model)
+        await healed.close()
+        let half = try await MetadataStore.readOnlyLoad(devices: [again[0]], reactor: reactor)
+        #expect(contents(half) == model)
+      }
+    }
+  }
+
   @Test func withoutAGoodVoterThePoolRefuses() async throws {
     try await TestPool.run { reactor in
       var (pool, _) = try await Self.crashedPool(reactor)
@@ -194,6 +219,18 @@ import Testing
       #expect(report.places.filter { if case .good = $0.outcome { true } else { false } }.count == 4)
       let store = try await pool.open([grown])
       #expect(await store.close() == nil)
+    }
+  }
+
+  @Test func aWipedDiskIsNoPoolsAnyMore() async throws {
+    try await TestPool.run { reactor in
+      let pool = try await TestPool.make(reactor, disks: 1)
+      let disks = pool.disks()
+      try await MetadataStore.wipe(disks[0])
+      var wiped = pool
+      wiped.images = [disks[0].imageAfterPowerLoss()]
+      #expect(await MetadataStore.probe(wiped.disks()[0]).newest == nil)
+      await Self.expect(.notPooled, ["disk0"], wiped, wiped.disks())
     }
   }
 
