@@ -12,21 +12,28 @@ struct DiskClaims {
 
   /// Claims every path, or none: what was opened is closed again when one fails.
   func claim(_ paths: [String]) async throws(APIError) -> [ClaimedDisk] {
+    try refuseTwins(paths)
     var disks: [ClaimedDisk] = []
     do throws(APIError) {
-      for path in paths {
-        let disk = try await claim(path)
-        if let twin = disks.first(where: { $0.identity == disk.identity }) {
-          await disk.physical.close()
-          throw APIError(.badRequest, "\(path) and \(twin.path) are the same disk, given twice", remedy: "Name each disk once")
-        }
-        disks.append(disk)
-      }
+      for path in paths { disks.append(try await claim(path)) }
     } catch {
       await close(disks)
       throw error
     }
     return disks
+  }
+
+  /// Two paths may lead to one disk; the claim alone would call it "in use".
+  private func refuseTwins(_ paths: [String]) throws(APIError) {
+    var seen: [DiskIdentity: String] = [:]
+    for path in paths {
+      guard let identity = DiskIdentity.of(path: path) else { continue }  // opening it says what is wrong
+      if let twin = seen[identity] {
+        throw APIError(
+          .badRequest, path == twin ? "\(path) is given twice" : "\(path) and \(twin) are the same disk", remedy: "Name each disk once")
+      }
+      seen[identity] = path
+    }
   }
 
   private func claim(_ path: String) async throws(APIError) -> ClaimedDisk {

@@ -1,7 +1,13 @@
 import Management
+import Service
 
-/// Prints and checks the metadata on a disk.
+/// Prints and checks the metadata on a disk. Ends with an error when something is wrong with it.
 /// - Parameter path: absolute path of a file or block device.
-func inspectDisk(path: String, json: Bool) async throws(APIError) {
-  throw APIError(.notSupported, "This build has no storage layers to read \(path) with", remedy: "Build the whole of spaceport")
+func inspectDisk(path: String, json: Bool) async throws {
+  let inspection = try await DiskInspector.inspect(path: path)
+  try Terminal.write(json ? JSON.text(inspection) : InspectionReport(inspection).text)
+  guard inspection.isSound else {
+    throw APIError(
+      .ioError, "\(path) is not sound: see the findings above", remedy: "Keep the disk as it is until the pool's data is safe elsewhere")
+  }
 }

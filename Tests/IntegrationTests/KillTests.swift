@@ -16,7 +16,7 @@ import Testing
       let writer = Process()
       writer.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
       writer.arguments = [KillTests.writer, "write", server.uri("tank/disk"), log, "\(round)"]
-      try writer.run()
+      try writer.runWithoutBlockedSignals()
       // Killed at another point each round: once so many more lines (writes, flushes) have been logged.
       let before = lineCount(log)
       let wanted = before + 40 + (round * 37) % 300

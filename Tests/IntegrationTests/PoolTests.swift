@@ -26,7 +26,7 @@ import Testing
       try await server.succeed("pool", "close", "tank")
       try await server.refuse(["pool", "show", "tank"], saying: ["tank"])
       let moved = try FileManager.default.moved(disks, suffix: "-moved")
-      try await server.refuse(["pool", "open", moved[0], moved[1]], saying: ["tank", "missing"])
+      try await server.refuse(["pool", "open", moved[0], moved[1]], saying: ["tank", "Missing", "disk3"])
       try await server.succeed("pool", "open", moved[2], moved[0], moved[1])
       try await check(server, pattern: "0x5a")
       try await server.succeed("pool", "close", "tank")
@@ -125,7 +125,7 @@ import Testing
       let input = Pipe()
       client.standardInput = input
       client.standardOutput = FileHandle.nullDevice
-      try client.run()
+      try client.runWithoutBlockedSignals()
       try await waitUntil("the client to be connected") {
         try await server.succeed("vdisk", "show", "tank/disk", "--json").contains("\"clientCount\" : 1")
       }

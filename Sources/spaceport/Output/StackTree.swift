@@ -18,7 +18,7 @@ struct StackTree {
     let rows = figures.text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
     let figuresWidth = rows.map(\.count).max() ?? 0
     let labelWidth = max(Self.leastLabelWidth, min(lines.map(\.label.count).max() ?? 0, Self.width - figuresWidth - 2))
-    let labels = ["LAYER"] + lines.map { Self.cut($0.label, to: labelWidth) }
+    let labels = ["LAYER"] + lines.map { Self.cut($0, to: labelWidth) }
     return zip(labels, rows).map { label, row in
       row.isEmpty ? label : label + String(repeating: " ", count: max(0, labelWidth - label.count) + 2) + row
     }.joined(separator: "\n")
@@ -27,6 +27,8 @@ struct StackTree {
   /// One line: the layer's name or the branches that pass by, and the figures of one operation.
   private struct Line {
     var label: String
+    /// Where the layer's name ends in the label, in characters; nil on a line that has none.
+    var layerEnd: Int?
     var operation: String
     var counters: OperationCounters?
 
@@ -52,11 +54,15 @@ struct StackTree {
       ("read", node.read), ("write", node.write), ("flush", node.flush), ("trim", node.discard), ("zero", node.writeZeroes),
     ]
     let busy = operations.filter { $0.1.requests > 0 || $0.1.inFlight > 0 || $0.1.errors > 0 }
-    let name = Printable.text(node.label.isEmpty ? node.layer : "\(node.layer) \(node.label)")
+    let remarks = node.remarks.isEmpty ? "" : " (\(node.remarks.joined(separator: ", ")))"
+    let name = Printable.text(node.label.isEmpty ? node.layer : "\(node.layer) \(node.label)\(remarks)")
     let below = others + (node.children.isEmpty ? "" : "│")
-    if busy.isEmpty { lines.append(Line(label: first + name, operation: "idle", counters: nil)) }
+    let layerEnd = first.count + node.layer.count
+    if busy.isEmpty { lines.append(Line(label: first + name, layerEnd: layerEnd, operation: "idle", counters: nil)) }
     for (index, operation) in busy.enumerated() {
-      lines.append(Line(label: index == 0 ? first + name : below, operation: operation.0, counters: operation.1))
+      let isFirst = index == 0
+      lines.append(
+        Line(label: isFirst ? first + name : below, layerEnd: isFirst ? layerEnd : nil, operation: operation.0, counters: operation.1))
     }
     for (index, child) in node.children.enumerated() {
       let isLast = index == node.children.count - 1
@@ -64,11 +70,10 @@ struct StackTree {
     }
   }
 
-  /// Shortens a label by taking out its middle: its branches and layer stay at the left, the end of a disk's path at the right.
-  private static func cut(_ label: String, to width: Int) -> String {
-    guard label.count > width else { return label }
-    let kept = width - 1
-    let left = kept / 2
-    return label.prefix(left) + "…" + label.suffix(kept - left)
+  /// Shortens what follows the layer's name, a path mostly, at its front: the branches and the layer are what the tree is for.
+  private static func cut(_ line: Line, to width: Int) -> String {
+    let label = line.label
+    guard label.count > width, let end = line.layerEnd, end + 2 < width else { return String(label.prefix(max(width, line.layerEnd ?? 0))) }
+    return label.prefix(end) + " …" + label.suffix(width - end - 2)
   }
 }

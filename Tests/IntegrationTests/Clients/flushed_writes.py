@@ -93,7 +93,7 @@ def check(uri, log_path):
     found = {}
     wrong = 0
     for start in range(0, AREA_BLOCKS, 256):
-        data = handle.pread(256 * BLOCK, start * BLOCK)
+        data = bytes(handle.pread(256 * BLOCK, start * BLOCK))
         for block in range(start, start + 256):
             piece = data[(block - start) * BLOCK:(block - start + 1) * BLOCK]
             allowed = {kept.get(block, 0), *since.get(block, [])}

@@ -35,11 +35,23 @@ enum Command {
     process.standardInput = FileHandle.nullDevice
     process.standardOutput = try directory.createFile("out")
     process.standardError = try directory.createFile("err")
-    try process.run()
+    try process.runWithoutBlockedSignals()
     try await waitUntil(timeoutSeconds: timeoutSeconds, "\(arguments.joined(separator: " ")) to end", onTimeout: { process.terminate() }) {
       !process.isRunning
     }
     return CommandResult(status: process.terminationStatus, output: directory.text("out"), errors: directory.text("err"))
+  }
+}
+
+extension Process {
+  /// A thread of Swift's pool blocks all signals, and its children would inherit that: SIGTERM would not end them.
+  func runWithoutBlockedSignals() throws {
+    var none = sigset_t()
+    var before = sigset_t()
+    sigemptyset(&none)
+    pthread_sigmask(SIG_SETMASK, &none, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+    try run()
   }
 }
 

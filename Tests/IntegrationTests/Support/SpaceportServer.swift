@@ -41,7 +41,7 @@ final class SpaceportServer: @unchecked Sendable {  // used by one test, one cal
     let log = try directory.createFile("log-\(startCount)")
     process.standardOutput = log
     process.standardError = log
-    try process.run()
+    try process.runWithoutBlockedSignals()
     try await waitUntil("the server to answer") {
       guard self.process.isRunning else { throw CommandFailure(description: "the server ended at start: \(self.log)") }
       return try await self.spaceport("pool", "list").succeeded
