@@ -4,15 +4,15 @@
 set -euo pipefail
 spaceport=$(realpath "${1:?usage: run-demo.sh SPACEPORT}")
 state=${XDG_STATE_HOME:-$HOME/.local/state}/spaceport
-runtime=${XDG_RUNTIME_DIR:-/tmp/spaceport-$(id -u)}/spaceport
+runtime=${XDG_RUNTIME_DIR:+$XDG_RUNTIME_DIR/spaceport}
+runtime=${runtime:-/tmp/spaceport-$(id -u)}
 if [ "$(id -u)" = 0 ]; then state=/var/lib/spaceport runtime=/run/spaceport; fi
 demo=${DEMO_DIR:-$state/demo}
 mkdir -p "$demo"
-[ -d "$runtime" ] || install -d -m 700 "$(dirname "$runtime")" "$runtime" 2> /dev/null || mkdir -p "$runtime"
-control=$runtime/control.sock nbd=$runtime/nbd.sock
-export SPACEPORT_CONTROL=$control
+unset SPACEPORT_CONTROL # the server's default places, so that `spaceport` finds it without being told
+nbd=$runtime/nbd.sock
 
-"$spaceport" serve --state-dir "$state" --control "$control" --listen "unix:$nbd" &
+"$spaceport" serve &
 server=$!
 stop() { kill -TERM "$server" 2> /dev/null || :; wait "$server"; exit; }
 trap stop INT TERM
@@ -42,10 +42,10 @@ In another terminal, attach it as a block device, format it, mount it (as root):
 
 Load it with fio, through the kernel or, without root, straight over NBD (this overwrites what is on it):
     fio --name=load --filename=/mnt/load --size=1G --rw=randrw --bs=4k --iodepth=32 --ioengine=libaio --direct=1
-    fio --name=load --ioengine=nbd --uri='nbd+unix:///demo/disk?socket=$nbd' --size=1G --rw=randrw --bs=4k --iodepth=32 --verify=crc32c
+    fio --name=load --ioengine=nbd --uri='nbd+unix:///demo/disk?socket=$nbd' --size=1G --rw=randrw --bs=4k --iodepth=32 --verify=crc32c --verify_state_save=0
 
 Look into the stack meanwhile:
-    $spaceport --version; $spaceport stack demo/disk --control $control
+    $spaceport stack demo/disk
 
 Detach with: umount /mnt; nbd-client -d /dev/nbd0
 Ctrl-C here stops the server; what it holds stays for the next start.

@@ -124,7 +124,7 @@ struct ListeningSocket: Sendable {
     guard descriptor >= 0 else { throw failure("make a socket for", place) }
     SocketOptions.set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)  // a restart need not wait for old connections to be forgotten
     if entry.ai_family == AF_INET6 { SocketOptions.set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
-        guard CLinux.bind(descriptor, entry.ai_addr, entry.ai_addrlen) == 0, listen(descriptor, WireLimits.listenBacklog) == 0,
+    guard CLinux.bind(descriptor, entry.ai_addr, entry.ai_addrlen) == 0, listen(descriptor, WireLimits.listenBacklog) == 0,
       let name = SocketOptions.boundName(of: descriptor)
     else {
       let error = failure("listen on", place)

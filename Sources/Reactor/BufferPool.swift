@@ -88,15 +88,20 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
     }
   }
 
-  /// The same without waiting; nil when nothing is free.
+  /// The same without waiting; nil when nothing is free. When the small ones are all held, the next size serves as well: otherwise one
+  /// busy connection could keep all others waiting.
   public func tryAcquire(byteCount: Int) -> BufferSlice? {
     let sizeClass = limits.sizeClass(for: byteCount)
+    if let slice = tryAcquire(byteCount, fromClass: sizeClass) { return slice }
+    return sizeClass == 0 && limits.classCount > 1 ? tryAcquire(byteCount, fromClass: 1) : nil
+  }
+
+  private func tryAcquire(_ byteCount: Int, fromClass sizeClass: Int) -> BufferSlice? {
     if let index = freeByClass[sizeClass].popLast() { return hold(index, byteCount) }
     if sizeClass == 0 { return nil }
     let size = limits.smallByteCount << sizeClass
     if largeByteCount + size > limits.largeTotalByteCount { releaseIdleLargeBuffers() }
-    guard largeByteCount + size <= limits.largeTotalByteCount else { return nil }
-    guard let start = BufferPool.map(size) else { return nil }
+    guard largeByteCount + size <= limits.largeTotalByteCount, let start = BufferPool.map(size) else { return nil }
     largeByteCount += size
     let entry = Entry(start: start, byteCount: size, holders: 0, sizeClass: Int8(sizeClass))
     if let index = vacant.popLast() {

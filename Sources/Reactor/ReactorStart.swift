@@ -31,7 +31,8 @@ final class ReactorStart: @unchecked Sendable {  // one side writes before `sema
     guard error == 0 else {
       Unmanaged<ReactorStart>.fromOpaque(argument).release()
       throw ReactorStartError(
-        errorNumber: error, description: "No thread for reactor \(name): \(String(cString: strerror(error))). Raise the limit on processes.")
+        errorNumber: error, description: "No thread for reactor \(name): \(String(cString: strerror(error))). Raise the limit on processes."
+      )
     }
     while sem_wait(semaphore) != 0 {}
     guard let result else { preconditionFailure("the thread posts only after its result") }

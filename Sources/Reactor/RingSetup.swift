@@ -14,9 +14,11 @@ public struct ReactorStartError: Error, CustomStringConvertible, Sendable {
         "it is switched off by kernel.io_uring_disabled=\(sysctl ?? ""). Allow it with `sysctl kernel.io_uring_disabled=0`"
         + (sysctl == "1" ? ", or put this user in the group kernel.io_uring_group" : "")
     case EPERM, EACCES:
-      cause = "a security policy forbids it. In a container, allow io_uring_setup, io_uring_enter and io_uring_register in its seccomp profile"
+      cause =
+        "a security policy forbids it. In a container, allow io_uring_setup, io_uring_enter and io_uring_register in its seccomp profile"
     case ENOSYS:
-      cause = "this kernel has no io_uring, or a seccomp profile hides it. Linux 6.1 or newer is needed; in a container allow io_uring_setup, io_uring_enter and io_uring_register"
+      cause =
+        "this kernel has no io_uring, or a seccomp profile hides it. Linux 6.1 or newer is needed; in a container allow io_uring_setup, io_uring_enter and io_uring_register"
     case ENOMEM:
       cause = "the limit on locked memory is \(lockLimitBytes) bytes. Raise it: `ulimit -l`, or LimitMEMLOCK= in the systemd unit"
     case EMFILE, ENFILE:

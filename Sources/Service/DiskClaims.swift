@@ -80,6 +80,7 @@ struct DiskClaims {
         remedy: "Open that pool with `spaceport pool open`, or give --force to wipe the disk")
     }
     let list = found.signatures.map(\.description).joined(separator: ", ")
-    throw APIError(.diskNotEmpty, "\(disk.path) is not empty: it carries \(list)", remedy: "Choose another disk, or give --force to wipe it")
+    throw APIError(
+      .diskNotEmpty, "\(disk.path) is not empty: it carries \(list)", remedy: "Choose another disk, or give --force to wipe it")
   }
 }

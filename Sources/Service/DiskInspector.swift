@@ -43,9 +43,11 @@ public enum DiskInspector {
       metadata: await MetadataInspection.inspect(disk, rowLimit: rowLimit))
     do {
       let sector = isFile ? SectorSize.bytes512 : SectorSize(rawValue: disk.geometry.logicalSector) ?? .bytes512
-      let scan = try await PartitionTableScan.scan(diskByteCount: size, sectorSize: sector, readAsync: { range in
-        try await read(disk, at: range.offsetBytes, byteCount: range.byteCount)
-      })
+      let scan = try await PartitionTableScan.scan(
+        diskByteCount: size, sectorSize: sector,
+        readAsync: { range in
+          try await read(disk, at: range.offsetBytes, byteCount: range.byteCount)
+        })
       inspection.partitionTable = scan.kind.rawValue
       inspection.partitionTableFindings = scan.findings.map(\.description)
     } catch { inspection.partitionTableFindings = ["\(error)"] }

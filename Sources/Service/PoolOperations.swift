@@ -25,7 +25,7 @@ extension StorageService {
       try await claims.clear(disks, force: request.force)
       let pool = try await explained { () throws(PoolError) in
         try await StoragePool.create(
-          named: request.name, on: disks.map { PoolMember(device: $0.bus, path: $0.path) }, slabByteCount: request.slabBytes,
+          named: request.name, on: disks.map(\.member), slabByteCount: request.slabBytes,
           createdSeconds: wallClockSeconds(), reactor: reactor)
       }
       return try await serve(pool, disks)
@@ -76,7 +76,7 @@ extension StorageService {
     let disks = try await claimFree(paths)
     do throws(APIError) {
       let pool = try await explained { () throws(PoolError) in
-        try await StoragePool.open(disks.map { PoolMember(device: $0.bus, path: $0.path) }, reactor: reactor)
+        try await StoragePool.open(disks.map(\.member), reactor: reactor)
       }
       return try await serve(pool, disks)
     } catch {
@@ -125,7 +125,7 @@ extension StorageService {
     pools[name] = nil
     do throws(APIError) { try await close(contentsOf: served) } catch { logger.warning("\(error)") }  // it is erased all the same
     var failure: APIError?
-    do throws(PoolError) { try await StoragePool.erase(served.disks.map { PoolMember(device: $0.bus, path: $0.path) }) } catch {
+    do throws(PoolError) { try await StoragePool.erase(served.disks.map(\.member)) } catch {
       failure = APIError(error)
     }
     for disk in served.disks {

@@ -54,7 +54,8 @@ struct PoolRegistry {
     do { pools = try JSONDecoder().decode(Content.self, from: data).pools } catch {
       close(lockDescriptor)
       throw ServiceError(
-        "\(path) cannot be read: \(error). Move it away and open the pools again with `spaceport pool open`; nothing on the disks is touched.")
+        "\(path) cannot be read: \(error). Move it away and open the pools again with `spaceport pool open`; nothing on the disks is touched."
+      )
     }
   }
 

@@ -20,6 +20,12 @@ final class ClaimedDisk: Sendable {
     physical = PhysicalDisk(reactor: reactor, port: port)
     bus = BusDevice(disk: physical)
   }
+
+  /// As the pool takes it. A file's partition table counts in sectors of 512 bytes, a block device's in its own.
+  var member: PoolMember {
+    let facts = physical.port.facts
+    return PoolMember(device: bus, path: path, tableSectorByteCount: facts.kind == .file ? 512 : facts.ioAlignment)
+  }
 }
 
 /// A virtual disk that is served, under its export name.

@@ -17,6 +17,7 @@ enum StackTree {
       latency: LatencySummary(
         meanNanoseconds: statistics.meanNanoseconds, p50Nanoseconds: statistics.latencyNanoseconds(atPercentile: 50),
         p90Nanoseconds: statistics.latencyNanoseconds(atPercentile: 90), p99Nanoseconds: statistics.latencyNanoseconds(atPercentile: 99),
-        p999Nanoseconds: statistics.latencyNanoseconds(atPercentile: 99.9), maxNanoseconds: statistics.latencyNanoseconds(atPercentile: 100)))
+        p999Nanoseconds: statistics.latencyNanoseconds(atPercentile: 99.9), maxNanoseconds: statistics.latencyNanoseconds(atPercentile: 100)
+      ))
   }
 }

@@ -38,12 +38,21 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
 
   /// Starts the reactor, takes the state directory and opens every known pool that is complete.
   public static func start(stateDirectory: String, logger: Logger) async throws -> StorageService {
+    raiseDescriptorLimit()
     let registry = try PoolRegistry(directory: stateDirectory)
     let reactor = try RingReactor.start(name: "reactor-0")
     let blocking = try BlockingCalls.start(name: "blocking-0")
     let service = StorageService(reactor: reactor, blocking: blocking, registry: registry, logger: logger)
     await reactor.run { await service.openKnownPools() }
     return service
+  }
+
+  /// A descriptor for each connection and disk: as many as the system lets this process have.
+  private static func raiseDescriptorLimit() {
+    var limit = rlimit()
+    guard getrlimit(CLINUX_RLIMIT_NOFILE, &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    _ = setrlimit(CLINUX_RLIMIT_NOFILE, &limit)
   }
 
   private init(reactor: RingReactor, blocking: BlockingCalls, registry: PoolRegistry, logger: Logger) {

@@ -16,9 +16,10 @@ final class MappedRow: @unchecked Sendable {  // reactor-confined
   var id = RowID(0)
   var presence: PresenceBitmap
   var lock = RangeLock()
-  /// The metadata has this row (or a commit that brings it is under way).
-  var isInMetadata = false
-  /// A commit has brought it into the metadata, or taken it out: the pool holds no room there for it any more.
+  /// The metadata may have this row: a commit that brings it was begun. When it is freed, its records must be deleted.
+  var mayBeInMetadata = false
+  /// A commit has brought it into the metadata for certain (or taken it out): its row record need not be written again, and the pool
+  /// holds no room there for it any more.
   var isSettled = false
   /// On the virtual disk's list of rows whose map record must be committed.
   var isPending = false

@@ -70,14 +70,14 @@ extension VirtualDisk {
     swap(&pending.frees, &pendingFrees)
     var batch = Batch(byteLimit: pool.commitByteLimit)
     for freed in pending.frees {
-      if freed.row.isInMetadata { batch.add(metadataOfFreed(freed)) }
+      if freed.row.mayBeInMetadata { batch.add(metadataOfFreed(freed)) }
       if !freed.row.isSettled { pending.unsettled.append(freed.row) }
     }
     for row in pending.rows {
       row.isPending = false
       if row.state == .freed { continue }
       batch.add(metadata(of: row))
-      row.isInMetadata = true
+      row.mayBeInMetadata = true
       if !row.isSettled { pending.unsettled.append(row) }
     }
     pending.batches = batch.finish()

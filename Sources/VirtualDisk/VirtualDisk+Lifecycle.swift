@@ -71,7 +71,7 @@ extension VirtualDisk {
       let mapped = MappedRow(index: index, presence: PresenceBitmap(chunkCount: disk.chunksPerRow, bytes: row.presence[...]))
       mapped.id = row.id
       mapped.state = .mapped
-      mapped.isInMetadata = true
+      mapped.mayBeInMetadata = true
       mapped.isSettled = true
       disk.rows[index] = mapped
       disk.slabTable.setRow(index, row.slabs)
@@ -188,7 +188,8 @@ extension VirtualDiskPlan {
       let available = pool.rowsAvailable(columns: columns)
       guard rows <= available else {
         throw PoolError(
-          .noSpace, "\(label): a fixed disk of \(byteCount) bytes takes \(rows) slab rows and the pool \(pool.name) has room for \(available)",
+          .noSpace,
+          "\(label): a fixed disk of \(byteCount) bytes takes \(rows) slab rows and the pool \(pool.name) has room for \(available)",
           remedy: "Choose a smaller size, give the pool more room, or create it thin")
       }
     }

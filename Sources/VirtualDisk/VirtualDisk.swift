@@ -103,7 +103,7 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
       let count = min(Int(rowByteCount - start), slice.byteCount - done)
       let part = count == slice.byteCount ? slice : slice.part(from: done, byteCount: count)
       let row = try await write(row: Int(index), from: start, part, request)
-      mustCommit = mustCommit || row.isPending || !row.isInMetadata
+      mustCommit = mustCommit || row.isPending || !row.isSettled
       done += count
     }
     // The data is durable already; what leads to it is not.

@@ -59,7 +59,8 @@ import Testing
       try await server.succeed("vdisk", "create", "tank/disk", "--size", "256MiB", "--sector-size", sectorSize)
       try await succeed(
         "fio", "--name=verify", "--ioengine=nbd", "--uri=\(server.uri("tank/disk"))", "--rw=randwrite", "--bsrange=4k-128k",
-        "--blockalign=4k", "--size=200M", "--iodepth=32", "--verify=crc32c", "--verify_fatal=1", "--do_verify=1", "--fsync=64",
+        "--blockalign=4k", "--size=200M", "--iodepth=32", "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0", "--do_verify=1",
+        "--fsync=64",
         timeoutSeconds: 300)
     }
   }

@@ -18,11 +18,11 @@ import Testing
       writer.arguments = [KillTests.writer, "write", server.uri("tank/disk"), log, "\(round)"]
       try writer.runWithoutBlockedSignals()
       // Killed at another point each round: once so many more lines (writes, flushes) have been logged.
-      let before = lineCount(log)
+      let before = KillTests.lineCount(log)
       let wanted = before + 40 + (round * 37) % 300
       try await waitUntil("the writer to have written") {
         guard writer.isRunning else { throw CommandFailure(description: "the writer ended by itself: \(server.log)") }
-        return self.lineCount(log) >= wanted
+        return KillTests.lineCount(log) >= wanted
       }
       try await server.end(SIGKILL)
       try await waitUntil("the writer to see that the server is gone") { !writer.isRunning }
@@ -31,11 +31,11 @@ import Testing
       let check = try await Command.run(["/usr/bin/python3", KillTests.writer, "check", server.uri("tank/disk"), log])
       try #require(check.succeeded, "round \(round): \(check.errors)")
     }
-    #expect(lineCount(log) > 1000)
+    #expect(KillTests.lineCount(log) > 1000)
     try await server.stop()
   }
 
-  private func lineCount(_ path: String) -> Int {
+  static func lineCount(_ path: String) -> Int {
     guard let data = FileManager.default.contents(atPath: path) else { return 0 }
     return data.reduce(0) { $0 + ($1 == 0x0A ? 1 : 0) }
   }

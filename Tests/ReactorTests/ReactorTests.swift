@@ -1,6 +1,7 @@
 import CLinux
-import Reactor
 import Testing
+
+@testable import Reactor
 
 @Suite struct RingReactorTests {
   @Test func tasksRunOnTheReactorsThreadAndStayThereAfterSuspending() async throws {
@@ -54,6 +55,75 @@ import Testing
     unlink(path)
     #expect(same)
     reactor.stop()
+  }
+}
+
+@Suite struct BufferPoolTests {
+  private let limits = BufferLimits(smallCount: 2, smallByteCount: 4096, largestByteCount: 64 << 10, largeTotalByteCount: 128 << 10)
+
+  @Test func whenSmallBuffersAreAllHeldLargerOnesServe() throws {
+    let pool = BufferPool(limits: limits)
+    let held = (0..<6).compactMap { _ in pool.tryAcquire(byteCount: 4096) }
+    #expect(held.count == 6)
+    #expect(pool.largeByteCount == 4 * 8192)
+    for slice in held { pool.release(slice.buffer) }
+    pool.releaseIdleLargeBuffers()
+    #expect(pool.largeByteCount == 0)
+  }
+
+  @Test func theSumOfLargeBuffersIsLimitedAndIdleOnesMakeRoom() throws {
+    let pool = BufferPool(limits: limits)
+    let first = try #require(pool.tryAcquire(byteCount: 64 << 10))
+    let second = try #require(pool.tryAcquire(byteCount: 50 << 10))
+    #expect(pool.tryAcquire(byteCount: 8193) == nil)
+    pool.release(first.buffer)
+    // A 64 KiB buffer lies idle; giving it back makes room for others.
+    let small = (0..<4).compactMap { _ in pool.tryAcquire(byteCount: 16 << 10) }
+    #expect(small.count == 4)
+    for slice in small + [second] { pool.release(slice.buffer) }
+  }
+
+  @Test func aRetainedBufferIsNotReusedBeforeItsLastHolderLetsGo() throws {
+    let pool = BufferPool(limits: limits)
+    let slice = try #require(pool.tryAcquire(byteCount: 4096))
+    pool.retain(slice.buffer)
+    pool.release(slice.buffer)
+    let other = try #require(pool.tryAcquire(byteCount: 4096))
+    #expect(other.buffer != slice.buffer)
+    pool.release(slice.buffer)
+    #expect(pool.tryAcquire(byteCount: 4096)?.buffer == slice.buffer)
+  }
+
+  @Test func whoWaitsIsServedWhenABufferComesBack() async throws {
+    let reactor = try RingReactor.start(
+      name: "test",
+      bufferLimits: BufferLimits(
+        smallCount: 1, smallByteCount: 4096, largestByteCount: 4096, largeTotalByteCount: 0))
+    let served = await reactor.run { () async -> Bool in
+      let first = await reactor.buffers.acquire(byteCount: 4096)
+      let waiter = reactor.spawn {
+        let second = await reactor.buffers.acquire(byteCount: 100)
+        reactor.buffers.release(second.buffer)
+      }
+      await reactor.sleep(milliseconds: 1)
+      reactor.buffers.release(first.buffer)
+      await waiter.value
+      return true
+    }
+    #expect(served)
+    reactor.stop()
+  }
+}
+
+@Suite struct RingRefusalTests {
+  @Test(
+    arguments: [
+      (EPERM, "2", "io_uring_disabled=2"), (EPERM, "1", "io_uring_group"), (EPERM, "0", "seccomp"), (ENOSYS, nil, "6.1"),
+      (ENOMEM, nil, "ulimit -l"), (EMFILE, nil, "ulimit -n"), (EINVAL, nil, "6.1"),
+    ] as [(Int32, String?, String)])
+  func everyRefusalNamesItsCure(number: Int32, sysctl: String?, cure: String) {
+    let error = ReactorStartError.refused(number, sysctl: sysctl, lockLimitBytes: 65536)
+    #expect(error.description.contains(cure), "\(error)")
   }
 }
 

@@ -58,7 +58,9 @@ import Testing
         let disks = try await stack.openVirtualDisks(pool)
         for name in state.mustExist where disks[name] == nil { throw Surprise("the virtual disk \(name) is gone") }
         // "fresh" is left where the checking itself was cut short.
-        for name in disks.keys where !state.mayExist.contains(name) && name != "fresh" { throw Surprise("the virtual disk \(name) is there again") }
+        for name in disks.keys where !state.mayExist.contains(name) && name != "fresh" {
+          throw Surprise("the virtual disk \(name) is there again")
+        }
         if let kept = disks["kept"] { try await ShadowedDisk(disk: kept, shadow: state.kept).checkAll() }
         try await disks["fresh"]?.delete()
         try await CrashTests.checkFresh(pool)

@@ -41,6 +41,7 @@
 uint32_t clinux_crc32c(uint32_t crc, const void *data, size_t byteCount);
 
 static const __rlimit_resource_t CLINUX_RLIMIT_MEMLOCK = RLIMIT_MEMLOCK;
+static const __rlimit_resource_t CLINUX_RLIMIT_NOFILE = RLIMIT_NOFILE;
 
 // errno is a macro.
 static inline int clinux_errno(void) { return errno; }

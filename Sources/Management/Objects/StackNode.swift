@@ -16,7 +16,8 @@ public struct StackNode: Codable, Sendable, Equatable {
   public var children: [StackNode]
 
   public init(
-    layer: String, label: String, remarks: [String] = [], read: OperationCounters = OperationCounters(), write: OperationCounters = OperationCounters(),
+    layer: String, label: String, remarks: [String] = [], read: OperationCounters = OperationCounters(),
+    write: OperationCounters = OperationCounters(),
     flush: OperationCounters = OperationCounters(), discard: OperationCounters = OperationCounters(),
     writeZeroes: OperationCounters = OperationCounters(), children: [StackNode] = []
   ) {

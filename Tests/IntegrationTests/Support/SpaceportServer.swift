@@ -66,10 +66,15 @@ final class SpaceportServer: @unchecked Sendable {  // used by one test, one cal
 
   /// The same, that must succeed; its output.
   @discardableResult
-  func succeed(_ arguments: String..., sourceLocation: SourceLocation = #_sourceLocation) async throws -> String {
+  func succeed(_ arguments: [String], sourceLocation: SourceLocation = #_sourceLocation) async throws -> String {
     let result = try await Command.run([SpaceportServer.binary] + arguments + ["--control", controlSocket])
     try #require(result.succeeded, "\(arguments.joined(separator: " ")): \(result.errors)", sourceLocation: sourceLocation)
     return result.output
+  }
+
+  @discardableResult
+  func succeed(_ arguments: String..., sourceLocation: SourceLocation = #_sourceLocation) async throws -> String {
+    try await succeed(arguments, sourceLocation: sourceLocation)
   }
 
   /// The same, that must be refused: with a message on standard error that contains each of `words`.
@@ -102,7 +107,8 @@ final class SpaceportServer: @unchecked Sendable {  // used by one test, one cal
 
 /// Runs a program that must succeed; its output.
 @discardableResult
-func succeed(_ arguments: String..., timeoutSeconds: Double = 120, sourceLocation: SourceLocation = #_sourceLocation) async throws -> String {
+func succeed(_ arguments: String..., timeoutSeconds: Double = 120, sourceLocation: SourceLocation = #_sourceLocation) async throws -> String
+{
   let result = try await Command.run(arguments, timeoutSeconds: timeoutSeconds)
   try #require(
     result.succeeded, "\(arguments.joined(separator: " ")) -> \(result.status): \(result.errors)\(result.output)",
