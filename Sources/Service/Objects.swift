@@ -23,8 +23,17 @@ extension StorageService {
     let isStarting = reactor.now < pool.startingUntil
     return PoolInfo(
       name: pool.known.name, uuid: pool.known.id.description, state: isStarting ? .starting : .incomplete, reason: pool.reason.message,
-      nextStep: pool.reason.remedy, capacityBytes: 0, allocatedBytes: 0, freeBytes: 0, slabBytes: 0, disks: [], virtualDisks: [],
-      features: [])
+      nextStep: pool.reason.remedy, capacityBytes: 0, allocatedBytes: 0, freeBytes: 0, slabBytes: 0,
+      disks: pool.known.diskPaths.map { missingDisk($0, of: pool) }, virtualDisks: [], features: [])
+  }
+
+  /// A disk of a pool that is not open: all that is known is where it was last.
+  private func missingDisk(_ path: String, of pool: WaitingPool) -> DiskInfo {
+    let isThere = DiskIdentity.of(path: path) != nil
+    return DiskInfo(
+      uuid: "-", path: path, pool: pool.known.name, kind: path.hasPrefix("/dev/") ? .block : .file, ioMode: .direct, sizeBytes: 0,
+      allocatedBytes: 0, freeBytes: 0, logicalSectorBytes: 0, physicalSectorBytes: 0, health: .unknown,
+      reason: isThere ? "its pool is not open" : "it is missing: lost communication", role: .member)
   }
 
   private func info(_ disk: ClaimedDisk, of served: ServedPool) -> DiskInfo {

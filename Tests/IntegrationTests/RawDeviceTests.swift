@@ -41,7 +41,8 @@ import Testing
       try await server.succeed("vdisk", "create", "raw/disk", "--size", "300MiB", "--sector-size", "512")
       try await succeed(
         "fio", "--name=verify", "--ioengine=nbd", "--uri=\(server.uri("raw/disk"))", "--rw=randwrite", "--bsrange=512-64k",
-        "--blockalign=512", "--size=64M", "--iodepth=16", "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0", "--do_verify=1", timeoutSeconds: 300)
+        "--blockalign=512", "--size=64M", "--iodepth=16", "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0", "--do_verify=1",
+        timeoutSeconds: 300)
       try await succeed(
         "qemu-io", "-f", "raw", server.uri("raw/disk"), "-c", "discard 0 300M", "-c", "flush", "-c", "write -P 7 1000k 4k", "-c",
         "read -P 0 0 1000k", "-c", "read -P 0 1004k 8M")
