@@ -96,7 +96,7 @@ struct OutputTests {
               │  └─ PhysicalDisk /srv/disks/a.img              read     600000  2.28 GiB       0    1  81.2 µs  73.1 µs   406 µs
               │                                                write        12    48 KiB       0    1   950 ns   855 ns  4.75 µs
               └─ StorageBus                                    read    1234567  4.70 GiB       0    1   612 µs   550 µs  3.06 ms
-                 └─ PhysicalDisk /…y/would/choose/disks/b.img  read     634567  2.42 GiB       3    1  1.25 ms  1.12 ms  6.25 ms
+                 └─ PhysicalDisk …dy/would/choose/disks/b.img  read     634567  2.42 GiB       3    1  1.25 ms  1.12 ms  6.25 ms
         """)
   }
 
