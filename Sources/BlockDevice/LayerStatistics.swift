@@ -14,23 +14,32 @@ public struct OperationStatistics: Sendable {
   public internal(set) var inFlight: Int = 0
   /// Sum of the latencies, for the mean.
   public internal(set) var totalNanoseconds: UInt64 = 0
-  /// Two significant digits from 1 microsecond to 64 s; longer is counted as that. About 20 KB, made at the first request.
-  public internal(set) var latency: Histogram<UInt64>?
+  /// Two significant digits from 1 microsecond to 64 s; longer is counted as that. 20 KB, from the first request on: until then all share
+  /// the empty one.
+  public internal(set) var latency = OperationStatistics.empty
 
   static let highestLatency: UInt64 = 64_000_000_000
+  private static let empty = Histogram<UInt64>(
+    lowestDiscernibleValue: 1024, highestTrackableValue: highestLatency, numberOfSignificantValueDigits: .two)
 
-  mutating func record(_ nanoseconds: UInt64) {
-    if latency == nil {
-      latency = Histogram(
-        lowestDiscernibleValue: 1024, highestTrackableValue: OperationStatistics.highestLatency, numberOfSignificantValueDigits: .two)
-    }
+  @inline(__always)
+  mutating func succeed(_ nanoseconds: UInt64, _ byteCount: UInt64) {
+    inFlight -= 1
+    requests &+= 1
+    bytes &+= byteCount
     totalNanoseconds &+= nanoseconds
-    latency?.record(min(nanoseconds, OperationStatistics.highestLatency - 1))
+    latency.record(min(nanoseconds, OperationStatistics.highestLatency - 1))
+  }
+
+  mutating func fail() {
+    inFlight -= 1
+    requests &+= 1
+    errors &+= 1
   }
 
   /// The latency that `percentile` (0...100) of the requests did not exceed; 0 when there were none.
   public func latencyNanoseconds(atPercentile percentile: Double) -> UInt64 {
-    latency?.valueAtPercentile(percentile) ?? 0
+    latency.totalCount == 0 ? 0 : latency.valueAtPercentile(percentile)
   }
 
   public var meanNanoseconds: UInt64 {
@@ -41,12 +50,19 @@ public struct OperationStatistics: Sendable {
 
 /// The counters that every layer keeps in the same way: BlockDevice's own read, write, ... fill them, no layer does.
 public final class LayerStatistics: @unchecked Sendable {  // reactor-confined
-  private var operations: [OperationStatistics]
+  /// One for each operation, by its raw value. A pointer, because an array in a class is checked at every access, six times a request.
+  private let operations: UnsafeMutablePointer<OperationStatistics>
   private let clock: ReactorClock
 
   public init(clock: ReactorClock) {
     self.clock = clock
-    operations = Array(repeating: OperationStatistics(), count: BlockOperation.allCases.count)
+    operations = .allocate(capacity: BlockOperation.allCases.count)
+    operations.initialize(repeating: OperationStatistics(), count: BlockOperation.allCases.count)
+  }
+
+  deinit {
+    operations.deinitialize(count: BlockOperation.allCases.count)
+    operations.deallocate()
   }
 
   public subscript(operation: BlockOperation) -> OperationStatistics { operations[operation.rawValue] }
@@ -59,16 +75,8 @@ public final class LayerStatistics: @unchecked Sendable {  // reactor-confined
 
   @inline(__always)
   func end(_ operation: BlockOperation, began: Instant, byteCount: UInt64) {
-    let elapsed = clock.now.nanoseconds(since: began)
-    operations[operation.rawValue].inFlight -= 1
-    operations[operation.rawValue].requests &+= 1
-    operations[operation.rawValue].bytes &+= byteCount
-    operations[operation.rawValue].record(elapsed)
+    operations[operation.rawValue].succeed(clock.now.nanoseconds(since: began), byteCount)
   }
 
-  func fail(_ operation: BlockOperation) {
-    operations[operation.rawValue].inFlight -= 1
-    operations[operation.rawValue].requests &+= 1
-    operations[operation.rawValue].errors &+= 1
-  }
+  func fail(_ operation: BlockOperation) { operations[operation.rawValue].fail() }
 }
