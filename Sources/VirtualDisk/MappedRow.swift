@@ -16,8 +16,10 @@ final class MappedRow: @unchecked Sendable {  // reactor-confined
   var id = RowID(0)
   var presence: PresenceBitmap
   var lock = RangeLock()
-  /// The metadata has this row (or a commit that brings it is under way).
+  /// A commit has brought this row into the metadata: from then on its map record alone is committed.
   var isInMetadata = false
+  /// Such a commit has been tried, whatever came of it: freeing the row has to delete it.
+  var mayBeInMetadata = false
   /// A commit has brought it into the metadata, or taken it out: the pool holds no room there for it any more.
   var isSettled = false
   /// On the virtual disk's list of rows whose map record must be committed.

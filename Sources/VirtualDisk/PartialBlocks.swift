@@ -7,19 +7,23 @@ import Reactor
 // bounce buffers in whole blocks. This is the one place in the stack where payload is copied.
 
 extension VirtualDisk {
-  func isAligned(_ offset: UInt64, _ byteCount: Int) -> Bool { (offset | UInt64(byteCount)) & (blockByteCount - 1) == 0 }
+  /// In memory too: the later parts of an odd request that was split lie at odd addresses.
+  @inline(__always)
+  func isAligned(_ offset: UInt64, _ slice: BufferSlice) -> Bool {
+    (offset | UInt64(slice.byteCount) | UInt64(UInt(bitPattern: slice.start))) & (blockByteCount - 1) == 0
+  }
 
   /// Reads any range of a mapped row; `offset` is the resiliency's address.
   @inline(__always)
   func readBlocks(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
-    if isAligned(offset, slice.byteCount) { return try await space.read(at: offset, into: slice, request) }
+    if isAligned(offset, slice) { return try await space.read(at: offset, into: slice, request) }
     try await readPartial(at: offset, into: slice, request)
   }
 
   /// Writes any range of a mapped row, of which whole blocks are locked exclusively.
   @inline(__always)
   func writeBlocks(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
-    if isAligned(offset, slice.byteCount) { return try await space.write(at: offset, from: slice, request) }
+    if isAligned(offset, slice) { return try await space.write(at: offset, from: slice, request) }
     try await writePartial(at: offset, from: slice, request)
   }
 

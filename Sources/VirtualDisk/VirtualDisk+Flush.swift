@@ -10,6 +10,8 @@ import Reactor
 struct FlushState {
   var started: UInt64 = 0
   var completed: UInt64 = 0
+  /// What the last completed flush failed with. Replaced only when the next has completed too: who shared a flush may run after the next
+  /// has begun. When that one has even completed well, it has made durable what the failed one did not.
   var lastError: BlockError?
   var isRunning = false
   var waiters = WaitQueue()
@@ -38,8 +40,9 @@ extension VirtualDisk {
       }
       flushState.isRunning = true
       flushState.started += 1
-      flushState.lastError = nil
-      do throws(BlockError) { try await flushAndCommit(request) } catch { flushState.lastError = error }
+      var failure: BlockError?
+      do throws(BlockError) { try await flushAndCommit(request) } catch { failure = error }
+      flushState.lastError = failure
       flushState.completed = flushState.started
       flushState.isRunning = false
       flushState.waiters.wakeAll()
@@ -59,6 +62,7 @@ extension VirtualDisk {
       putBack(pending)
       throw error
     }
+    for row in pending.rows { row.isInMetadata = true }
     for row in pending.unsettled { row.isSettled = true }
     pool.rowsSettled(pending.unsettled.count)
     for freed in pending.frees { await pool.releaseSlabs(freed.slabs) }
@@ -70,14 +74,14 @@ extension VirtualDisk {
     swap(&pending.frees, &pendingFrees)
     var batch = Batch(byteLimit: pool.commitByteLimit)
     for freed in pending.frees {
-      if freed.row.isInMetadata { batch.add(metadataOfFreed(freed)) }
+      if freed.row.mayBeInMetadata { batch.add(metadataOfFreed(freed)) }
       if !freed.row.isSettled { pending.unsettled.append(freed.row) }
     }
     for row in pending.rows {
       row.isPending = false
       if row.state == .freed { continue }
       batch.add(metadata(of: row))
-      row.isInMetadata = true
+      row.mayBeInMetadata = true
       if !row.isSettled { pending.unsettled.append(row) }
     }
     pending.batches = batch.finish()

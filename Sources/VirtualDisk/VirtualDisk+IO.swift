@@ -95,7 +95,7 @@ extension VirtualDisk {
     if !row.presence[last] {
       addZeroes(to: split, row, from: end.roundedDown(to: blockByteCount), to: UInt64(last + 1) * chunkByteCount)
     }
-    if (start | end) & (blockByteCount - 1) == 0 {
+    if isAligned(start, slice) {
       split.add(IOPart(.write, space, at: address(row, start), slice: slice))
       try await parallel.performAll(split, request)
     } else {
