@@ -113,7 +113,8 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// counted, because records do not fill pages to the last byte; the store keeps a reserve besides, which only freeing may use.
   private func hasMetadataRoom(columns: Int) -> Bool {
     let statistics = store.statistics
-    let free = max(0, statistics.freePageCount - statistics.pageCount / StoreLimits.reservedPageFraction - StoreLimits.reservedPageCountSmallest)
+    let free = max(
+      0, statistics.freePageCount - statistics.pageCount / StoreLimits.reservedPageFraction - StoreLimits.reservedPageCountSmallest)
     let perRow = 4 * FormatLimits.recordHeaderByteCount + columns * RowRecord.Offset.slabByteCount + PoolLimits.presenceByteCountPerRow
     return free / 2 * FormatLimits.pageByteCount > (uncommittedRowCount + 1) * perRow
   }

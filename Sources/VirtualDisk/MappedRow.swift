@@ -16,11 +16,10 @@ final class MappedRow: @unchecked Sendable {  // reactor-confined
   var id = RowID(0)
   var presence: PresenceBitmap
   var lock = RangeLock()
-  /// A commit has brought this row into the metadata: from then on its map record alone is committed.
-  var isInMetadata = false
-  /// Such a commit has been tried, whatever came of it: freeing the row has to delete it.
+  /// The metadata may have this row: a commit that brings it was begun. When it is freed, its records must be deleted.
   var mayBeInMetadata = false
-  /// A commit has brought it into the metadata, or taken it out: the pool holds no room there for it any more.
+  /// A commit has brought it into the metadata for certain (or taken it out): its row record need not be written again, and the pool
+  /// holds no room there for it any more.
   var isSettled = false
   /// On the virtual disk's list of rows whose map record must be committed.
   var isPending = false

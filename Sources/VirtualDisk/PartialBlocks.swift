@@ -7,7 +7,7 @@ import Reactor
 // bounce buffers in whole blocks. This is the one place in the stack where payload is copied.
 
 extension VirtualDisk {
-  /// In memory too: the later parts of an odd request that was split lie at odd addresses.
+  /// Whole blocks, in memory too: of a request that is cut at a row or chunk, the second part may lie at an odd address.
   @inline(__always)
   func isAligned(_ offset: UInt64, _ slice: BufferSlice) -> Bool {
     (offset | UInt64(slice.byteCount) | UInt64(UInt(bitPattern: slice.start))) & (blockByteCount - 1) == 0
@@ -83,4 +83,3 @@ extension VirtualDisk {
     try await writeBlocks(at: address(row, start), from: bounce.zeroes.part(from: 0, byteCount: Int(end - start)), request)
   }
 }
-

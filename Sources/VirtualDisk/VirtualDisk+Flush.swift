@@ -62,7 +62,6 @@ extension VirtualDisk {
       putBack(pending)
       throw error
     }
-    for row in pending.rows { row.isInMetadata = true }
     for row in pending.unsettled { row.isSettled = true }
     pool.rowsSettled(pending.unsettled.count)
     for freed in pending.frees { await pool.releaseSlabs(freed.slabs) }

@@ -71,7 +71,6 @@ extension VirtualDisk {
       let mapped = MappedRow(index: index, presence: PresenceBitmap(chunkCount: disk.chunksPerRow, bytes: row.presence[...]))
       mapped.id = row.id
       mapped.state = .mapped
-      mapped.isInMetadata = true
       mapped.mayBeInMetadata = true
       mapped.isSettled = true
       guard index < disk.rows.count else {
@@ -107,7 +106,8 @@ extension VirtualDisk {
         .invalid, "\(label) cannot shrink from \(record.byteCount) to \(byteCount) bytes",
         remedy: "Create a smaller virtual disk and copy the data")
     }
-    try VirtualDiskPlan.check(byteCount: byteCount, sector: Int(record.logicalSector), columns: Int(record.columns), rowByteCount: rowByteCount, of: label)
+    try VirtualDiskPlan.check(
+      byteCount: byteCount, sector: Int(record.logicalSector), columns: Int(record.columns), rowByteCount: rowByteCount, of: label)
     var grown = record
     grown.byteCount = byteCount
     let oldRowCount = rows.count
@@ -222,7 +222,8 @@ extension VirtualDiskPlan {
       let available = pool.rowsAvailable(columns: columns)
       guard rows <= available else {
         throw PoolError(
-          .noSpace, "\(label): a fixed disk of \(byteCount) bytes takes \(rows) slab rows and the pool \(pool.name) has room for \(available)",
+          .noSpace,
+          "\(label): a fixed disk of \(byteCount) bytes takes \(rows) slab rows and the pool \(pool.name) has room for \(available)",
           remedy: "Choose a smaller size, give the pool more room, or create it thin")
       }
     }
@@ -250,7 +251,7 @@ extension VirtualDiskPlan {
     }
     guard (byteCount + rowByteCount - 1) / rowByteCount <= UInt64(VirtualDiskLimits.largestSlabCount / columns) else {
       throw PoolError(
-        .invalid, "\(label): \(byteCount) bytes need more than \(VirtualDiskLimits.largestSlabCount) slabs in rows of \(rowByteCount) bytes",
+        .invalid, "\(label): \(byteCount) bytes need more than \(VirtualDiskLimits.largestSlabCount) slabs (rows of \(rowByteCount))",
         remedy: "Choose a smaller size, or a pool with larger slabs")
     }
   }

@@ -104,7 +104,7 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
       let part = count == slice.byteCount ? slice : slice.part(from: done, byteCount: count)
       let row = try await write(row: Int(index), from: start, part, request)
       // A commit under way may fail before the other rows are written.
-      mustCommit = mustCommit || row.isPending || !row.isInMetadata || flushState.isRunning
+      mustCommit = mustCommit || row.isPending || !row.isSettled || flushState.isRunning
       done += count
     }
     // The data is durable already; what leads to it is not.

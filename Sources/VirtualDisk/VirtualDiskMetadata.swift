@@ -6,7 +6,7 @@ import Pool
 extension VirtualDisk {
   func metadata(of row: MappedRow) -> [MetadataChange] {
     let map = MapRecord(virtualDisk: record.number, index: UInt64(row.index), row: row.id, presence: row.presence.bytes)
-    if row.isInMetadata { return [.put(map)] }
+    if row.isSettled { return [.put(map)] }
     let slabs = slabTable.slabs(ofRow: row.index).map { RowRecord.Slab(disk: $0.disk, number: $0.slab, generation: $0.generation) }
     let stored = RowRecord(
       id: row.id, resiliency: record.resiliency, columns: record.columns, copies: record.copies, interleave: record.interleave,
