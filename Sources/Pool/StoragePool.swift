@@ -128,8 +128,13 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// Frees that are not durable yet are made so before a pool calls itself full.
   private func deal(_ columns: Int) async -> [(disk: DiskNumber, slab: SlabNumber)]? {
     if let dealt = allocator.allocate(columns: columns) { return dealt }
-    for reclaimer in reclaimers.values { await reclaimer.reclaimSpace() }
+    await reclaimSpace()
     return allocator.allocate(columns: columns)
+  }
+
+  /// Makes what was freed and is not durable yet available.
+  public func reclaimSpace() async {
+    for reclaimer in reclaimers.values { await reclaimer.reclaimSpace() }
   }
 
   /// On files this allocates the space in the host's file system, so that a full one shows here and not at a later write.

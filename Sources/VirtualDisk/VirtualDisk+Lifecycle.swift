@@ -34,6 +34,7 @@ extension VirtualDisk {
   public static func create(
     _ plan: VirtualDiskPlan, in pool: StoragePool, handle: VirtualDiskHandle
   ) async throws(PoolError) -> VirtualDisk {
+    if plan.provisioning == .fixed { await pool.reclaimSpace() }  // what was trimmed a moment ago counts as room
     var record = try plan.record(for: pool)
     if plan.provisioning == .fixed { record.state = .creating }
     try await pool.commitOrExplain([.put(record)], doing: "creating \(pool.name)/\(plan.name)")
@@ -112,7 +113,7 @@ extension VirtualDisk {
     grown.byteCount = byteCount
     let oldRowCount = rows.count
     let newRowCount = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
-    if !isThin { try checkRoom(forRows: newRowCount - mappedRowCount) }
+    if !isThin { try await checkRoom(forRows: newRowCount - mappedRowCount) }
     rows.append(contentsOf: repeatElement(nil, count: newRowCount - oldRowCount))
     slabTable.grow(toRowCount: newRowCount)
     do throws(PoolError) {
@@ -128,7 +129,8 @@ extension VirtualDisk {
   }
 
   /// Before anything is allocated that would only be given back.
-  private func checkRoom(forRows count: Int) throws(PoolError) {
+  private func checkRoom(forRows count: Int) async throws(PoolError) {
+    await pool.reclaimSpace()
     let available = pool.rowsAvailable(columns: Int(record.columns))
     guard count <= available else {
       throw PoolError(

@@ -107,6 +107,28 @@ import Testing
     }
   }
 
+  /// What was trimmed a moment ago is room for a fixed disk.
+  @Test func fixedDiskTakesSpaceThatWasJustTrimmed() throws {
+    let machine = FailureTests.machine(seed: 1)
+    try FailureTests.run(machine) { stack, reactor in
+      let pool = try await stack.createPool(slabByteCount: 8 << 20)
+      let thin = try await VirtualDisk.create(
+        VirtualDiskPlan(name: "thin", byteCount: 240 << 20, columns: 3, logicalSector: 4096), in: pool,
+        handle: VirtualDiskHandle(number: 1))
+      let shadowed = ShadowedDisk(disk: thin, shadow: ShadowDisk(sectorCount: (240 << 20) / 4096, sectorByteCount: 4096))
+      let rowSectors = thin.rowByteCount / 4096
+      var rowCount: UInt64 = 0
+      while (try? await shadowed.write(rowCount * rowSectors..<rowCount * rowSectors + 1)) != nil { rowCount += 1 }
+      try await shadowed.trim(0..<2 * rowSectors)
+      let plan = VirtualDiskPlan(name: "fixed", byteCount: thin.rowByteCount, provisioning: .fixed, columns: 3)
+      let fixed = try await VirtualDisk.create(plan, in: pool, handle: VirtualDiskHandle(number: 2))
+      try await shadowed.trim(2 * rowSectors..<3 * rowSectors)
+      try await fixed.grow(to: 3 * thin.rowByteCount)
+      #expect(fixed.mappedRowCount == 3)
+      try await stack.close(pool, [thin, fixed])
+    }
+  }
+
   // MARK: Growing
 
   /// Growing a fixed disk by more than there is room for changes nothing, and a smaller size can be had afterwards.
