@@ -45,10 +45,16 @@ extension StoragePool {
     do throws(MetadataError) { store = try await MetadataStore.open(devices: members.map(\.device), reactor: reactor) } catch {
       throw PoolError(error, doing: "opening a pool")
     }
-    do throws(PoolError) { return try assemble(store, reactor) } catch {
+    let pool: StoragePool
+    do throws(PoolError) { pool = try assemble(store, reactor) } catch {
       await store.close()
       throw error
     }
+    do throws(PoolError) { try pool.loadRows() } catch {
+      _ = try? await pool.close()  // the workers of its splitters have to end before it goes
+      throw error
+    }
+    return pool
   }
 
   private static func assemble(_ store: MetadataStore, _ reactor: any Reactor) throws(PoolError) -> StoragePool {
@@ -62,9 +68,7 @@ extension StoragePool {
     var allocator = SlabAllocator()
     let disks = store.disks.sorted { $0.number < $1.number }.map { DataPartition(of: $0, poolName: record.name) }
     for disk in disks { allocator.addDisk(disk.number, slabCount: disk.slabCount) }
-    let pool = StoragePool(reactor: reactor, store: store, disks: disks, record: record, allocator: allocator)
-    try pool.loadRows()
-    return pool
+    return StoragePool(reactor: reactor, store: store, disks: disks, record: record, allocator: allocator)
   }
 
   /// Overwrites what identifies the members as a pool's disks, partition tables included. The pool is closed before.

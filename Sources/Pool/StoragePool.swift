@@ -92,13 +92,20 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   public func allocateRow(columns: Int, for virtualDisk: VirtualDiskHandle) async throws(BlockError) -> [SlabAssignment] {
     if isReadOnly { throw BlockError(.readOnly) }
     guard hasMetadataRoom(columns: columns) else { throw BlockError(.noSpace) }
+    uncommittedRowCount += 1  // before anything is waited for: others that ask meanwhile must see it
+    do throws(BlockError) { return try await dealPrepared(columns, virtualDisk) } catch {
+      uncommittedRowCount -= 1
+      throw error
+    }
+  }
+
+  private func dealPrepared(_ columns: Int, _ virtualDisk: VirtualDiskHandle) async throws(BlockError) -> [SlabAssignment] {
     guard let dealt = await deal(columns) else { throw BlockError(.noSpace) }
     let slabs = dealt.map { SlabAssignment(disk: $0.disk, slab: $0.slab, generation: numbers.takeGeneration()) }
     do throws(BlockError) { try await prepare(slabs, for: virtualDisk) } catch {
       for slab in slabs { allocator.release(slab.slab, on: slab.disk) }
       throw error
     }
-    uncommittedRowCount += 1
     return slabs
   }
 
@@ -121,8 +128,13 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// Frees that are not durable yet are made so before a pool calls itself full.
   private func deal(_ columns: Int) async -> [(disk: DiskNumber, slab: SlabNumber)]? {
     if let dealt = allocator.allocate(columns: columns) { return dealt }
-    for reclaimer in reclaimers.values { await reclaimer.reclaimSpace() }
+    await reclaimSpace()
     return allocator.allocate(columns: columns)
+  }
+
+  /// Makes what was freed and is not durable yet available.
+  public func reclaimSpace() async {
+    for reclaimer in reclaimers.values { await reclaimer.reclaimSpace() }
   }
 
   /// On files this allocates the space in the host's file system, so that a full one shows here and not at a later write.

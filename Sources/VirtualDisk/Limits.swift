@@ -4,8 +4,9 @@ public enum VirtualDiskLimits {
   public static let smallestByteCount: UInt64 = 1 << 20
   /// Largest, in bytes (64 PiB): signed 64-bit offsets hold, and a map of 1 MiB rows still fits in memory at a tenth of that.
   public static let largestByteCount: UInt64 = 1 << 56
-  /// Rows of one virtual disk: what its map costs in memory (some 200 bytes a mapped row, 8 an unmapped one).
-  public static let largestRowCount = 1 << 24
+  /// Slabs of one virtual disk, rows by columns: what its map costs in memory, mapped or not (24 bytes a slab and 8 a row, and some 200 a
+  /// mapped row).
+  public static let largestSlabCount = 1 << 24
   /// Interleave, in bytes; powers of two.
   public static let smallestInterleave: UInt64 = 4096
   public static let largestInterleave: UInt64 = 64 << 20

@@ -10,6 +10,8 @@ import Reactor
 struct FlushState {
   var started: UInt64 = 0
   var completed: UInt64 = 0
+  /// What the last completed flush failed with. Replaced only when the next has completed too: who shared a flush may run after the next
+  /// has begun. When that one has even completed well, it has made durable what the failed one did not.
   var lastError: BlockError?
   var isRunning = false
   var waiters = WaitQueue()
@@ -38,8 +40,9 @@ extension VirtualDisk {
       }
       flushState.isRunning = true
       flushState.started += 1
-      flushState.lastError = nil
-      do throws(BlockError) { try await flushAndCommit(request) } catch { flushState.lastError = error }
+      var failure: BlockError?
+      do throws(BlockError) { try await flushAndCommit(request) } catch { failure = error }
+      flushState.lastError = failure
       flushState.completed = flushState.started
       flushState.isRunning = false
       flushState.waiters.wakeAll()

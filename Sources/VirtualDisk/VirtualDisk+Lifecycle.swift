@@ -34,6 +34,7 @@ extension VirtualDisk {
   public static func create(
     _ plan: VirtualDiskPlan, in pool: StoragePool, handle: VirtualDiskHandle
   ) async throws(PoolError) -> VirtualDisk {
+    if plan.provisioning == .fixed { await pool.reclaimSpace() }  // what was trimmed a moment ago counts as room
     var record = try plan.record(for: pool)
     if plan.provisioning == .fixed { record.state = .creating }
     try await pool.commitOrExplain([.put(record)], doing: "creating \(pool.name)/\(plan.name)")
@@ -62,7 +63,7 @@ extension VirtualDisk {
   ) throws(PoolError) -> VirtualDisk {
     let disk = VirtualDisk(pool: pool, record: record, handle: handle)
     for row in try pool.storedRows(of: record.number) {
-      guard row.index < UInt64(disk.rows.count), row.slabs.count == Int(record.columns) else {
+      guard row.index < UInt64(VirtualDiskLimits.largestSlabCount), row.slabs.count == Int(record.columns) else {
         throw PoolError(
           .damaged, "\(disk.label): row \(row.index) of its map does not fit the virtual disk",
           remedy: "Keep the pool's disks as they are, run spaceport inspect on each, and report it")
@@ -73,6 +74,12 @@ extension VirtualDisk {
       mapped.state = .mapped
       mapped.mayBeInMetadata = true
       mapped.isSettled = true
+      guard index < disk.rows.count else {
+        // Growing a fixed disk was cut short before its new size was committed: the next flush gives the space back.
+        mapped.state = .freed
+        disk.pendingFrees.append(FreedRow(row: mapped, slabs: row.slabs))
+        continue
+      }
       disk.rows[index] = mapped
       disk.slabTable.setRow(index, row.slabs)
     }
@@ -100,18 +107,47 @@ extension VirtualDisk {
         .invalid, "\(label) cannot shrink from \(record.byteCount) to \(byteCount) bytes",
         remedy: "Create a smaller virtual disk and copy the data")
     }
-    try VirtualDiskPlan.check(byteCount: byteCount, sector: Int(record.logicalSector), rowByteCount: rowByteCount, of: label)
+    try VirtualDiskPlan.check(
+      byteCount: byteCount, sector: Int(record.logicalSector), columns: Int(record.columns), rowByteCount: rowByteCount, of: label)
     var grown = record
     grown.byteCount = byteCount
-    let newRowCount = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
     let oldRowCount = rows.count
+    let newRowCount = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
+    if !isThin { try await checkRoom(forRows: newRowCount - mappedRowCount) }
     rows.append(contentsOf: repeatElement(nil, count: newRowCount - oldRowCount))
     slabTable.grow(toRowCount: newRowCount)
-    // A fixed disk has its space before anyone sees the size.
-    if !isThin { try await allocateRows(0..<newRowCount) }
-    try await pool.commitOrExplain([.put(grown)], doing: "growing \(label)")
+    do throws(PoolError) {
+      // A fixed disk has its space before anyone sees the size.
+      if !isThin { try await allocateRows(0..<newRowCount) }
+      try await pool.commitOrExplain([.put(grown)], doing: "growing \(label)")
+    } catch {
+      await shrinkBack(toRowCount: oldRowCount)
+      throw error
+    }
     record = grown
     refreshGeometry()
+  }
+
+  /// Before anything is allocated that would only be given back.
+  private func checkRoom(forRows count: Int) async throws(PoolError) {
+    await pool.reclaimSpace()
+    let available = pool.rowsAvailable(columns: Int(record.columns))
+    guard count <= available else {
+      throw PoolError(
+        .noSpace, "\(label): growing it takes \(count) more slab rows and the pool \(pool.name) has room for \(available)",
+        remedy: "Choose a smaller size, or give the pool more room")
+    }
+  }
+
+  /// After growing failed: the new rows, which no request could reach yet, are given back.
+  private func shrinkBack(toRowCount count: Int) async {
+    for index in count..<rows.count {
+      guard let row = rows[index] else { continue }
+      row.state = .freed
+      pendingFrees.append(FreedRow(row: row, slabs: slabTable.takeRow(index)))
+    }
+    rows.removeLast(rows.count - count)
+    await reclaimSpace()
   }
 
   /// Takes the virtual disk and all its data away. First it is marked, so that a deletion that is interrupted goes on at the next start.
@@ -145,9 +181,9 @@ extension VirtualDisk {
 }
 
 extension VirtualDisk: SpaceReclaimer {
-  /// Freed slabs can be used again once their freeing is durable.
+  /// Freed slabs can be used again once their freeing is durable, by a flush that may be under way.
   public func reclaimSpace() async {
-    if !pendingFrees.isEmpty { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
+    if !pendingFrees.isEmpty || flushState.isRunning { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
   }
 
   /// For the pool's housekeeping: commits what no client's flush has committed for a while.
@@ -182,7 +218,7 @@ extension VirtualDiskPlan {
       throw PoolError(.invalid, "\(label): sectors of \(logicalSector) bytes cannot be", remedy: "Give 512 or 4096")
     }
     let rowByteCount = pool.slabByteCount * UInt64(columns)
-    try VirtualDiskPlan.check(byteCount: byteCount, sector: logicalSector, rowByteCount: rowByteCount, of: label)
+    try VirtualDiskPlan.check(byteCount: byteCount, sector: logicalSector, columns: columns, rowByteCount: rowByteCount, of: label)
     if provisioning == .fixed {
       let rows = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
       let available = pool.rowsAvailable(columns: columns)
@@ -207,7 +243,7 @@ extension VirtualDiskPlan {
     return chunk
   }
 
-  static func check(byteCount: UInt64, sector: Int, rowByteCount: UInt64, of label: String) throws(PoolError) {
+  static func check(byteCount: UInt64, sector: Int, columns: Int, rowByteCount: UInt64, of label: String) throws(PoolError) {
     guard (VirtualDiskLimits.smallestByteCount...VirtualDiskLimits.largestByteCount).contains(byteCount) else {
       throw PoolError(.invalid, "\(label): a size of \(byteCount) bytes cannot be", remedy: "Give a size from 1MiB to 64PiB")
     }
@@ -215,9 +251,9 @@ extension VirtualDiskPlan {
       throw PoolError(
         .invalid, "\(label): \(byteCount) bytes are no whole number of sectors of \(sector)", remedy: "Give a multiple of \(sector)")
     }
-    guard (byteCount + rowByteCount - 1) / rowByteCount <= UInt64(VirtualDiskLimits.largestRowCount) else {
+    guard (byteCount + rowByteCount - 1) / rowByteCount <= UInt64(VirtualDiskLimits.largestSlabCount / columns) else {
       throw PoolError(
-        .invalid, "\(label): \(byteCount) bytes need more than \(VirtualDiskLimits.largestRowCount) slab rows of \(rowByteCount)",
+        .invalid, "\(label): \(byteCount) bytes need more than \(VirtualDiskLimits.largestSlabCount) slabs (rows of \(rowByteCount))",
         remedy: "Choose a smaller size, or a pool with larger slabs")
     }
   }

@@ -103,11 +103,12 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
       let count = min(Int(rowByteCount - start), slice.byteCount - done)
       let part = count == slice.byteCount ? slice : slice.part(from: done, byteCount: count)
       let row = try await write(row: Int(index), from: start, part, request)
-      mustCommit = mustCommit || row.isPending || !row.isSettled
+      // A commit under way may fail before the other rows are written.
+      mustCommit = mustCommit || row.isPending || !row.isSettled || flushState.isRunning
       done += count
     }
     // The data is durable already; what leads to it is not.
-    if request.isForceUnitAccess && (mustCommit || flushState.isRunning) { try await flush(request) }
+    if request.isForceUnitAccess && mustCommit { try await flush(request) }
   }
 
   public override func performDiscard(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {

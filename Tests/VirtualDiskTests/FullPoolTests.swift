@@ -1,0 +1,79 @@
+import BlockDevice
+import Pool
+import Reactor
+import Simulation
+import Testing
+
+@testable import VirtualDisk
+
+/// Several virtual disks in a pool too small for them, on disks whose file systems are now and then full: writes fail with ENOSPC and
+/// nothing else goes wrong.
+@Suite struct FullPoolTests {
+  @Test(arguments: [(true, UInt64(31)), (false, 33)])
+  func fullPoolLosesNothingAndStrandsNothing(files: Bool, seed: UInt64) throws {
+    let machine = FailureTests.machine(seed: seed, files: files)
+    let models = (0..<3).map { _ in ShadowDisk(sectorCount: (64 << 20) / 4096, sectorByteCount: 4096) }
+    try FailureTests.run(machine) { stack, reactor in
+      let pool = try await stack.createPool(slabByteCount: 4 << 20)
+      var disks: [ShadowedDisk] = []
+      for (index, shadow) in models.enumerated() {
+        let plan = VirtualDiskPlan(name: "disk\(index)", byteCount: 64 << 20, columns: 1 + index, logicalSector: 4096)
+        let disk = try await VirtualDisk.create(plan, in: pool, handle: VirtualDiskHandle(number: UInt32(index)))
+        disks.append(ShadowedDisk(disk: disk, shadow: shadow))
+      }
+      // Beyond the metadata: what is full there is the disk's failure.
+      machine.plan.add(FaultRule(.noSpace, .perMillion(60_000), operations: [.zero, .write], range: 4 << 20..<62 << 20))
+      let tasks = disks.enumerated().map { client, disk in
+        Task(executorPreference: reactor) {
+          try await FullPoolTests.work(disk, SeededRandom(seed: seed, stream: UInt64(client)))
+        }
+      }
+      var refusals = 0
+      for task in tasks { refusals += try await task.value }
+      #expect(refusals > 0)
+      machine.plan = FaultPlan()
+      for disk in disks {
+        try await disk.checkAll()
+        try await disk.flush()
+      }
+      let mapped = disks.reduce(0) { $0 + $1.disk.allocatedByteCount }
+      #expect(pool.capacityByteCount - pool.freeByteCount == mapped)
+      try await stack.close(pool, disks.map(\.disk))
+    }
+    machine.powerOn()
+    try FailureTests.run(machine) { stack, reactor in
+      let pool = try await stack.openPool()
+      let open = try await stack.openVirtualDisks(pool)
+      for (index, shadow) in models.enumerated() {
+        guard let disk = open["disk\(index)"] else { throw Surprise("a virtual disk is gone") }
+        try await ShadowedDisk(disk: disk, shadow: shadow).checkAll()
+      }
+      for disk in open.values { try await disk.delete() }
+      #expect(pool.freeByteCount == pool.capacityByteCount)
+      try await stack.close(pool, [])
+    }
+  }
+
+  /// How many requests were refused for want of space.
+  private static func work(_ disk: ShadowedDisk, _ random: SeededRandom) async throws -> Int {
+    var random = random
+    var refusals = 0
+    let rowSectors = disk.disk.rowByteCount / 4096
+    for _ in 0..<150 {
+      let start = random.below(disk.shadow.sectorCount - 16)
+      let sectors = start..<start + 1 + random.below(16)
+      let row = random.below(disk.shadow.sectorCount / rowSectors) * rowSectors
+      do {
+        switch random.below(12) {
+        case 0...6: try await disk.write(sectors, durable: random.below(8) == 0)
+        case 7: try await disk.trim(row..<row + rowSectors)
+        case 8: try await disk.trim(row..<row + rowSectors, zeroes: true, flags: random.coin() ? .keepAllocated : [])
+        case 9: try await disk.trim(sectors)
+        case 10: try await disk.flush()
+        default: try await disk.check(sectors)
+        }
+      } catch let error as BlockError where error.cause == .noSpace { refusals += 1 }
+    }
+    return refusals
+  }
+}
