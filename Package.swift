@@ -54,6 +54,8 @@ var targets: [Target] = [
   tests("PartitionTableTests", ["PartitionTable"]),
   tests("PoolTests", ["Pool", "CLinux"]),
   tests("StorageBusTests", ["StorageBus"]),
+  tests("VolumeTests", ["Volume"]),
+  tests("ResiliencyTests", ["Resiliency"]),
   tests("VirtualDiskTests", ["VirtualDisk", "Resiliency", "StorageBus", "PhysicalDisk", "Simulation"]),
   tests("PhysicalDiskTests", ["PhysicalDisk", "CLinux"]),
   tests("BlockDeviceTests", ["BlockDevice"]),

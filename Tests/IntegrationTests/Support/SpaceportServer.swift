@@ -31,12 +31,13 @@ final class SpaceportServer: @unchecked Sendable {  // used by one test, one cal
   func uri(_ export: String) -> String { "nbd+unix:///\(export)?socket=\(nbdSocket)" }
 
   /// Starts the server and waits until its control socket answers.
-  func start(extraArguments: [String] = []) async throws {
+  func start(extraArguments: [String] = [], environment: [String: String] = [:]) async throws {
     startCount += 1
     process = Process()
     process.executableURL = URL(fileURLWithPath: SpaceportServer.binary)
     process.arguments =
       ["serve", "--state-dir", stateDirectory, "--control", controlSocket, "--listen", "unix:\(nbdSocket)"] + extraArguments
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     process.standardInput = FileHandle.nullDevice
     let log = try directory.createFile("log-\(startCount)")
     process.standardOutput = log
