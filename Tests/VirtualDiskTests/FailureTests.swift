@@ -161,7 +161,7 @@ import Testing
   /// A pool opens after a crash at any moment of growing a fixed disk, and what the crash cut short is not stranded.
   @Test func growIsWholeOrUndoneAfterACrash() throws {
     let report = try crashAtEveryWrite(
-      seed: 5, options: CrashSweepOptions(secondCrashEvery: 5),
+      seed: 5, options: CrashSweepOptions(stride: 3, secondCrashEvery: 5),
       prepare: { machine -> ShadowDisk in
         for index in 0..<3 {
           var options = SimulatedDiskOptions.file("disk\(index)", byteCount: 64 << 20)
