@@ -41,7 +41,7 @@ vm_run_once() {
     cp "$OUT/console.log" "$OUT/console.stalled.log"
     return 1
   fi
-  tail -n +1 -f --pid="$qemu_pid" "$OUT/console.log" | tr -d '\r' &
+  tail -n +1 -f --pid="$qemu_pid" "$OUT/console.log" | sed -u 's/\r$//' &
   follower=$!
   wait "$qemu_pid" || true
   qemu_pid=
