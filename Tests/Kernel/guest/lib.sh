@@ -45,8 +45,9 @@ limited() {
   set +m
   wait $group
   status=$?
-  kill -KILL -- -$watch
-  wait $watch
+  # quietly: that the watch is killed is no news
+  kill -KILL -- -$watch 2>/dev/null
+  wait $watch 2>/dev/null
   return $status
 } 2>&1
 
