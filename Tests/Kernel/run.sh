@@ -6,7 +6,7 @@ usage: Tests/Kernel/run.sh [options]
   --spaceport PATH    the program under test (default: .build/release/spaceport)
   --out DIR           where logs are kept (default: .build/kernel-test); those of an earlier run are replaced
   --only PART,PART    run only some of the parts: ext4 xfs crash sector4k inner
-  --limit SECONDS     the guest is stopped after so long (default: 600)
+  --limit SECONDS     the guest is stopped after so long (default: 480)
   --add PROGRAM       also put this program into the guest, with its libraries; repeatable
   --server-cmd CMD    test another NBD server instead: CMD must serve one writable export of 1 GiB or more on
                       127.0.0.1:$PORT, and is killed and run again in between; it may keep its data in
@@ -24,7 +24,7 @@ SPACEPORT=$here/../../.build/release/spaceport
 OUT=$here/../../.build/kernel-test
 SERVER_CMD=
 parts=(ext4 xfs crash sector4k inner)
-guest_limit_seconds=600
+guest_limit_seconds=480
 added_programs=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -90,7 +90,7 @@ prepare_guest() {
   mkdir -p "$cache" || return 1
   # two runs at a time must not build the same cache
   exec 9> "$cache/lock"
-  flock 9
+  flock -w 600 9 || { echo "another run holds $cache/lock"; return 1; }
   kernel=$cache/debian
   "$here/lib/get-kernel.sh" "$kernel" || return 1
   base=$("$here/lib/make-initramfs.sh" "$kernel" "$cache") || return 1
@@ -136,7 +136,7 @@ check_spaceport_disks() {
   local letter
   host_step server-stop server_stop || true
   for letter in a b c; do
-    host_step "inspect-disk-$letter" "$SPACEPORT" inspect "$WORK/disk-$letter.img" || true
+    host_step "inspect-disk-$letter" timeout -k 5 60 "$SPACEPORT" inspect "$WORK/disk-$letter.img" || true
   done
 }
 

@@ -27,14 +27,38 @@ new_complaints() {
 
 uptime_seconds() { cut -d' ' -f1 /proc/uptime; }
 
-# run_step PATTERN NAME COMMAND...: a step fails when its command does, or when the kernel complained meanwhile
+# Above fio's own limit and the host's answer (90 s). The longest step takes a tenth of it on a quiet machine.
+STEP_LIMIT_SECONDS=150
+
+# limited COMMAND...: in a process group of its own, killed when it takes too long. A process that hangs in the kernel cannot be killed:
+# requests unanswered end after REQUEST_TIMEOUT_SECONDS, and the guest as a whole has its limit too.
+limited() {
+  local group watch status
+  set -m
+  ("$@") & group=$!
+  (
+    sleep $STEP_LIMIT_SECONDS
+    echo "not done after $STEP_LIMIT_SECONDS s; the blocked tasks are in dmesg.txt"
+    echo w > /proc/sysrq-trigger
+    kill -KILL -- -$group
+  ) & watch=$!
+  set +m
+  wait $group
+  status=$?
+  # quietly: that the watch is killed is no news
+  kill -KILL -- -$watch 2>/dev/null
+  wait $watch 2>/dev/null
+  return $status
+} 2>&1
+
+# run_step PATTERN NAME COMMAND...: a step fails when its command does, takes too long, or when the kernel complained meanwhile
 run_step() {
   local pattern=$1 name=$2 began ended status verdict=ok
   shift 2
   echo "$name" > /run/step
   echo "test: step $name" > /dev/kmsg
   began=$(uptime_seconds)
-  "$@" > "/out/step-$name.log" 2>&1
+  limited "$@" > "/out/step-$name.log"
   status=$?
   if new_complaints "$pattern" > /run/complaints; then
     { echo "the kernel complained:"; cat /run/complaints; } >> "/out/step-$name.log"
@@ -109,17 +133,17 @@ check_device() {
   return $wrong
 }
 
-# make_files DIR [MIB]: a mixed tree with one file of MIB (12), and its checksums outside the disk. Some of it is deleted again, for fstrim to find.
+# make_files DIR [MIB]: a mixed tree with one file of MIB (6), and its checksums outside the disk. Some of it is deleted again, for fstrim to find.
 make_files() {
   local number
   mkdir -p "$1/tree" || return 1
   for ((number = 1; number <= 20; number++)); do
     head -c $((number * 3001)) /dev/urandom > "$1/tree/file$number" || return 1
   done
-  dd if=/dev/urandom of="$1/big" bs=1M count="${2:-12}" conv=fsync status=none || return 1
-  dd if=/dev/urandom of="$1/deleted" bs=1M count=4 conv=fsync status=none || return 1
-  truncate -s 64M "$1/sparse"
-  printf tail | dd of="$1/sparse" bs=1 seek=50000000 conv=notrunc,fsync status=none || return 1
+  dd if=/dev/urandom of="$1/big" bs=1M count="${2:-6}" conv=fsync status=none || return 1
+  dd if=/dev/urandom of="$1/deleted" bs=1M count=2 conv=fsync status=none || return 1
+  truncate -s 16M "$1/sparse"
+  printf tail | dd of="$1/sparse" bs=1 seek=12345678 conv=notrunc,fsync status=none || return 1
   rm "$1/deleted" "$1"/tree/file?5
   (cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum) > /run/checksums
   [ "$(wc -l < /run/checksums)" -ge 18 ] && sync -f "$1/big"

@@ -16,12 +16,14 @@ load_until_error() {
   fi
 }
 
-# Goes into what is written, so that what an earlier kill left behind is not taken for this one's data
-round=0
+# Goes into what is written, so that what an earlier kill left behind is not taken for this one's data.
+# In a file, since each step is a process of its own.
+round() { cat /run/round; }
 
 # One FUA write after the other, each to a place never written before, so that each allocates; the last one answered is noted in /run/answered.
 fua_writer() {
-  local number=0
+  local number=0 round
+  round=$(round)
   while printf "round $round %4088d" $number | dd of=$DEVICE bs=4096 seek=$((131072 + number * 301)) oflag=direct,dsync conv=notrunc \
     status=none 2>/dev/null; do
     number=$((number + 1))
@@ -29,7 +31,8 @@ fua_writer() {
   done
 }
 fua_check() {
-  local number answered
+  local number answered round
+  round=$(round)
   answered=$(cat /run/answered)
   echo "$answered FUA writes were answered"
   [ "$answered" -ge 5 ] || return 1
@@ -50,7 +53,7 @@ answered_some() { [ "$(cat /run/answered 2>/dev/null || echo 0)" -ge 10 ]; }
 kill_under_load() {
   local load writer
   rm -f /run/answered
-  round=$((round + 1))
+  echo $(($(round) + 1)) > /run/round
   load_until_error "$@" & load=$!
   fua_writer & writer=$!
   wait_until answered_some
@@ -71,6 +74,7 @@ kill_under_xfs() { kill_under_load /mnt/load && umount /mnt; }
 crash_xfs_check() { mount -t xfs $DEVICE /mnt && check_files /mnt && umount /mnt && xfs_repair -n $DEVICE; }
 
 part_crash() {
+  echo 0 > /run/round
   step crash-attach crash_attach || return
   breaking_step crash-kill-raw kill_under_raw_load
   breaking_step crash-reattach-raw crash_reattach || return

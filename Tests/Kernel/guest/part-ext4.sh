@@ -4,7 +4,7 @@
 ext4_attach() { attach "$EXPORT" 1 512; }
 
 # Never-written space reads as zeros.
-reads_zero() { cmp -n $((32 << 20)) $DEVICE /dev/zero; }
+reads_zero() { cmp -n $((16 << 20)) $DEVICE /dev/zero; }
 
 # 6.1 keeps the partitions' nodes after a detach, so what proves the scan is the kernel's own line about it, once more than before.
 partition_scans() { dmesg | grep -c ' nbd0: p1 p2$'; }
@@ -76,7 +76,7 @@ part_ext4() {
   step ext4-restart-reattach ext4_reattach_after_restart || return
   step ext4-verify-discard ext4_verify_and_delete
   step ext4-fsck-again ext4_fsck
-  step raw-fio-libaio fio_verify ${DEVICE}p2 libaio 32m
+  step raw-fio-libaio fio_verify ${DEVICE}p2 libaio 16m
   step raw-flush-fua flush_and_fua
   step raw-write-zeroes zeroed_ranges -z
   step raw-trim zeroed_ranges ''

@@ -46,6 +46,8 @@ inner_attach() {
 inner_ext4_files() { mkfs.ext4 -q -F $DEVICE && mount -t ext4 $DEVICE /mnt && make_files /mnt; }
 inner_check() { e2fsck -f -n $DEVICE && mount -t ext4 $DEVICE /mnt && check_files /mnt && umount /mnt; }
 inner_reattach() { detach && inner_stop && inner_start && inner_attach; }
+# The kernel gives up a ring's files a moment after the process ended.
+inner_unmount() { wait_until umount $INNER; }
 
 part_inner() {
   step inner-disks inner_disks || return
@@ -60,5 +62,5 @@ part_inner() {
   step inner-fsck-verify inner_check
   step inner-detach detach
   step inner-stop inner_stop
-  step inner-disks-unmount umount $INNER
+  step inner-disks-unmount inner_unmount
 }

@@ -12,7 +12,7 @@ part_sector4k() {
   step sector4k-attach sector4k_attach || return
   step sector4k-device check_device "$EXPORT_4K_BYTES" 4096 2
   step sector4k-xfs-files sector4k_mkfs_and_files || return
-  step sector4k-fio fio_verify /mnt/fio libaio 16m
+  step sector4k-fio fio_verify /mnt/fio libaio 8m
   step sector4k-fstrim trim_mounted /mnt
   step sector4k-unmount umount /mnt
   step sector4k-reattach sector4k_reattach || return

@@ -13,7 +13,7 @@ part_xfs() {
   step attach-4-connections xfs_attach_and_trim || return
   step device-4-connections check_device "$EXPORT_BYTES" 512 4
   step xfs-files xfs_mkfs_and_files || return
-  step xfs-fio-io_uring fio_verify /mnt/fio io_uring 24m
+  step xfs-fio-io_uring fio_verify /mnt/fio io_uring 16m
   step xfs-fstrim trim_mounted /mnt
   step xfs-unmount umount /mnt
   step xfs-repair xfs_repair -n $DEVICE
@@ -21,6 +21,6 @@ part_xfs() {
   step xfs-verify xfs_verify
   step xfs-repair-again xfs_repair -n $DEVICE
   # two jobs on ranges of their own keep all connections busy
-  step raw-fio-4-connections fio_verify $DEVICE libaio 16m --numjobs=2 --offset_increment=512m
+  step raw-fio-4-connections fio_verify $DEVICE libaio 8m --numjobs=2 --offset_increment=512m
   step detach-4-connections detach
 }

@@ -32,7 +32,7 @@ fi
 mapfile -t part_packages < <(dependencies "$image_package" 'linux-(base|binary|modules)-[0-9][^ >]*')
 
 mkdir "$work/packages"
-if ! (cd "$work/packages" && apt-get -o APT::Sandbox::User=root -qq download "$image_package" "${part_packages[@]}"); then
+if ! (cd "$work/packages" && timeout -k 5 300 apt-get -o APT::Sandbox::User=root -qq download "$image_package" "${part_packages[@]}"); then
   echo "get-kernel: could not download $image_package; run 'apt-get update' as root, then try again" >&2
   exit 1
 fi

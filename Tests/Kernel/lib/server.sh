@@ -11,13 +11,16 @@
 SERVER_START_LIMIT_SECONDS=45
 SERVER_STOP_LIMIT_SECONDS=20
 
-control() { "$SPACEPORT" "$@" --control "$WORK/control.sock"; }
+# No call of the control socket takes longer than the server's own wait for its disks.
+CONTROL_LIMIT_SECONDS=45
+
+control() { timeout -k 5 "$CONTROL_LIMIT_SECONDS" "$SPACEPORT" "$@" --control "$WORK/control.sock"; }
 
 server_is_ready() {
   if [ -n "$SERVER_CMD" ]; then
     (: < "/dev/tcp/127.0.0.1/$PORT") 2>/dev/null
   else
-    control pool list > "$WORK/pool-list.txt" 2>&1
+    CONTROL_LIMIT_SECONDS=5 control pool list > "$WORK/pool-list.txt" 2>&1
   fi
 }
 
@@ -26,7 +29,7 @@ server_is_running() { [ -s "$WORK/server.pid" ] && kill -0 -- "-$(cat "$WORK/ser
 
 # Does nothing when it is already running.
 server_start() {
-  local command tries
+  local command deadline
   if server_is_running; then return 0; fi
   rm -f "$WORK/server.pid" "$WORK/server.status"
   command=$SERVER_CMD
@@ -40,7 +43,8 @@ server_start() {
   # shellcheck disable=SC2016
   setsid bash -c 'setsid bash -c "$1" & echo $! > "$WORK/server.pid"; wait $!; echo $? > "$WORK/server.status"' \
     server-keeper "$command" >> "$OUT/server.log" 2>&1 < /dev/null &
-  for ((tries = SERVER_START_LIMIT_SECONDS * 10; tries > 0; tries--)); do
+  deadline=$((SECONDS + SERVER_START_LIMIT_SECONDS))
+  while [ $SECONDS -lt $deadline ]; do
     if [ -s "$WORK/server.status" ]; then
       echo "the server ended with status $(cat "$WORK/server.status") instead of serving; the end of its log:"
       tail -5 "$OUT/server.log"

@@ -16,13 +16,14 @@ vm_run_once() {
   local tries follower
   : > "$OUT/console.log"
   # tcg: stock kernels start wherever this runs, and alike; /dev/kvm is often there and does not work (nested machines).
-  # -cx16: QEMU 7.2 emulates cmpxchg16b in a way that makes 6.12 kernels corrupt their slab lists; without it they take another path.
+  # clearcpuid=cx16: QEMU 7.2 emulates cmpxchg16b in a way that makes 6.12 kernels corrupt their slab lists; told so, they take another
+  # path. The instruction itself stays: Swift's run time has no other, and spaceport runs in here too.
   # timeout stays in the foreground process group, so that Ctrl-C ends the guest too.
   timeout --foreground -k 5 $((guest_limit_seconds + VM_EXTRA_SECONDS)) qemu-system-x86_64 \
-    -accel tcg,thread=multi -M q35 -cpu max,-cx16 -smp "$VM_CPUS" -m "$VM_MEMORY_MIB" \
+    -accel tcg,thread=multi -M q35 -cpu max -smp "$VM_CPUS" -m "$VM_MEMORY_MIB" \
     -nodefaults -display none -no-reboot -serial "file:$OUT/console.log" \
     -kernel "$kernel/vmlinux" -initrd "$WORK/initrd" \
-    -append "console=ttyS0 panic=-1 oops=panic no_timer_check nowatchdog rcupdate.rcu_cpu_stall_timeout=60 log_buf_len=4M printk.devkmsg=on loglevel=1" \
+    -append "console=ttyS0 panic=-1 oops=panic no_timer_check nowatchdog rcupdate.rcu_cpu_stall_timeout=60 log_buf_len=4M clearcpuid=cx16 printk.devkmsg=on loglevel=1" \
     -netdev "user,id=net,guestfwd=tcp:10.0.2.50:1-cmd:$here/lib/host-hook.sh" -device virtio-net-pci,netdev=net,romfile= \
     -device virtio-rng-pci -device virtio-serial-pci \
     -chardev "file,id=out,path=$WORK/out.tar" -device virtserialport,chardev=out,name=out \
@@ -40,7 +41,7 @@ vm_run_once() {
     cp "$OUT/console.log" "$OUT/console.stalled.log"
     return 1
   fi
-  tail -n +1 -f --pid="$qemu_pid" "$OUT/console.log" | tr -d '\r' &
+  tail -n +1 -f --pid="$qemu_pid" "$OUT/console.log" | sed -u 's/\r$//' &
   follower=$!
   wait "$qemu_pid" || true
   qemu_pid=
