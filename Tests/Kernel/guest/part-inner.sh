@@ -41,7 +41,7 @@ inner_pool() {
     inner_control vdisk create demo/inner --size 1GiB
 }
 inner_attach() {
-  nbd-client -unix $INNER/nbd.sock $DEVICE -N demo/inner -C 4 -b 512 -t $REQUEST_TIMEOUT_SECONDS && is_attached
+  attach_until_received 4 -unix $INNER/nbd.sock $DEVICE -N demo/inner -C 4 -b 512 -t $REQUEST_TIMEOUT_SECONDS && is_attached
 }
 inner_ext4_files() { mkfs.ext4 -q -F $DEVICE && mount -t ext4 $DEVICE /mnt && make_files /mnt; }
 inner_check() { e2fsck -f -n $DEVICE && mount -t ext4 $DEVICE /mnt && check_files /mnt && umount /mnt; }
