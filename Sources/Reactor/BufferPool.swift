@@ -50,6 +50,8 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
   private let region: UnsafeMutableRawPointer
   private let regionEnd: UnsafeMutableRawPointer
   private let limits: BufferLimits
+  /// Buffers that somebody holds now.
+  public private(set) var heldCount = 0
   /// Bytes of large buffers that exist, in use or kept.
   public private(set) var largeByteCount = 0
   /// Small buffers are registered with the kernel as one region: registered buffer index 0.
@@ -114,6 +116,7 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
 
   private func hold(_ index: Int32, _ byteCount: Int) -> BufferSlice {
     entries[Int(index)].holders = 1
+    heldCount += 1
     return BufferSlice(start: entries[Int(index)].start, byteCount: byteCount, buffer: BufferID(index: index))
   }
 
@@ -129,6 +132,7 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
     entries[index].holders -= 1
     assert(entries[index].holders >= 0, "released more often than held")
     if entries[index].holders == 0 {
+      heldCount -= 1
       freeByClass[Int(entries[index].sizeClass)].append(buffer.index)
       if !waiting.isEmpty { waiting.wakeAll() }  // of different sizes: each looks again
     }
