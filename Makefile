@@ -46,7 +46,8 @@ run: build
 test: build deps-test
 	python3 -m unittest discover -s Tests/Bench
 	timeout $(BUILD_TIMEOUT) $(SWIFT) build --build-tests
-	timeout 1200 $(SWIFT) test --skip-build --skip IntegrationTests --skip ManagementTests
+	timeout 600 $(SWIFT) test --skip-build --skip IntegrationTests --skip ManagementTests --skip VirtualDiskTests
+	timeout 1200 $(SWIFT) test --skip-build --filter VirtualDiskTests
 	timeout 600 $(SWIFT) test --skip-build --filter ManagementTests
 	SPACEPORT_BINARY=$(CURDIR)/$(RELEASE) timeout 600 $(SWIFT) test --skip-build --filter IntegrationTests
 
