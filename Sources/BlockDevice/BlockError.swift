@@ -21,6 +21,8 @@ public struct BlockError: Error, Equatable, Sendable, CustomStringConvertible {
     case corrupt
     /// No memory for the request.
     case noMemory
+    /// The disk did not answer in time and was given up: the buffer is its own until it does.
+    case stalled
   }
 
   public let cause: Cause
@@ -55,6 +57,7 @@ public struct BlockError: Error, Equatable, Sendable, CustomStringConvertible {
       case .shuttingDown: "the device is being closed"
       case .corrupt: "the data on the device is damaged"
       case .noMemory: "there is no memory for the request"
+      case .stalled: "the disk did not answer in time"
       }
     return errorNumber == 0 ? words : "\(words) (\(String(cString: strerror(errorNumber))))"
   }

@@ -8,12 +8,16 @@ public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor
   public let id: DiskID
   public let isVoter: Bool
   public let slabCount: Int
+  /// What may be asked of it; changed by the pool alone.
+  public internal(set) var state: DiskRecord.State
+  /// Its eviction is not durable yet.
+  var isLeaving = false
   /// The whole disk, from the storage bus.
   public let disk: BlockDevice
   private let layout: DiskLayout
   private let partitionOffset: UInt64
 
-  init(of member: PoolDisk, poolName: String) {
+  init(of member: PoolDisk, state: DiskRecord.State, poolName: String) {
     number = member.number
     id = member.id
     isVoter = member.isVoter
@@ -21,6 +25,7 @@ public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor
     layout = member.layout
     partitionOffset = layout.dataOffset
     slabCount = layout.slabCount
+    self.state = state
     super.init(reactor: disk.reactor, layerName: "Pool", label: "\(poolName) disk \(number)")
   }
 
@@ -31,6 +36,11 @@ public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor
   }
 
   public override var lowerDevices: [BlockDevice] { [disk] }
+  public override var remarks: [String] { state == .active ? [] : [state.description] }
+
+  /// Reads and writes go to it. Of a returning disk the regions that it lacks are not read; that is the resiliency's to see to.
+  @inline(__always)
+  public var isUsable: Bool { state != .evicted && state != .removed }
 
   public override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     try await disk.read(at: partitionOffset + offset, into: slice, request)

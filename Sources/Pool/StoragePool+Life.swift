@@ -66,9 +66,18 @@ extension StoragePool {
       record = found
     } catch { throw PoolError(error, doing: "opening the pool \(store.poolName)") }
     var allocator = SlabAllocator()
-    let disks = store.disks.sorted { $0.number < $1.number }.map { DataPartition(of: $0, poolName: record.name) }
-    for disk in disks { allocator.addDisk(disk.number, slabCount: disk.slabCount) }
-    return StoragePool(reactor: reactor, store: store, disks: disks, record: record, allocator: allocator)
+    var records: [DiskNumber: DiskRecord] = [:]
+    do throws(MetadataError) { try store.forEachRecord(DiskRecord.self) { records[$0.number] = $0 } } catch {
+      throw PoolError(error, doing: "opening the pool \(store.poolName)")
+    }
+    let disks = store.disks.sorted { $0.number < $1.number }.map {
+      DataPartition(of: $0, state: records[$0.number]?.state ?? .active, poolName: record.name)
+    }
+    for record in records.values.sorted(by: { $0.number < $1.number }) where record.state != .removed {
+      allocator.addDisk(record.number, slabCount: Int(record.slabCount))
+    }
+    let absent = Set(records.values.filter { $0.state != .removed }.map(\.number)).subtracting(disks.map(\.number))
+    return StoragePool(reactor: reactor, store: store, disks: disks, absentNumbers: absent, record: record, allocator: allocator)
   }
 
   /// Overwrites what identifies the members as a pool's disks, partition tables included. The pool is closed before.

@@ -4,8 +4,11 @@ import BlockDevice
 public struct StoredRow: Sendable {
   public var index: UInt64
   public var id: RowID
-  /// Column by column.
+  /// In the order of their places: column by column, the copies of each side by side.
   public var slabs: [SlabAssignment]
+  /// Places whose copy lacks the dirty regions.
+  public var stalePlaces: [Int]
+  public var dirty: DirtyRegionsRecord?
   /// As in MapRecord.
   public var presence: [UInt8]
 }
@@ -19,7 +22,7 @@ extension StoragePool {
     try explained { () throws(MetadataError) in
       try store.forEachRecord(RowRecord.self) { row in
         noteNumbers(row)
-        for slab in row.slabs where !allocator.take(slab.number, on: slab.disk) {
+        for slab in row.slabs where slab.state != .absent && !allocator.take(slab.number, on: slab.disk) {
           problem = problem ?? "row \(row.id) has slab \(slab.number) of disk \(slab.disk), which is not there or has another owner"
         }
       }
@@ -43,8 +46,12 @@ extension StoragePool {
           problem = "row \(map.index) of its map is row \(map.row), which is not there"
           return
         }
-        let slabs = row.slabs.map { SlabAssignment(disk: $0.disk, slab: $0.number, generation: $0.generation) }
-        rows.append(StoredRow(index: map.index, id: map.row, slabs: slabs, presence: map.presence))
+        let slabs = row.slabs.map { slab in
+          slab.state == .absent ? .none : SlabAssignment(disk: slab.disk, slab: slab.number, generation: slab.generation)
+        }
+        let dirty: DirtyRegionsRecord? = try store.value(for: DirtyRegionsRecord.key(map.row))
+        let stale = row.slabs.indices.filter { row.slabs[$0].state == .stale }
+        rows.append(StoredRow(index: map.index, id: map.row, slabs: slabs, stalePlaces: stale, dirty: dirty, presence: map.presence))
       }
     }
     if let problem {

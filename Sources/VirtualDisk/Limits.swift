@@ -13,6 +13,11 @@ public enum VirtualDiskLimits {
   public static let defaultInterleave: UInt64 = 256 << 10
   public static let defaultColumnLimit = 8
   public static let largestColumnCount = 32
+  /// Dirty regions of one virtual disk, at most: what a crash leaves to resynchronise. A writer that marks more waits until others are
+  /// cleared; while a copy is away, none can be.
+  static let dirtyRegionCount = 4096
+  /// Ranges remembered for repair after a read failed on one copy. What is more is found by the next read or scrub.
+  static let wantedRepairCount = 256
   /// Length of a virtual disk's name, in UTF-8 bytes.
   public static let longestName = 64
 }

@@ -23,12 +23,22 @@ final class MappedRow: @unchecked Sendable {  // reactor-confined
   var isSettled = false
   /// On the virtual disk's list of rows whose map record must be committed.
   var isPending = false
+  /// Of a mirror: the regions whose copies may differ after a crash. They are in the metadata, or come there with the row itself.
+  var dirty: RegionSet
+  /// Commits of marks under way: until they are durable, a region that is marked already must be waited for too.
+  var uncommittedMarks = 0
+  /// Regions that were written since the last look for ones to clear.
+  var touched: RegionSet
+  /// On the virtual disk's list of rows with dirty regions.
+  var isListedDirty = false
   /// Writers that wait for `allocating` to end.
   var allocationWaiters = WaitQueue(reservedCapacity: 0)
 
-  init(index: Int, presence: PresenceBitmap) {
+  init(index: Int, presence: PresenceBitmap, regionCount: Int) {
     self.index = index
     self.presence = presence
+    dirty = RegionSet(count: regionCount)
+    touched = dirty
   }
 
   @inline(__always)

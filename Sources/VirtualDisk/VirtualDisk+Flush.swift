@@ -71,7 +71,7 @@ extension VirtualDisk {
     var pending = PendingCommit()
     swap(&pending.rows, &pendingRows)
     swap(&pending.frees, &pendingFrees)
-    var batch = Batch(byteLimit: pool.commitByteLimit)
+    var batch = CommitBatch(byteLimit: pool.commitByteLimit)
     for freed in pending.frees {
       if freed.row.mayBeInMetadata { batch.add(metadataOfFreed(freed)) }
       if !freed.row.isSettled { pending.unsettled.append(freed.row) }
@@ -91,33 +91,5 @@ extension VirtualDisk {
   private func putBack(_ pending: PendingCommit) {
     pendingFrees.insert(contentsOf: pending.frees, at: 0)
     for row in pending.rows where row.state != .freed { notePending(row) }
-  }
-}
-
-/// Gathers changes into commits of bounded size; the changes of one row stay in one commit.
-private struct Batch {
-  let byteLimit: Int
-  private var commits: [[MetadataChange]] = []
-  private var current: [MetadataChange] = []
-  private var currentByteCount = 0
-
-  init(byteLimit: Int) { self.byteLimit = byteLimit }
-
-  mutating func add(_ changes: [MetadataChange]) {
-    let byteCount = StoragePool.byteCount(of: changes)
-    if currentByteCount + byteCount > byteLimit { close() }
-    current += changes
-    currentByteCount += byteCount
-  }
-
-  private mutating func close() {
-    if !current.isEmpty { commits.append(current) }
-    current.removeAll()
-    currentByteCount = 0
-  }
-
-  mutating func finish() -> [[MetadataChange]] {
-    close()
-    return commits
   }
 }

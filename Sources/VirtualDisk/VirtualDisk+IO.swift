@@ -24,6 +24,11 @@ extension VirtualDisk {
         row.lock.release(ticket)
         continue
       }
+      if slabTable.isUnsettled(index, start, end) {
+        row.lock.release(ticket)
+        try await settle(row, start, end)
+        continue
+      }
       defer { row.lock.release(ticket) }
       if row.presence.isFull { return try await readBlocks(at: address(row, start), into: slice, request) }
       return try await readPresent(row, from: start, into: slice, request)
@@ -64,7 +69,14 @@ extension VirtualDisk {
         row.lock.release(ticket)
         continue
       }
+      // A partial block is merged with what is read from one copy.
+      if slabTable.isUnsettled(index, range.lowerBound, range.upperBound) && !isAligned(start, slice) {
+        row.lock.release(ticket)
+        try await settle(row, range.lowerBound, range.upperBound)
+        continue
+      }
       defer { row.lock.release(ticket) }
+      try await markDirty(row, range.lowerBound, range.upperBound)
       if row.presence.allPresent(in: chunks(start, end)) {
         try await writeBlocks(at: address(row, start), from: slice, request)
       } else {
@@ -123,13 +135,14 @@ extension VirtualDisk {
       if row.state == .mapped { return row }
       await withUnsafeContinuation { row.allocationWaiters.append($0) }
     }
-    let row = MappedRow(index: index, presence: PresenceBitmap(chunkCount: chunksPerRow, allPresent: false))
+    let row = MappedRow(
+      index: index, presence: PresenceBitmap(chunkCount: chunksPerRow, allPresent: false), regionCount: regions.regionCount)
     rows[index] = row
     do throws(BlockError) {
-      let slabs = try await pool.allocateRow(columns: Int(record.columns), for: handle)
+      let (slabs, startsZeroed) = try await pool.allocateRow(columns: Int(record.columns), copies: copies, for: handle)
       slabTable.setRow(index, slabs)
       row.id = pool.nextRowID()
-      if pool.slabsStartZeroed { row.presence = PresenceBitmap(chunkCount: chunksPerRow, allPresent: true) }
+      if startsZeroed { row.presence = PresenceBitmap(chunkCount: chunksPerRow, allPresent: true) }
     } catch {
       rows[index] = nil
       row.state = .freed

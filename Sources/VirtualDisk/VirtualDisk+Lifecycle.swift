@@ -1,12 +1,15 @@
 import BlockDevice
 import Pool
 import Reactor
+import Resiliency
 
 /// What a new virtual disk is to be. Sizes in bytes; what is nil is chosen.
 public struct VirtualDiskPlan: Sendable {
   public var name: String
   public var byteCount: UInt64
   public var provisioning: VirtualDiskRecord.Provisioning
+  /// 1: simple; 2 or 3: mirror.
+  public var copies: Int
   public var columns: Int?
   public var interleave: UInt64?
   public var logicalSector: Int
@@ -14,12 +17,13 @@ public struct VirtualDiskPlan: Sendable {
   public var createdSeconds: UInt64
 
   public init(
-    name: String, byteCount: UInt64, provisioning: VirtualDiskRecord.Provisioning = .thin, columns: Int? = nil, interleave: UInt64? = nil,
-    logicalSector: Int = 512, createdSeconds: UInt64 = 0
+    name: String, byteCount: UInt64, provisioning: VirtualDiskRecord.Provisioning = .thin, copies: Int = 1, columns: Int? = nil,
+    interleave: UInt64? = nil, logicalSector: Int = 512, createdSeconds: UInt64 = 0
   ) {
     self.name = name
     self.byteCount = byteCount
     self.provisioning = provisioning
+    self.copies = copies
     self.columns = columns
     self.interleave = interleave
     self.logicalSector = logicalSector
@@ -63,13 +67,15 @@ extension VirtualDisk {
   ) throws(PoolError) -> VirtualDisk {
     let disk = VirtualDisk(pool: pool, record: record, handle: handle)
     for row in try pool.storedRows(of: record.number) {
-      guard row.index < UInt64(VirtualDiskLimits.largestSlabCount), row.slabs.count == Int(record.columns) else {
+      guard row.index < UInt64(VirtualDiskLimits.largestSlabCount), row.slabs.count == disk.slabTable.placeCount else {
         throw PoolError(
           .damaged, "\(disk.label): row \(row.index) of its map does not fit the virtual disk",
           remedy: "Keep the pool's disks as they are, run spaceport inspect on each, and report it")
       }
       let index = Int(row.index)
-      let mapped = MappedRow(index: index, presence: PresenceBitmap(chunkCount: disk.chunksPerRow, bytes: row.presence[...]))
+      let mapped = MappedRow(
+        index: index, presence: PresenceBitmap(chunkCount: disk.chunksPerRow, bytes: row.presence[...]),
+        regionCount: disk.regions.regionCount)
       mapped.id = row.id
       mapped.state = .mapped
       mapped.mayBeInMetadata = true
@@ -77,11 +83,12 @@ extension VirtualDisk {
       guard index < disk.rows.count else {
         // Growing a fixed disk was cut short before its new size was committed: the next flush gives the space back.
         mapped.state = .freed
-        disk.pendingFrees.append(FreedRow(row: mapped, slabs: row.slabs))
+        disk.pendingFrees.append(FreedRow(row: mapped, slabs: row.slabs.filter { !$0.isNone }))
         continue
       }
       disk.rows[index] = mapped
       disk.slabTable.setRow(index, row.slabs)
+      disk.noteStoredCondition(of: mapped, row)
     }
     pool.attach(disk)
     return disk
@@ -131,7 +138,7 @@ extension VirtualDisk {
   /// Before anything is allocated that would only be given back.
   private func checkRoom(forRows count: Int) async throws(PoolError) {
     await pool.reclaimSpace()
-    let available = pool.rowsAvailable(columns: Int(record.columns))
+    let available = pool.rowsAvailable(slabsPerRow: slabTable.placeCount)
     guard count <= available else {
       throw PoolError(
         .noSpace, "\(label): growing it takes \(count) more slab rows and the pool \(pool.name) has room for \(available)",
@@ -175,7 +182,10 @@ extension VirtualDisk {
   /// Flushes and commits everything; no request may be in flight, none is taken any more.
   public func close() async throws(BlockError) {
     isClosing = true
-    if !pool.isReadOnly { try await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
+    if !pool.isReadOnly {
+      try await flush(IORequest(virtualDisk: handle, ioClass: .metadata))
+      try await clearDirtyRegions(evenTouched: true)
+    }
     pool.detach(self)
   }
 }
@@ -189,6 +199,7 @@ extension VirtualDisk: SpaceReclaimer {
   /// For the pool's housekeeping: commits what no client's flush has committed for a while.
   public func commitPending() async {
     if hasPendingMetadata && !isClosing { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
+    if !dirtyRows.isEmpty && !isClosing { _ = try? await clearDirtyRegions(evenTouched: false) }
   }
 }
 
@@ -196,15 +207,25 @@ extension VirtualDiskPlan {
   /// The stored form, with everything chosen and checked.
   func record(for pool: StoragePool) throws(PoolError) -> VirtualDiskRecord {
     let label = "\(pool.name)/\(name)"
-    let columns = self.columns ?? min(pool.diskCount, VirtualDiskLimits.defaultColumnLimit)
+    guard (1...MirrorLimits.largestCopyCount).contains(copies) else {
+      throw PoolError(.invalid, "\(label): \(copies) copies cannot be", remedy: "Give 2 or 3 copies for a mirror")
+    }
+    guard copies <= pool.diskCount else {
+      throw PoolError(
+        .invalid, "\(label): \(copies) copies on different disks need \(copies) disks and the pool \(pool.name) has \(pool.diskCount)",
+        remedy: "Add disks to the pool, or choose fewer copies")
+    }
+    let columns = self.columns ?? min(pool.diskCount / copies, VirtualDiskLimits.defaultColumnLimit)
     guard (1...VirtualDiskLimits.largestColumnCount).contains(columns) else {
       throw PoolError(
         .invalid, "\(label): \(columns) columns cannot be", remedy: "Give 1 to \(VirtualDiskLimits.largestColumnCount) columns")
     }
-    guard columns <= pool.diskCount else {
+    guard columns * copies <= pool.diskCount else {
+      let each = copies == 1 ? "" : " of \(copies) copies each"
       throw PoolError(
-        .invalid, "\(label): \(columns) columns need as many disks and the pool \(pool.name) has \(pool.diskCount)",
-        remedy: "Give at most \(pool.diskCount) columns")
+        .invalid,
+        "\(label): \(columns) columns\(each) need \(columns * copies) disks and the pool \(pool.name) has \(pool.diskCount)",
+        remedy: "Give at most \(pool.diskCount / copies) columns, or add disks to the pool")
     }
     let interleave = self.interleave ?? VirtualDiskLimits.defaultInterleave
     guard interleave.nonzeroBitCount == 1, interleave >= VirtualDiskLimits.smallestInterleave,
@@ -221,7 +242,7 @@ extension VirtualDiskPlan {
     try VirtualDiskPlan.check(byteCount: byteCount, sector: logicalSector, columns: columns, rowByteCount: rowByteCount, of: label)
     if provisioning == .fixed {
       let rows = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
-      let available = pool.rowsAvailable(columns: columns)
+      let available = pool.rowsAvailable(slabsPerRow: columns * copies)
       guard rows <= available else {
         throw PoolError(
           .noSpace,
@@ -231,7 +252,8 @@ extension VirtualDiskPlan {
     }
     return VirtualDiskRecord(
       number: pool.nextVirtualDiskNumber(), id: .random(pool.reactor), name: name, byteCount: byteCount,
-      logicalSector: UInt32(logicalSector), provisioning: provisioning, resiliency: .simple, columns: UInt16(columns), copies: 1,
+      logicalSector: UInt32(logicalSector), provisioning: provisioning, resiliency: copies == 1 ? .simple : .mirror, columns: UInt16(columns),
+      copies: UInt8(copies),
       interleave: UInt32(interleave), presenceChunkByteCount: UInt32(VirtualDiskPlan.chunkByteCount(rowByteCount: rowByteCount)),
       createdSeconds: createdSeconds)
   }

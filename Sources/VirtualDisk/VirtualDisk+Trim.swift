@@ -24,6 +24,11 @@ extension VirtualDisk {
         row.lock.release(ticket)
         continue
       }
+      if slabTable.isUnsettled(index, range.lowerBound, range.upperBound) {
+        row.lock.release(ticket)
+        try await settle(row, range.lowerBound, range.upperBound)
+        continue
+      }
       do throws(BlockError) {
         if keepAllocated && pool.slabsStartZeroed && row.presence.allPresent(in: chunks(start, end)) {
           try await zeroBlocks(row, from: start, to: end, request)

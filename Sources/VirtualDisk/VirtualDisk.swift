@@ -16,7 +16,7 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
   /// Which slabs each row has, for the resiliency below.
   let slabTable: RowTable
   /// The resiliency: the virtual disk's own address space, for mapped rows only.
-  let space: BlockDevice
+  let space: MirrorSpace
   var rows: [MappedRow?]
   let rowByteCount: UInt64
   let chunkByteCount: UInt64
@@ -29,6 +29,14 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
   var pendingRows: [MappedRow] = []
   var pendingFrees: [FreedRow] = []
   var flushState = FlushState()
+  /// Rows with dirty regions; see VirtualDisk+DirtyRegions.swift.
+  var dirtyRows: [MappedRow] = []
+  var dirtyRegionCount = 0
+  var isClearing = false
+  var clearingWaiters = WaitQueue()
+  /// Reads that failed on one copy: what wants to be written again from another.
+  var wantedRepairs: [RepairRange] = []
+  var isRepairing = false
   /// Set while the disk is being deleted or closed: no request is taken any more.
   var isClosing = false
 
@@ -46,13 +54,19 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
     blockByteCount = UInt64(pool.commonGeometry.logicalSector)
     let rowCount = VirtualDisk.rowCount(byteCount: record.byteCount, rowByteCount: layout.rowByteCount)
     rows = Array(repeating: nil, count: rowCount)
-    slabTable = RowTable(columns: layout.columns, rowCount: rowCount)
+    let regions = RegionLayout(rowByteCount: layout.rowByteCount, chunkByteCount: chunkByteCount)
+    slabTable = RowTable(columns: layout.columns, copies: max(1, Int(record.copies)), regions: regions, rowCount: rowCount)
     let label = "\(pool.name)/\(record.name)"
-    space = SimpleSpace(pool: pool, rows: slabTable, layout: layout, label: label)
+    space = MirrorSpace(pool: pool, rows: slabTable, layout: layout, label: label)
     parallel = pool.chunkIO
     bounce = pool.bounceBuffers
     super.init(reactor: pool.reactor, layerName: "VirtualDisk", label: label)
+    space.keeper = self
   }
+
+  /// Copies of everything.
+  var copies: Int { slabTable.copies }
+  var regions: RegionLayout { slabTable.regions }
 
   public override var geometry: BlockGeometry { cachedGeometry }
 
@@ -77,7 +91,7 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
 
   public var mappedRowCount: Int { rows.lazy.filter { $0 != nil }.count }
   /// Space that the mapped rows take on the disks, in bytes.
-  public var allocatedByteCount: UInt64 { UInt64(mappedRowCount) * rowByteCount }
+  public var allocatedByteCount: UInt64 { UInt64(mappedRowCount) * rowByteCount * UInt64(copies) }
 
   var chunksPerRow: Int { Int(rowByteCount / chunkByteCount) }
 

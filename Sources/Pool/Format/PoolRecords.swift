@@ -114,7 +114,7 @@ public struct DiskRecord: MetadataRecord {
   public static let kind = RecordKind.disk
 
   /// Numbers are on disk. Those not known decode as they are, so that a newer program's states survive an older one's reading.
-  public struct State: RawRepresentable, Hashable, Sendable, Codable {
+  public struct State: RawRepresentable, Hashable, Sendable, Codable, CustomStringConvertible {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
     public static let active = State(rawValue: 1)
@@ -124,6 +124,19 @@ public struct DiskRecord: MetadataRecord {
     public static let retiring = State(rawValue: 3)
     /// Gone for good; its number stays taken.
     public static let removed = State(rawValue: 4)
+    /// There again after it was evicted: it lacks the dirty regions of its rows and is brought up to date.
+    public static let returning = State(rawValue: 5)
+
+    public var description: String {
+      switch self {
+      case .active: "active"
+      case .evicted: "evicted"
+      case .retiring: "retiring"
+      case .removed: "removed"
+      case .returning: "returning"
+      default: "state \(rawValue)"
+      }
+    }
   }
 
   public struct Usage: RawRepresentable, Hashable, Sendable, Codable {

@@ -18,7 +18,7 @@ public struct RowRecord: MetadataRecord {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
     public static let inSync = CopyState(rawValue: 1)
-    /// Lacks the regions that a staleRegions record names.
+    /// Lacks the dirty regions of its row.
     public static let stale = CopyState(rawValue: 2)
     /// Good up to the cursor.
     public static let rebuilding = CopyState(rawValue: 3)

@@ -34,6 +34,8 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   public let reactor: any Reactor
   /// All disks that the pool was opened with.
   public let disks: [PoolDisk]
+  /// Whether every disk said, when it was opened, that the pool was closed in order.
+  public let wasClosedCleanly: Bool
   /// What was found and healed at opening, in words for the log.
   public internal(set) var notes: [String]
   /// Why the store takes no more commits; nil while it does.
@@ -63,6 +65,7 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
     self.state = state
     disks = loaded.members.disks
     epoch = loaded.members.epoch
+    wasClosedCleanly = loaded.members.disks.allSatisfy { $0.superblock.isClosedCleanly }
     notes = loaded.notes
     pages = loaded.pages
     ownerTerm = OwnerTerm(loaded.source.root?.ownerTerm ?? 0)

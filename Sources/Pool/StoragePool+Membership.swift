@@ -1,0 +1,126 @@
+import BlockDevice
+import Reactor
+
+// Disks that fail, leave and return (rules M and W).
+
+/// A device that has rows of the pool's slabs: a virtual disk.
+public protocol RowOwner: SpaceReclaimer {
+  /// Whether the disk holds the only copy in sync of any of its rows, or of a part of one.
+  func holdsLastCopy(on disk: DiskNumber) -> Bool
+  /// The disk was evicted; with `hadLastCopy` what was written to it and not flushed is lost.
+  func diskLeft(_ disk: DiskNumber)
+  /// The disk is there again, and lacks the dirty regions of its rows.
+  func diskReturned(_ disk: DiskNumber)
+}
+
+/// What happened to a pool's disks.
+public struct PoolEvent: Sendable, Equatable {
+  public enum Kind: String, Sendable, Codable {
+    case diskEvicted, diskKept, diskReturned, diskActive, diskAdded, diskRemoved
+  }
+
+  public var kind: Kind
+  public var disk: DiskNumber
+  /// What happened to what, and what to do next.
+  public var message: String
+}
+
+extension StoragePool {
+  /// True while an eviction is not durable yet: nothing that the disk did not get may be acknowledged before.
+  @inline(__always)
+  public var isChangingMembership: Bool { evictionCount > 0 }
+
+  /// Returns once no eviction is under way.
+  public func membershipSettled() async {
+    while evictionCount > 0 { await withUnsafeContinuation { evictionWaiters.append($0) } }
+  }
+
+  /// A disk has failed a write that other copies have. Returns once its eviction is durable. Throws the disk's error where it must stay,
+  /// because it holds a last copy: then the caller says what that write means.
+  public func writeFailed(on disk: DataPartition, _ error: BlockError) async throws(BlockError) {
+    if try await evict(disk, because: "a write failed: \(error)") { return }
+    throw error
+  }
+
+  /// Flushes every disk of the pool that was written since its last good flush. A disk that cannot is evicted; where it must stay this
+  /// fails, and every later flush does too (rule W: a failed flush is never retried and believed).
+  public func flushDisks(_ request: IORequest) async throws(BlockError) {
+    let split = stripeIO.begin()
+    let flushed = usableDisks
+    for disk in flushed { split.add(IOPart(.flush, disk)) }
+    await stripeIO.perform(split, request)
+    var failures: [(DataPartition, BlockError)] = []
+    for (index, disk) in flushed.enumerated() { if let error = split.error(ofPart: index) { failures.append((disk, error)) } }
+    stripeIO.end(split)
+    for (disk, error) in failures {
+      if try await evict(disk, because: "a flush failed: \(error)") { continue }
+      throw error
+    }
+    if isChangingMembership { await membershipSettled() }
+  }
+
+  /// Takes a disk out of the pool. True once that is durable; false when it stays, because it holds the last copy of something and still
+  /// answers. With `isGone` it goes in any case. Throws when the pool cannot make it durable.
+  @discardableResult
+  public func evict(_ disk: DataPartition, because reason: String, isGone: Bool = false) async throws(BlockError) -> Bool {
+    while disk.isLeaving { await withUnsafeContinuation { evictionWaiters.append($0) } }
+    if disk.state == .evicted { return true }
+    let isLast = rowOwners.contains { $0.holdsLastCopy(on: disk.number) }
+    if isLast && !isGone {
+      onEvent?(
+        PoolEvent(
+          kind: .diskKept, disk: disk.number,
+          message: "\(disk.label) failed (\(reason)) and stays in the pool, because it holds the last copy of some data. "
+            + "Back that data up, then replace the disk."))
+      return false
+    }
+    disk.isLeaving = true
+    evictionCount += 1
+    disk.state = .evicted
+    noteDisks()  // from here on nothing is asked of it
+    for owner in rowOwners { owner.diskLeft(disk.number) }
+    var failure: BlockError?
+    do throws(MetadataError) { try await store.evict([disk.number], changes: []) } catch { failure = BlockError(.ioFailed) }
+    if failure == nil { depart(disk) }
+    disk.isLeaving = false
+    evictionCount -= 1
+    evictionWaiters.wakeAll()
+    if let failure { throw failure }
+    onEvent?(
+      PoolEvent(
+        kind: .diskEvicted, disk: disk.number,
+        message: "\(disk.label) was evicted from the pool: \(reason). The pool goes on without it. "
+          + "Bring the disk back, or replace it; until then its copies are missing."))
+    return true
+  }
+
+  /// Takes back a disk that was evicted. Its copies lack what was written meanwhile, until the resynchronisation has brought it.
+  public func readmit(_ device: BlockDevice) async throws(PoolError) -> DataPartition {
+    let member: PoolDisk
+    do throws(MetadataError) { member = try await store.readmit(device, state: .returning) } catch {
+      throw PoolError(error, doing: "taking \(device.label) back into the pool \(name)")
+    }
+    let disk = DataPartition(of: member, state: .returning, poolName: name)
+    arrive(disk)
+    for owner in rowOwners { owner.diskReturned(disk.number) }
+    onEvent?(
+      PoolEvent(kind: .diskReturned, disk: disk.number, message: "\(disk.label) is back and is brought up to date."))
+    return disk
+  }
+
+  /// After the resynchronisation of a returning disk: all that it holds is flushed, and it counts as whole.
+  public func finishReturn(of disk: DataPartition) async throws(PoolError) {
+    guard disk.state == .returning else { return }
+    let changes = [
+      MetadataChange.patch(
+        DiskRecord.key(disk.number), byteOffset: DiskRecord.Offset.state, bytes: [DiskRecord.State.active.rawValue])
+    ]
+    try await commitOrExplain(changes, doing: "making \(disk.label) active again")
+    guard disk.state == .returning else { return }
+    disk.state = .active
+    noteDisks()
+    onEvent?(PoolEvent(kind: .diskActive, disk: disk.number, message: "\(disk.label) is up to date."))
+  }
+
+  var rowOwners: [any RowOwner] { reclaimerList.compactMap { $0 as? any RowOwner } }
+}
