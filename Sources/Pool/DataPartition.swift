@@ -10,8 +10,6 @@ public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor
   public let slabCount: Int
   /// What may be asked of it; changed by the pool alone.
   public internal(set) var state: DiskRecord.State
-  /// Its eviction is not durable yet.
-  var isLeaving = false
   /// The whole disk, from the storage bus.
   public let disk: BlockDevice
   private let layout: DiskLayout

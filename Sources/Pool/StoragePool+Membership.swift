@@ -30,9 +30,10 @@ extension StoragePool {
   @inline(__always)
   public var isChangingMembership: Bool { evictionCount > 0 }
 
-  /// Returns once no eviction is under way.
-  public func membershipSettled() async {
-    while evictionCount > 0 { await withUnsafeContinuation { evictionWaiters.append($0) } }
+  /// Returns once no eviction is under way; throws when one could not be made durable: then nothing may be acknowledged any more.
+  public func membershipSettled() async throws(BlockError) {
+    while evictionCount > 0 && evictionFailure == nil { await withUnsafeContinuation { evictionWaiters.append($0) } }
+    if let evictionFailure { throw evictionFailure }
   }
 
   /// A disk has failed a write that other copies have. Returns once its eviction is durable. Throws the disk's error where it must stay,
@@ -56,15 +57,17 @@ extension StoragePool {
       if try await evict(disk, because: "a flush failed: \(error)") { continue }
       throw error
     }
-    if isChangingMembership { await membershipSettled() }
+    if isChangingMembership { try await membershipSettled() }
   }
 
   /// Takes a disk out of the pool. True once that is durable; false when it stays, because it holds the last copy of something and still
   /// answers. With `isGone` it goes in any case. Throws when the pool cannot make it durable.
   @discardableResult
   public func evict(_ disk: DataPartition, because reason: String, isGone: Bool = false) async throws(BlockError) -> Bool {
-    while disk.isLeaving { await withUnsafeContinuation { evictionWaiters.append($0) } }
-    if disk.state == .evicted { return true }
+    if disk.state == .evicted {
+      try await membershipSettled()
+      return true
+    }
     let isLast = rowOwners.contains { $0.holdsLastCopy(on: disk.number) }
     if isLast && !isGone {
       onEvent?(
@@ -74,18 +77,19 @@ extension StoragePool {
             + "Back that data up, then replace the disk."))
       return false
     }
-    disk.isLeaving = true
     evictionCount += 1
     disk.state = .evicted
     noteDisks()  // from here on nothing is asked of it
     for owner in rowOwners { owner.diskLeft(disk.number) }
-    var failure: BlockError?
-    do throws(MetadataError) { try await store.evict([disk.number], changes: []) } catch { failure = BlockError(.ioFailed) }
-    if failure == nil { depart(disk) }
-    disk.isLeaving = false
+    do throws(MetadataError) { try await store.evict([disk.number], changes: []) } catch {
+      // Stays as it is, counted as under way, for good.
+      evictionFailure = BlockError(.ioFailed)
+      evictionWaiters.wakeAll()
+      throw BlockError(.ioFailed)
+    }
+    depart(disk)
     evictionCount -= 1
     evictionWaiters.wakeAll()
-    if let failure { throw failure }
     onEvent?(
       PoolEvent(
         kind: .diskEvicted, disk: disk.number,

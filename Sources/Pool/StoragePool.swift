@@ -48,6 +48,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   private var isClosing = false
   // Evictions, see StoragePool+Membership.swift.
   var evictionCount = 0
+  var evictionFailure: BlockError?
   var evictionWaiters = WaitQueue()
   /// What happened to the pool's disks, for the log and the list of events.
   public var onEvent: ((PoolEvent) -> Void)?

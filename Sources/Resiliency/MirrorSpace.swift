@@ -242,7 +242,7 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
     guard split.hasError else {
       parallel.end(split)
       // What a disk that is just leaving did not get may be acknowledged only when its leaving is durable.
-      if pool.isChangingMembership { await pool.membershipSettled() }
+      if pool.isChangingMembership { try await pool.membershipSettled() }
       return
     }
     let condition = rows.condition(row)
@@ -270,7 +270,7 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
       }
     }
     if !missed.isEmpty { try await keeper?.copiesMissed(row: row, places: missed) }
-    if pool.isChangingMembership { await pool.membershipSettled() }
+    if pool.isChangingMembership { try await pool.membershipSettled() }
   }
 
   // MARK: Flushing

@@ -12,6 +12,8 @@ final class MappedRow: @unchecked Sendable {  // reactor-confined
   }
 
   let index: Int
+  /// Slabs that it has, or could have.
+  let placeCount: Int
   var state = State.allocating
   var id = RowID(0)
   var presence: PresenceBitmap
@@ -34,11 +36,17 @@ final class MappedRow: @unchecked Sendable {  // reactor-confined
   /// Writers that wait for `allocating` to end.
   var allocationWaiters = WaitQueue(reservedCapacity: 0)
 
-  init(index: Int, presence: PresenceBitmap, regionCount: Int) {
+  init(index: Int, presence: PresenceBitmap, placeCount: Int, regionCount: Int) {
     self.index = index
+    self.placeCount = placeCount
     self.presence = presence
     dirty = RegionSet(count: regionCount)
     touched = dirty
+  }
+
+  /// What the records of a row and its dirty regions take in a commit, at most.
+  var byteCountOfNewRecords: Int {
+    FormatLimits.changeHeaderByteCount + RowRecord.Offset.slab(placeCount) + DirtyRegionsRecord.changeByteCount(regionCount: dirty.count)
   }
 
   @inline(__always)

@@ -63,19 +63,23 @@ extension VirtualDisk {
     let membership = pool.membershipChanges
     try await space.flush(IORequest(virtualDisk: handle, ioClass: .metadata))
     guard membership == pool.membershipChanges else { return }
-    var batch = CommitBatch(byteLimit: pool.commitByteLimit)
-    for (row, idle) in candidates where row.state == .mapped && canClear(row) {
-      var clean = idle
-      clean.subtract(row.touched)
-      if clean.isEmpty { continue }
-      // At once: who writes there from here on marks it again, by a commit behind this one.
-      let before = row.dirty.memberCount
-      row.dirty.subtract(clean)
-      dirtyRegionCount -= before - row.dirty.memberCount
-      batch.add([dirtyChange(of: row)])
+    let rowsPerCommit = max(1, pool.commitByteLimit / DirtyRegionsRecord.changeByteCount(regionCount: regions.regionCount))
+    for first in stride(from: 0, to: candidates.count, by: rowsPerCommit) {
+      let changes = candidates[first..<min(first + rowsPerCommit, candidates.count)].compactMap { clear($0.row, $0.regions) }
+      if !changes.isEmpty { try await pool.commit(changes, priority: .essential) }
     }
     dropCleanRows()
-    for commit in batch.finish() { try await pool.commit(commit, priority: .essential) }
+  }
+
+  /// Whoever writes there from here on marks it again, by a commit behind the one that carries this change.
+  private func clear(_ row: MappedRow, _ idle: RegionSet) -> MetadataChange? {
+    var clean = idle
+    clean.subtract(row.touched)
+    if clean.isEmpty || row.state != .mapped || !canClear(row) { return nil }
+    let before = row.dirty.memberCount
+    row.dirty.subtract(clean)
+    dirtyRegionCount -= before - row.dirty.memberCount
+    return dirtyChange(of: row)
   }
 
   /// The dirty regions of a row are what a copy that is away, or stale, lacks.

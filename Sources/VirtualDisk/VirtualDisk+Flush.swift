@@ -22,7 +22,7 @@ extension VirtualDisk {
   struct PendingCommit {
     var rows: [MappedRow] = []
     var frees: [FreedRow] = []
-    var batches: [[MetadataChange]] = []
+    var batches: [CommitBatch.Commit] = []
     /// Rows for which the pool holds room in the metadata free.
     var unsettled: [MappedRow] = []
   }
@@ -57,7 +57,10 @@ extension VirtualDisk {
     do throws(BlockError) {
       try await space.flush(request)
       // Room for rows was found when they were allocated, and frees give room: neither may fail for want of it now.
-      for batch in pending.batches { try await pool.commit(batch, priority: .essential) }
+      for batch in pending.batches {
+        let newRows = batch.newRows.flatMap { metadataOfNew($0.row, $0.map) }
+        try await pool.commit(batch.changes + newRows, priority: .essential)
+      }
     } catch {
       putBack(pending)
       throw error
@@ -79,7 +82,7 @@ extension VirtualDisk {
     for row in pending.rows {
       row.isPending = false
       if row.state == .freed { continue }
-      batch.add(metadata(of: row))
+      batch.add(row, mapRecord(of: row))
       row.mayBeInMetadata = true
       if !row.isSettled { pending.unsettled.append(row) }
     }

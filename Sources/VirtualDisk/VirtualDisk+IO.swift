@@ -136,7 +136,8 @@ extension VirtualDisk {
       await withUnsafeContinuation { row.allocationWaiters.append($0) }
     }
     let row = MappedRow(
-      index: index, presence: PresenceBitmap(chunkCount: chunksPerRow, allPresent: false), regionCount: regions.regionCount)
+      index: index, presence: PresenceBitmap(chunkCount: chunksPerRow, allPresent: false), placeCount: slabTable.placeCount,
+      regionCount: regions.regionCount)
     rows[index] = row
     do throws(BlockError) {
       let (slabs, startsZeroed) = try await pool.allocateRow(columns: Int(record.columns), copies: copies, for: handle)

@@ -75,7 +75,7 @@ extension VirtualDisk {
       let index = Int(row.index)
       let mapped = MappedRow(
         index: index, presence: PresenceBitmap(chunkCount: disk.chunksPerRow, bytes: row.presence[...]),
-        regionCount: disk.regions.regionCount)
+        placeCount: disk.slabTable.placeCount, regionCount: disk.regions.regionCount)
       mapped.id = row.id
       mapped.state = .mapped
       mapped.mayBeInMetadata = true

@@ -4,12 +4,15 @@ import Pool
 // How a virtual disk's rows stand in the metadata: a map record (index -> row, presence bits) and a row record (row -> slabs) each.
 
 extension VirtualDisk {
-  func metadata(of row: MappedRow) -> [MetadataChange] {
-    let map = MapRecord(virtualDisk: record.number, index: UInt64(row.index), row: row.id, presence: row.presence.bytes)
-    if row.isSettled { return [.put(map)] }
-    var changes: [MetadataChange] = [.put(rowRecord(of: row)), .put(map)]
-    if !row.dirty.isEmpty { changes.append(dirtyChange(of: row)) }
-    return changes
+  func mapRecord(of row: MappedRow) -> MapRecord {
+    MapRecord(virtualDisk: record.number, index: UInt64(row.index), row: row.id, presence: row.presence.bytes)
+  }
+
+  /// What brings a row into the metadata. The map is as it was when the flush began; which slabs the row has and which regions are dirty is
+  /// said as it is at this moment, because what was committed of that meanwhile must not be taken back.
+  func metadataOfNew(_ row: MappedRow, _ map: MapRecord) -> [MetadataChange] {
+    if row.state == .freed { return [] }
+    return [.put(rowRecord(of: row)), .put(map)] + (row.dirty.isEmpty ? [] : [dirtyChange(of: row)])
   }
 
   func rowRecord(of row: MappedRow) -> RowRecord {
@@ -41,27 +44,43 @@ extension VirtualDisk {
 
 /// Gathers changes into commits of bounded size; the changes of one row stay in one commit.
 struct CommitBatch {
+  struct Commit {
+    var changes: [MetadataChange] = []
+    /// Rows that come into the metadata with it: see `metadataOfNew`.
+    var newRows: [(row: MappedRow, map: MapRecord)] = []
+    var isEmpty: Bool { changes.isEmpty && newRows.isEmpty }
+  }
+
   let byteLimit: Int
-  private var commits: [[MetadataChange]] = []
-  private var current: [MetadataChange] = []
+  private var commits: [Commit] = []
+  private var current = Commit()
   private var currentByteCount = 0
 
   init(byteLimit: Int) { self.byteLimit = byteLimit }
 
   mutating func add(_ changes: [MetadataChange]) {
-    let byteCount = StoragePool.byteCount(of: changes)
+    makeRoom(StoragePool.byteCount(of: changes))
+    current.changes += changes
+  }
+
+  mutating func add(_ row: MappedRow, _ map: MapRecord) {
+    if row.isSettled { return add([.put(map)]) }
+    makeRoom(StoragePool.byteCount(of: [.put(map)]) + row.byteCountOfNewRecords)
+    current.newRows.append((row, map))
+  }
+
+  private mutating func makeRoom(_ byteCount: Int) {
     if currentByteCount + byteCount > byteLimit { close() }
-    current += changes
     currentByteCount += byteCount
   }
 
   private mutating func close() {
     if !current.isEmpty { commits.append(current) }
-    current.removeAll()
+    current = Commit()
     currentByteCount = 0
   }
 
-  mutating func finish() -> [[MetadataChange]] {
+  mutating func finish() -> [Commit] {
     close()
     return commits
   }

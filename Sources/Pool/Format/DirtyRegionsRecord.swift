@@ -16,6 +16,11 @@ public struct DirtyRegionsRecord: MetadataRecord {
     self.regions = regions
   }
 
+  /// What putting such a record takes in a commit, at most.
+  public static func changeByteCount(regionCount: Int) -> Int {
+    FormatLimits.changeHeaderByteCount + roundUp(16 + (regionCount + 7) / 8, to: FormatLimits.recordAlignment)
+  }
+
   public static func key(_ row: RowID) -> RecordKey { RecordKey(.dirtyRegions, row.value) }
   public var key: RecordKey { DirtyRegionsRecord.key(row) }
 
