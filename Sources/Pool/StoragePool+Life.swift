@@ -64,11 +64,26 @@ extension StoragePool {
         throw MetadataError(.damaged, "The pool \(store.poolName) has no record of itself.", remedy: "Run spaceport inspect on its disks.")
       }
       record = found
+      try checkSlabs(record, store.disks)
     } catch { throw PoolError(error, doing: "opening the pool \(store.poolName)") }
     var allocator = SlabAllocator()
     let disks = store.disks.sorted { $0.number < $1.number }.map { DataPartition(of: $0, poolName: record.name) }
     for disk in disks { allocator.addDisk(disk.number, slabCount: disk.slabCount) }
     return StoragePool(reactor: reactor, store: store, disks: disks, record: record, allocator: allocator)
+  }
+
+  /// Addresses are reckoned from the pool's record: every disk must be laid out by the same sizes.
+  private static func checkSlabs(_ record: PoolRecord, _ disks: [PoolDisk]) throws(MetadataError) {
+    for disk in disks {
+      let layout = disk.layout
+      guard layout.slabByteCount == record.slabByteCount, layout.slabStride == record.slabStride,
+        layout.slabsOffset == layout.dataOffset + FormatLimits.dataMarginByteCount
+      else {
+        throw MetadataError(
+          .damaged, "The pool \(record.name) has slabs of \(record.slabByteCount) bytes, and \(disk.label) is laid out for others.",
+          remedy: "Keep the disks as they are, run spaceport inspect on each, and report it.")
+      }
+    }
   }
 
   /// Overwrites what identifies the members as a pool's disks, partition tables included. The pool is closed before.

@@ -221,13 +221,3 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
     if let failure { throw PoolError(failure, doing: "closing the pool \(name)") }
   }
 }
-
-/// Limits of pools, beside those of their format.
-public enum PoolLimits {
-  /// Between two commits of what no client has flushed.
-  static let housekeepingMilliseconds: UInt64 = 5_000
-  /// What is reserved in the metadata for the presence bits of a row that is not committed yet: those of 8,192 chunks.
-  static let presenceByteCountPerRow = 1024
-  /// A pool's name, in UTF-8 bytes.
-  public static let longestName = 64
-}

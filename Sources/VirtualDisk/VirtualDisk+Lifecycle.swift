@@ -61,6 +61,7 @@ extension VirtualDisk {
   public static func open(
     _ record: VirtualDiskRecord, in pool: StoragePool, handle: VirtualDiskHandle
   ) throws(PoolError) -> VirtualDisk {
+    try record.checkCanBeOpened(in: pool)
     let disk = VirtualDisk(pool: pool, record: record, handle: handle)
     for row in try pool.storedRows(of: record.number) {
       guard row.index < UInt64(VirtualDiskLimits.largestSlabCount), row.slabs.count == Int(record.columns) else {
@@ -150,12 +151,16 @@ extension VirtualDisk {
     await reclaimSpace()
   }
 
-  /// Takes the virtual disk and all its data away. First it is marked, so that a deletion that is interrupted goes on at the next start.
+  /// Takes the virtual disk and all its data away. First it is marked, so that a deletion that is interrupted goes on at the next start;
+  /// where it throws before that, the virtual disk is what it was (`record.state`).
   public func delete() async throws(PoolError) {
     isClosing = true
     var marked = record
     marked.state = .deleting
-    try await pool.commitOrExplain([.put(marked)], doing: "deleting \(label)")
+    do throws(PoolError) { try await pool.commitOrExplain([.put(marked)], doing: "deleting \(label)") } catch {
+      isClosing = false  // nothing was changed: it goes on
+      throw error
+    }
     record = marked
     for index in rows.indices {
       guard let row = rows[index], row.state == .mapped else { continue }
