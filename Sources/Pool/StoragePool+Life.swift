@@ -93,6 +93,7 @@ extension StoragePool {
 }
 
 extension PoolError {
+  /// The store's messages are whole sentences, this error's are not.
   init(_ error: MetadataError, doing action: String) {
     let cause: Cause =
       switch error.cause {
@@ -104,10 +105,12 @@ extension PoolError {
       case .unsupportedFeature, .readOnly, .closed: .wrongState
       case .diskFailed: .ioFailed
       }
-    self.init(cause, "\(action.capitalizedFirst) failed: \(error.message)", remedy: error.remedy)
+    self.init(
+      cause, "\(action.capitalizedFirst) failed: \(error.message.withoutFullStop)", remedy: error.remedy.withoutFullStop)
   }
 }
 
 extension String {
   var capitalizedFirst: String { prefix(1).uppercased() + dropFirst() }
+  var withoutFullStop: String { hasSuffix(".") ? String(dropLast()) : self }
 }
