@@ -13,23 +13,30 @@ extension StoragePool {
   /// Which pool a disk says it belongs to; nil when it says nothing that can be read.
   public static func superblock(of device: BlockDevice) async -> Superblock? { await MetadataStore.probe(device).newest }
 
-  /// Makes a pool of the disks, whose content is lost, and opens it. `layout` is for tests that want small metadata; else it is chosen.
-  public static func create(
-    named name: String, on members: [PoolMember], slabByteCount: UInt64? = nil, layout: LayoutChoice? = nil, createdSeconds: UInt64,
-    reactor: any Reactor
-  ) async throws(PoolError) -> StoragePool {
+  /// The sizes that a pool of these disks gets; the slab's is chosen unless it is given. Throws whatever would keep the pool from being
+  /// made, and writes nothing: to be asked before anything on the disks is touched.
+  public static func chooseLayout(for members: [PoolMember], slabByteCount: UInt64? = nil) throws(PoolError) -> LayoutChoice {
     do throws(MetadataError) {
       let sizes = members.map(\.device.geometry.byteCount)
-      let choice: LayoutChoice
-      if let layout { choice = layout } else { choice = try LayoutChoice(diskByteCounts: sizes, slabByteCount: slabByteCount) }
+      let choice = try LayoutChoice(diskByteCounts: sizes, slabByteCount: slabByteCount)
+      for size in sizes { _ = try choice.layout(diskByteCount: size) }
+      return choice
+    } catch { throw PoolError(error, doing: "making a pool") }
+  }
+
+  /// Makes a pool of the disks, whose content is lost, and opens it.
+  public static func create(
+    named name: String, on members: [PoolMember], layout: LayoutChoice, createdSeconds: UInt64, reactor: any Reactor
+  ) async throws(PoolError) -> StoragePool {
+    do throws(MetadataError) {
       for member in members {
-        let layout = try choice.layout(diskByteCount: member.device.geometry.byteCount)
-        do throws(PoolError) { try await PooledDiskTable.write(on: member, layout: layout, poolName: name, reactor: reactor) } catch {
+        let diskLayout = try layout.layout(diskByteCount: member.device.geometry.byteCount)
+        do throws(PoolError) { try await PooledDiskTable.write(on: member, layout: diskLayout, poolName: name, reactor: reactor) } catch {
           throw MetadataError(.diskFailed, error.message, remedy: error.remedy)
         }
       }
       let disks = members.map { NewDisk(device: $0.device, pathHint: String($0.path.prefix(FormatLimits.pathHintByteCount / 4))) }
-      let options = FormatOptions(poolName: name, createdSeconds: createdSeconds, layout: choice)
+      let options = FormatOptions(poolName: name, createdSeconds: createdSeconds, layout: layout)
       _ = try await MetadataStore.format(disks: disks, options: options, reactor: reactor)
     } catch {
       // Nothing of a pool that did not come to be is left on the disks; if that fails too, they say so themselves at the next try.
