@@ -92,11 +92,11 @@ if !coreOnly {
     .executableTarget(
       name: "spaceport",
       dependencies: [
-        "Service", "Management", argumentParser, logging, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+        "Service", "Management", "NBDServer", argumentParser, logging, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ],
       swiftSettings: managementSettings),
     .testTarget(
-      name: "ManagementTests", dependencies: ["Management", "spaceport", argumentParser, logging, nioCore, nioHTTP1],
+      name: "ManagementTests", dependencies: ["Management", "NBDServer", "spaceport", argumentParser, logging, nioCore, nioHTTP1],
       swiftSettings: managementSettings),
   ]
 }

@@ -39,7 +39,7 @@ public struct DefaultPaths: Sendable {
   public var controlSocket: String { "\(runtimeDirectory)/control.sock" }
 
   /// Where NBD clients are served when --listen isn't given.
-  public var listenAddress: ListenAddress { .unix(path: "\(runtimeDirectory)/nbd.sock") }
+  public var nbdSocket: String { "\(runtimeDirectory)/nbd.sock" }
 
   /// The server's state directory when --state-dir isn't given.
   /// - Throws: `APIError` when the environment doesn't say where the user's files are.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Management
+import NBDServer
 
 #if canImport(FoundationEssentials)
   import FoundationEssentials
@@ -21,7 +22,7 @@ enum Parse {
   }
 
   static func listenAddress(_ text: String) throws -> ListenAddress {
-    try explained { () throws(APIError) in try ListenAddress(parsing: text) }
+    do throws(ListenError) { return try ListenAddress(parsing: text) } catch { throw ValidationError("\(error)") }
   }
 
   private static func explained<Value>(_ parse: () throws(APIError) -> Value) throws -> Value {
