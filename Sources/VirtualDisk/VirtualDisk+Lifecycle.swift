@@ -241,10 +241,10 @@ extension VirtualDiskPlan {
       createdSeconds: createdSeconds)
   }
 
-  /// 64 KiB, doubled as long as a row would have more than 1024 chunks, up to 1 MiB; never more than a slab.
+  /// Never more than a slab.
   static func chunkByteCount(rowByteCount: UInt64) -> UInt64 {
-    var chunk: UInt64 = 64 << 10
-    while chunk < 1 << 20 && rowByteCount / chunk > 1024 { chunk *= 2 }
+    var chunk = VirtualDiskLimits.smallestChunk
+    while chunk < VirtualDiskLimits.largestChunk && rowByteCount / chunk > VirtualDiskLimits.chunksPerRowAimed { chunk *= 2 }
     return chunk
   }
 
