@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// Where server and clients look when they aren't told: under /run and /var/lib for root, and where the XDG Base Directory
 /// Specification says for others.

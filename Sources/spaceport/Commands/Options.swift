@@ -7,11 +7,7 @@ import NBDServer
 #else
   import Foundation
 #endif
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// How command line words become values, with the refusal's reason and remedy in the message.
 enum Parse {
