@@ -61,6 +61,7 @@ extension VirtualDisk {
   public static func open(
     _ record: VirtualDiskRecord, in pool: StoragePool, handle: VirtualDiskHandle
   ) throws(PoolError) -> VirtualDisk {
+    try record.checkCanBeOpened(in: pool)
     let disk = VirtualDisk(pool: pool, record: record, handle: handle)
     for row in try pool.storedRows(of: record.number) {
       guard row.index < UInt64(VirtualDiskLimits.largestSlabCount), row.slabs.count == Int(record.columns) else {
@@ -150,12 +151,16 @@ extension VirtualDisk {
     await reclaimSpace()
   }
 
-  /// Takes the virtual disk and all its data away. First it is marked, so that a deletion that is interrupted goes on at the next start.
+  /// Takes the virtual disk and all its data away. First it is marked, so that a deletion that is interrupted goes on at the next start;
+  /// where it throws before that, the virtual disk is what it was (`record.state`).
   public func delete() async throws(PoolError) {
     isClosing = true
     var marked = record
     marked.state = .deleting
-    try await pool.commitOrExplain([.put(marked)], doing: "deleting \(label)")
+    do throws(PoolError) { try await pool.commitOrExplain([.put(marked)], doing: "deleting \(label)") } catch {
+      isClosing = false  // nothing was changed: it goes on
+      throw error
+    }
     record = marked
     for index in rows.indices {
       guard let row = rows[index], row.state == .mapped else { continue }
@@ -236,10 +241,10 @@ extension VirtualDiskPlan {
       createdSeconds: createdSeconds)
   }
 
-  /// 64 KiB, doubled as long as a row would have more than 1024 chunks, up to 1 MiB; never more than a slab.
+  /// Never more than a slab.
   static func chunkByteCount(rowByteCount: UInt64) -> UInt64 {
-    var chunk: UInt64 = 64 << 10
-    while chunk < 1 << 20 && rowByteCount / chunk > 1024 { chunk *= 2 }
+    var chunk = VirtualDiskLimits.smallestChunk
+    while chunk < VirtualDiskLimits.largestChunk && rowByteCount / chunk > VirtualDiskLimits.chunksPerRowAimed { chunk *= 2 }
     return chunk
   }
 
