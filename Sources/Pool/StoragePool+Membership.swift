@@ -126,5 +126,5 @@ extension StoragePool {
     onEvent?(PoolEvent(kind: .diskActive, disk: disk.number, message: "\(disk.label) is up to date."))
   }
 
-  var rowOwners: [any RowOwner] { reclaimerList.compactMap { $0 as? any RowOwner } }
+  var rowOwners: [any RowOwner] { reclaimers.compactMap { $0 as? any RowOwner } }
 }

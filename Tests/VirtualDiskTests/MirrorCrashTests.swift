@@ -37,7 +37,8 @@ import Testing
         let pool = try await stack.createPool()
         var disks: [ShadowedDisk] = []
         for (index, shadow) in models.disks.enumerated() {
-          let disk = try await VirtualDisk.create(MirrorCrashTests.plans[index], in: pool, handle: VirtualDiskHandle(number: UInt32(index + 1)))
+          let disk = try await VirtualDisk.create(
+            MirrorCrashTests.plans[index], in: pool, handle: VirtualDiskHandle(number: UInt32(index + 1)))
           disks.append(ShadowedDisk(disk: disk, shadow: shadow))
         }
         machine.plan.isArmed = true

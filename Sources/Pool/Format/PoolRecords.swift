@@ -89,6 +89,7 @@ public struct PoolRecord: MetadataRecord {
     nextGeneration = try reader.number()
     nextVirtualDisk = try reader.number()
     nextDisk = try reader.number()
+    guard max(nextRow.value, nextGeneration.value, nextVirtualDisk.value) < FormatLimits.numberLimit else { throw .invalid("next number") }
     try reader.skip(4)
     ownerTerm = try reader.integer()
     ownerNode = try reader.identifier()

@@ -41,7 +41,7 @@ extension MetadataStore {
     switch state {
     case .open: return
     case .readOnly: throw MetadataError(.readOnly, "Pool \(poolName) is open read-only.", remedy: "Open it for writing.")
-    case .closing, .closed: throw MetadataError(.closed, "Pool \(poolName) is being closed.", remedy: "")
+    case .closing, .closed: throw MetadataError(.closed, "Pool \(poolName) is being closed.", remedy: "Open it again.")
     }
   }
 

@@ -85,7 +85,6 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   public var pool: PoolID { disks[0].superblock.pool }
   public var poolName: String { disks[0].superblock.poolName }
   public var isReadOnly: Bool { state == .readOnly }
-  public var membershipEpoch: MembershipEpoch { epoch }
 
   public var statistics: MetadataStatistics {
     var statistics = counters
@@ -115,8 +114,6 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   public func record(for key: RecordKey) -> Record? {
     pages.withValue(of: key) { version, bytes in Record(key: key, version: version, value: Array(bytes)) }
   }
-
-  public func contains(_ key: RecordKey) -> Bool { pages.valueByteCount(of: key) != nil }
 
   /// Every committed record of a kind, in no order that means anything, but always the same for the same history. `body` must not commit.
   public func forEachRecord<Value: MetadataRecord>(_ type: Value.Type, _ body: (Value) -> Void) throws(MetadataError) {

@@ -70,7 +70,7 @@ enum SuperblockIO {
   private static func decode(_ bytes: UnsafeRawBufferPointer, _ generation: Int) -> SuperblockReport.Outcome {
     do throws(FormatError) {
       let superblock = try Superblock(bytes)
-      return superblock.place == generation && superblock.sequence < 1 << 62 ? .good(superblock) : .bad(.misplaced)
+      return superblock.place == generation && superblock.sequence < FormatLimits.numberLimit ? .good(superblock) : .bad(.misplaced)
     } catch { return .bad(error) }
   }
 
