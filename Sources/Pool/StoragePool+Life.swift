@@ -84,7 +84,7 @@ extension PoolError {
       case .invalidArgument, .diskTooSmall, .mixedPools, .tooLarge, .invalidChange: .invalid
       case .notPooled: .notFound
       case .disksMissing: .disksMissing
-      case .cloned, .stale, .split, .damaged: .damaged
+      case .cloned, .stale, .evicted, .split, .damaged: .damaged
       case .metadataFull: .noSpace
       case .unsupportedFeature, .readOnly, .closed: .wrongState
       case .diskFailed: .ioFailed

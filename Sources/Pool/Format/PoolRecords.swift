@@ -124,6 +124,8 @@ public struct DiskRecord: MetadataRecord {
     public static let retiring = State(rawValue: 3)
     /// Gone for good; its number stays taken.
     public static let removed = State(rawValue: 4)
+    /// Was evicted and is present again: its copies lack what their rows' dirty regions name, until these are copied.
+    public static let returning = State(rawValue: 5)
   }
 
   public struct Usage: RawRepresentable, Hashable, Sendable, Codable {
@@ -151,7 +153,8 @@ public struct DiskRecord: MetadataRecord {
   public var physicalSector: UInt32
   /// The nonce of its newest writable opening (see `Superblock.nonce`). A disk that shows another is from the past.
   public var nonce: UInt64
-  /// The last epoch it was part of.
+  /// Written when it leaves: the number of the last epoch it was part of, or one more than that of the disk that left before it in the
+  /// same epoch. So the highest is the last to leave, and disks that left by one commit have the same.
   public var epochNumber: UInt64
   /// The cache disk in front of it; `none` without.
   public var cacheDisk: DiskID = .none
