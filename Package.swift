@@ -52,7 +52,7 @@ var targets: [Target] = [
 
   tests("NBDServerTests", ["NBDServer", "CLinux", logging]),
   tests("PartitionTableTests", ["PartitionTable"]),
-  tests("PoolTests", ["Pool", "CLinux"]),
+  tests("PoolTests", ["Pool", "Simulation", "CLinux"]),
   tests("StorageBusTests", ["StorageBus"]),
   tests("VolumeTests", ["Volume"]),
   tests("ResiliencyTests", ["Resiliency"]),

@@ -239,6 +239,7 @@ public struct DiskRecord: MetadataRecord {
     try reader.skip(48)
     faultDomain = try reader.text(limit: FormatLimits.faultDomainByteCount, "fault domain")
     pathHint = try reader.text(limit: FormatLimits.pathHintByteCount, "path")
+    guard epochNumber < 1 << 62 else { throw .invalid("epoch number") }
     trailing = reader.rest()
   }
 }

@@ -11,13 +11,7 @@ extension MetadataStore {
     do throws(MetadataError) { return try value(DiskRecord.self, for: DiskRecord.key(number)) } catch { return nil }
   }
 
-  private var diskRecords: [DiskRecord] {
-    var records: [DiskRecord] = []
-    forEachRecord(.disk) { key, version, bytes in
-      do throws(FormatError) { records.append(try DiskRecord(key: key, version: version, value: bytes)) } catch {}
-    }
-    return records.sorted { $0.number < $1.number }
-  }
+  private var diskRecords: [DiskRecord] { diskNumbers.compactMap(diskRecord) }
 
   /// The pool's disks that are not here: evicted, and not removed for good. By their numbers.
   public var absentDisks: [DiskRecord] {
@@ -176,7 +170,7 @@ extension MetadataStore {
 
   /// The layout that a disk of this size has in this pool: the pool's slab size and metadata. For who writes the partition table first.
   public func memberLayout(diskByteCount: UInt64) throws(MetadataError) -> DiskLayout {
-    let model = disks[0].layout
+    guard let model = voters.first?.layout else { throw failure ?? noVoterLeft }
     return try DiskLayout(
       diskByteCount: diskByteCount, metadataByteCount: model.metadataByteCount, journalByteCount: model.journalByteCount,
       slabByteCount: model.slabByteCount, slabTrailerByteCount: model.slabTrailerByteCount)
@@ -190,12 +184,14 @@ extension MetadataStore {
     try await lockMembership()
     defer { unlockMembership() }
     try MetadataStore.check(new)
-    guard let pool: PoolRecord = try value(for: PoolRecord.key) else { throw closedError }
+    guard let pool: PoolRecord = try value(for: PoolRecord.key), let features = voters.first?.disk.superblock.features,
+      pool.nextDisk.value < .max
+    else { throw cannotAdd }
     let layout = try memberLayout(diskByteCount: new.device.geometry.byteCount)
     let geometry = new.device.geometry
     let nonce = reactor.random()
     var superblock = Superblock(
-      pool: pool.id, disk: DiskID.random(reactor), sequence: 1, features: disks[0].superblock.features, diskNumber: pool.nextDisk,
+      pool: pool.id, disk: DiskID.random(reactor), sequence: 1, features: features, diskNumber: pool.nextDisk,
       isClosedCleanly: false, poolName: poolName, ownerTerm: ownerTerm.value, ownerNode: .none, fencingKey: 0, nonce: nonce,
       committedNonce: nonce, createdSeconds: pool.createdSeconds, logicalSector: UInt32(geometry.logicalSector),
       physicalSector: UInt32(geometry.physicalSector), layout: layout, epoch: epoch)
@@ -215,12 +211,15 @@ extension MetadataStore {
     let record = DiskRecord(of: disk, new, epochNumber: epoch.number).record
     try await commit(
       [.patch(PoolRecord.key, byteOffset: PoolRecord.Offset.nextDisk, bytes: next), .put(record)] + changes, priority: .essential)
+    diskNumbers.append(disk.number)
     try await welcome(disk)
     return disk
   }
 
-  private var closedError: MetadataError {
-    MetadataError(.damaged, "Pool \(poolName) has no record of itself.", remedy: "`spaceport inspect DISK` shows what there is.")
+  private var cannotAdd: MetadataError {
+    MetadataError(
+      .damaged, "Pool \(poolName) has no record of itself, no number for another disk, or no voter.",
+      remedy: "`spaceport inspect DISK` shows what there is.")
   }
 
   /// What all disks of the open pool have in their superblocks.

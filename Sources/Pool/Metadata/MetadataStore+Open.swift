@@ -38,6 +38,7 @@ extension MetadataStore {
     let records = try loaded.diskRecords()
     let store = MetadataStore(loaded, reactor: reactor, state: .readOnly)
     store.setAside = survey.setAside
+    store.diskNumbers = records.map(\.number)
     store.notes += survey.setAside.map(\.reason.description)
     store.notes += loaded.rejected(records).map(\.reason.description)
     let missing = loaded.missing(records, present: Set(survey.disks.map(\.id)))
@@ -115,6 +116,7 @@ extension MetadataStore {
     try checkWritable(survey.disks)
     let store = MetadataStore(loaded, reactor: reactor, state: .open)
     store.disks = survey.disks
+    store.diskNumbers = records.map(\.number)
     store.setAside = survey.setAside
     store.notes += notes
     store.witness = options.witness

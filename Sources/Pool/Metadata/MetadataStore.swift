@@ -83,6 +83,8 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   /// The disk that becomes a voter by `proposal`.
   var joining: Voter?
   var highestEpochNumber: UInt64
+  /// Of all disks that the pool has or had.
+  var diskNumbers: [DiskNumber] = []
   var isChangingMembership = false
   /// From here on a superblock's nonce is the one in the disk's record.
   var noncesAreCommitted = false
