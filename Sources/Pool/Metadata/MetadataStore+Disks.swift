@@ -24,13 +24,13 @@ extension MetadataStore {
 
   // MARK: Leaving
 
-  /// The changes that make disks `evicted` as of now.
-  func evictionChanges(_ numbers: [DiskNumber], state: DiskRecord.State = .evicted) -> [MetadataChange] {
-    // Later than every disk that left before: the last to leave is the freshest.
-    let leavingNumber = max(epoch.number, lastLeavingNumber + 1)
+  /// What disks that leave now get as `DiskRecord.epochNumber`; taken before the membership changes.
+  var leavingNumber: UInt64 { max(epoch.number, lastLeavingNumber + 1) }
+
+  func leavingChanges(_ numbers: [DiskNumber], _ state: DiskRecord.State, at leavingNumber: UInt64) -> [MetadataChange] {
+    let bytes = withUnsafeBytes(of: leavingNumber.littleEndian) { Array($0) }
     return numbers.flatMap { number in
-      let bytes = withUnsafeBytes(of: leavingNumber.littleEndian) { Array($0) }
-      return [
+      [
         MetadataChange.patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.state, bytes: [state.rawValue]),
         .patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.epochNumber, bytes: bytes),
       ]
@@ -64,6 +64,8 @@ extension MetadataStore {
         .invalidArgument, "Pool \(poolName) has no disk beside \(numbers.map { "disk \($0)" }.joined(separator: ", ")) to keep its metadata.",
         remedy: "Add another disk first.")
     }
+    // Later than every disk that left before: the last to leave is the freshest.
+    let leavingNumber = leavingNumber
     // No superblock of the new epoch for those that leave.
     let present = disks
     disks.removeAll { ids.contains($0.id) }
@@ -74,7 +76,7 @@ extension MetadataStore {
     let others = records.filter { $0.state == .evicted }.map { record in
       MetadataChange.patch(DiskRecord.key(record.number), byteOffset: DiskRecord.Offset.state, bytes: [state.rawValue])
     }
-    let all = evictionChanges(now, state: state) + others + changes
+    let all = leavingChanges(now, state, at: leavingNumber) + others + changes
     await handOver()
     do throws(MetadataError) { try await commit(all, priority: .essential) } catch {
       // Not evicted: still there for its data, if no longer for metadata.

@@ -169,6 +169,7 @@ extension MetadataStore {
       superblock.epoch = epoch
     }
     await checkpoint()
+    let leavingNumber = leavingNumber
     let present = Set(voters.map(\.disk.id))
     leaving += epoch.voters.filter { !present.contains($0) }
     await settleMembership()
@@ -183,7 +184,7 @@ extension MetadataStore {
       let nonce = withUnsafeBytes(of: disk.superblock.nonce.littleEndian) { Array($0) }
       changes.append(.patch(DiskRecord.key(disk.number), byteOffset: DiskRecord.Offset.nonce, bytes: nonce))
     }
-    changes += evictionChanges(missing.map(\.number) + failed.map(\.number))
+    changes += leavingChanges(missing.map(\.number) + failed.map(\.number), .evicted, at: leavingNumber)
     for disk in failed {
       setAside.append(SetAsideDisk(device: disk.device, reason: disk.failure ?? noVoterLeft))
     }

@@ -63,6 +63,25 @@ struct MembershipRig: Sendable {
         options: OpenOptions(witness: witnessDisk.map(Witness.init), evictMissing: evictMissing, acceptedLosses: lost))
     }
 
+    /// Runs `body` and closes the store. When the power goes, `body` may wait without end for a membership change: closing ends it.
+    func run(_ store: MetadataStore, _ body: @escaping @Sendable () async throws -> Void) async -> (any Error)? {
+      let outcome = Outcome()
+      let task = reactor.spawn {
+        do { try await body() } catch { outcome.error = error }
+        outcome.isDone = true
+      }
+      while !outcome.isDone && !power.isOff { await reactor.sleep(milliseconds: 10) }
+      let failure = await store.close()
+      #expect(failure == nil || power.isOff)
+      await task.value
+      return outcome.error
+    }
+
+    private final class Outcome: @unchecked Sendable {  // reactor-confined
+      var error: (any Error)?
+      var isDone = false
+    }
+
     /// What is left when the power went.
     func crashed(_ rig: MembershipRig) -> MembershipRig {
       var rig = rig
