@@ -53,7 +53,7 @@ var targets: [Target] = [
   .target(name: "TestSupport", path: "Tests/Support", swiftSettings: swiftSettings),
   tests("NBDServerTests", ["NBDServer", "CLinux", logging, "TestSupport"]),
   tests("PartitionTableTests", ["PartitionTable", "TestSupport"]),
-  tests("PoolTests", ["Pool", "CLinux"]),
+  tests("PoolTests", ["Pool", "Simulation", "CLinux"]),
   tests("StorageBusTests", ["StorageBus"]),
   tests("VolumeTests", ["Volume"]),
   tests("ResiliencyTests", ["Resiliency"]),

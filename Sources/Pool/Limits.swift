@@ -53,6 +53,9 @@ public enum FormatLimits {
   public static let virtualDiskNameByteCount = 128
   public static let faultDomainByteCount = 255
   public static let pathHintByteCount = 1024
+
+  /// One of the two slots of a witness. A block, so that a disk with 4096-byte sectors could hold it too.
+  public static let witnessSlotByteCount = 4096
 }
 
 /// How the store uses the format.
@@ -70,6 +73,10 @@ public enum StoreLimits {
   public static let transferByteCount = 1 << 20
   /// Devices asked for one pool at the same time.
   public static let diskCount = 4096
+  /// Superblocks written at the same time when the membership changes: 64 KiB, a size of buffers that requests rarely use up.
+  public static let superblocksInFlight = 16
+  /// A membership change that neither the witness nor enough voters took is tried again so often; commits wait meanwhile.
+  public static let membershipRetryMilliseconds: UInt64 = 1_000
 }
 
 /// What the layout of a new pool is chosen by.

@@ -46,12 +46,15 @@ extension StoragePool {
     return try await open(members, reactor: reactor)
   }
 
-  /// Opens a pool from all of its disks, in any order and wherever they are now.
-  public static func open(_ members: [PoolMember], reactor: any Reactor) async throws(PoolError) -> StoragePool {
+  /// Opens a pool from its disks, in any order and wherever they are now. Those among them that are not its present disks are set aside.
+  /// While disks are missing, this throws `.disksMissing`; `canOpenDegraded` says whether `options.evictMissing` would go on without.
+  public static func open(
+    _ members: [PoolMember], reactor: any Reactor, options: OpenOptions = OpenOptions()
+  ) async throws(PoolError) -> StoragePool {
     let store: MetadataStore
-    do throws(MetadataError) { store = try await MetadataStore.open(devices: members.map(\.device), reactor: reactor) } catch {
-      throw PoolError(error, doing: "opening a pool")
-    }
+    do throws(MetadataError) {
+      store = try await MetadataStore.open(devices: members.map(\.device), reactor: reactor, options: options)
+    } catch { throw PoolError(error, doing: "opening a pool") }
     let pool: StoragePool
     do throws(PoolError) { pool = try assemble(store, reactor) } catch {
       await store.close()
@@ -61,6 +64,7 @@ extension StoragePool {
       _ = try? await pool.close()  // the workers of its splitters have to end before it goes
       throw error
     }
+    pool.listenToStore()
     return pool
   }
 
@@ -116,7 +120,7 @@ extension PoolError {
       case .invalidArgument, .diskTooSmall, .mixedPools, .tooLarge, .invalidChange: .invalid
       case .notPooled: .notFound
       case .disksMissing: .disksMissing
-      case .cloned, .stale, .split, .damaged: .damaged
+      case .cloned, .stale, .evicted, .split, .damaged: .damaged
       case .metadataFull: .noSpace
       case .unsupportedFeature, .readOnly, .closed: .wrongState
       case .diskFailed: .ioFailed
