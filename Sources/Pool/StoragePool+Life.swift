@@ -26,7 +26,8 @@ extension StoragePool {
 
   /// Makes a pool of the disks, whose content is lost, and opens it.
   public static func create(
-    named name: String, on members: [PoolMember], layout: LayoutChoice, createdSeconds: UInt64, reactor: any Reactor
+    named name: String, on members: [PoolMember], layout: LayoutChoice, createdSeconds: UInt64, reactor: any Reactor,
+    options: OpenOptions = OpenOptions()
   ) async throws(PoolError) -> StoragePool {
     do throws(MetadataError) {
       for member in members {
@@ -36,14 +37,14 @@ extension StoragePool {
         }
       }
       let disks = members.map { NewDisk(device: $0.device, pathHint: String($0.path.prefix(FormatLimits.pathHintByteCount / 4))) }
-      let options = FormatOptions(poolName: name, createdSeconds: createdSeconds, layout: layout)
-      _ = try await MetadataStore.format(disks: disks, options: options, reactor: reactor)
+      let format = FormatOptions(poolName: name, createdSeconds: createdSeconds, layout: layout)
+      _ = try await MetadataStore.format(disks: disks, options: format, reactor: reactor)
     } catch {
       // Nothing of a pool that did not come to be is left on the disks; if that fails too, they say so themselves at the next try.
       for member in members { _ = try? await PooledDiskTable.erase(member) }
       throw PoolError(error, doing: "making the pool \(name)")
     }
-    return try await open(members, reactor: reactor)
+    return try await open(members, reactor: reactor, options: options)
   }
 
   /// Opens a pool from its disks, in any order and wherever they are now. Those among them that are not its present disks are set aside.

@@ -34,10 +34,17 @@ extension StoragePool {
   func listenToStore() {
     store.onDiskFailed = { [weak self] number, error in
       guard let self, let disk = usableDisk(number) else { return }
+      let isGone = error.saysDeviceIsGone
       reactor.spawn { [weak self] in
-        _ = try? await self?.evict(disk, because: "metadata could not be written: \(error)", isGone: error.saysDeviceIsGone)
+        _ = try? await self?.evict(disk, because: "metadata could not be written: \(error)", isGone: isGone)
       }
     }
+  }
+
+  /// The system says that a disk is not there any more: it is evicted in the background.
+  public func noteGone(_ number: DiskNumber, _ error: BlockError) {
+    guard let disk = usableDisk(number) else { return }
+    reactor.spawn { [weak self] in _ = try? await self?.evict(disk, because: "\(error)", isGone: true) }
   }
 
   /// Disks that were there when the pool was opened, and that it had gone on without: `readmit` takes them back.
