@@ -10,6 +10,7 @@ public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor
   public let slabCount: Int
   /// What may be asked of it; changed by the pool alone.
   public internal(set) var state: DiskRecord.State
+  public internal(set) var usage = DiskRecord.Usage.auto
   /// The whole disk, from the storage bus.
   public let disk: BlockDevice
   private let layout: DiskLayout
@@ -35,6 +36,9 @@ public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor
 
   public override var lowerDevices: [BlockDevice] { [disk] }
   public override var remarks: [String] { state == .active ? [] : [state.description] }
+
+  /// New rows are dealt from it. A hot spare is kept for repair.
+  var takesNewSlabs: Bool { (state == .active || state == .returning) && usage == .auto }
 
   /// Reads and writes go to it. Of a returning disk the regions that it lacks are not read; that is the resiliency's to see to.
   @inline(__always)

@@ -52,6 +52,8 @@ public enum FormatLimits {
   public static let presenceByteCount = 4096
   public static let virtualDiskNameByteCount = 128
   public static let faultDomainByteCount = 255
+  public static let eventNameByteCount = 64
+  public static let eventMessageByteCount = 2048
   public static let pathHintByteCount = 1024
 
   /// One of the two slots of a witness. A block, so that a disk with 4096-byte sectors could hold it too.
@@ -117,4 +119,23 @@ public enum PoolLimits {
   static let bounceBufferByteCount = 64 << 10
   /// Findings that `inspect` tells of one disk; a damaged pool can have millions.
   static let findingCount = 100
+}
+
+/// Limits of the pool's jobs, with unit and reason.
+public enum JobLimits {
+  /// Per cent of the time that a job works while applications are at work.
+  public static let sharePercent = 20
+  /// A job's pause after one piece of work, at most: a slow disk must not stop it for minutes.
+  static let longestPauseMilliseconds: UInt64 = 2_000
+  /// Between two looks for work that nobody asked for (resynchronisation, repair), and between two savings of a job's progress.
+  static let lookMilliseconds: UInt64 = 1_000
+  static let saveMilliseconds: UInt64 = 5_000
+  /// A disk that is away this long is given up, and its copies are made anew elsewhere. Five minutes, as Storage Spaces waits: longer than
+  /// a restart or a pulled cable.
+  public static let repairDelayMilliseconds: UInt64 = 300_000
+  /// Rows in work at the same time, so that two disks are busy.
+  static let depth = 2
+  /// Jobs and events remembered after they ended.
+  static let rememberedCount = 64
+  public static let eventCount = 1000
 }

@@ -68,12 +68,9 @@ public struct SlabAllocator {
     return dealt
   }
 
-  /// One slab on the emptiest disk that is not excluded, or on `only`; nil when there is none.
-  public mutating func allocateSlab(without excluded: Set<DiskNumber>, only: DiskNumber? = nil) -> Dealt? {
-    let candidates = disks.indices.filter { index in
-      let disk = disks[index]
-      return disk.isDealing && disk.freeCount > 0 && !excluded.contains(disk.number) && (only == nil || only == disk.number)
-    }
+  /// One slab on the emptiest of `allowed`, spares among them; nil when none has any.
+  public mutating func allocateSlab(on allowed: Set<DiskNumber>) -> Dealt? {
+    let candidates = disks.indices.filter { disks[$0].freeCount > 0 && allowed.contains(disks[$0].number) }
     guard let index = candidates.max(by: { (disks[$0].freeCount, $1) < (disks[$1].freeCount, $0) }) else { return nil }
     return (disks[index].number, takeFirstFree(on: index))
   }

@@ -66,6 +66,8 @@ extension StoragePool {
       throw error
     }
     pool.listenToStore()
+    pool.events.load(store)
+    pool.jobs.load(store)
     return pool
   }
 
@@ -84,7 +86,9 @@ extension StoragePool {
       throw PoolError(error, doing: "opening the pool \(store.poolName)")
     }
     let disks = store.disks.sorted { $0.number < $1.number }.map {
-      DataPartition(of: $0, state: records[$0.number]?.state ?? .active, poolName: record.name)
+      let partition = DataPartition(of: $0, state: records[$0.number]?.state ?? .active, poolName: record.name)
+      partition.usage = records[$0.number]?.usage ?? .auto
+      return partition
     }
     for record in records.values.sorted(by: { $0.number < $1.number }) where record.state != .removed {
       allocator.addDisk(record.number, slabCount: Int(record.slabCount))

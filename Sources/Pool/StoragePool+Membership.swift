@@ -3,28 +3,6 @@ import Reactor
 
 // Disks that fail, leave and return (rules M and W).
 
-/// A device that has rows of the pool's slabs: a virtual disk.
-public protocol RowOwner: SpaceReclaimer {
-  /// Whether the disk holds the only copy in sync of any of its rows, or of a part of one.
-  func holdsLastCopy(on disk: DiskNumber) -> Bool
-  /// The disk was evicted; with `hadLastCopy` what was written to it and not flushed is lost.
-  func diskLeft(_ disk: DiskNumber)
-  /// The disk is there again, and lacks the dirty regions of its rows.
-  func diskReturned(_ disk: DiskNumber)
-}
-
-/// What happened to a pool's disks.
-public struct PoolEvent: Sendable, Equatable {
-  public enum Kind: String, Sendable, Codable {
-    case diskEvicted, diskKept, diskReturned, diskActive, diskAdded, diskRemoved
-  }
-
-  public var kind: Kind
-  public var disk: DiskNumber
-  /// What happened to what, and what to do next.
-  public var message: String
-}
-
 extension StoragePool {
   /// True while an eviction is not durable yet: nothing that the disk did not get may be acknowledged before.
   @inline(__always)
@@ -92,11 +70,8 @@ extension StoragePool {
     }
     let isLast = rowOwners.contains { $0.holdsLastCopy(on: disk.number) }
     if isLast && !isGone {
-      onEvent?(
-        PoolEvent(
-          kind: .diskKept, disk: disk.number,
-          message: "\(disk.label) failed (\(reason)) and stays in the pool, because it holds the last copy of some data. "
-            + "Back that data up, then replace the disk."))
+      events.add(.error, "diskKept", disk: disk.number, "\(disk.label) failed (\(reason)) and stays in the pool, because it holds the last copy of some data. "
+            + "Back that data up, then replace the disk.")
       return false
     }
     evictionCount += 1
@@ -112,11 +87,8 @@ extension StoragePool {
     depart(disk)
     evictionCount -= 1
     evictionWaiters.wakeAll()
-    onEvent?(
-      PoolEvent(
-        kind: .diskEvicted, disk: disk.number,
-        message: "\(disk.label) was evicted from the pool: \(reason). The pool goes on without it. "
-          + "Bring the disk back, or replace it; until then its copies are missing."))
+    events.add(.error, "diskEvicted", disk: disk.number, "\(disk.label) was evicted from the pool: \(reason). The pool goes on without it. "
+          + "Bring the disk back, or replace it; until then its copies are missing.")
     return true
   }
 
@@ -129,8 +101,7 @@ extension StoragePool {
     let disk = DataPartition(of: member, state: .returning, poolName: name)
     arrive(disk)
     for owner in rowOwners { owner.diskReturned(disk.number) }
-    onEvent?(
-      PoolEvent(kind: .diskReturned, disk: disk.number, message: "\(disk.label) is back and is brought up to date."))
+    events.add(.information, "diskReturned", disk: disk.number, "\(disk.label) is back and is brought up to date.")
     return disk
   }
 
@@ -145,7 +116,7 @@ extension StoragePool {
     guard disk.state == .returning else { return }
     disk.state = .active
     noteDisks()
-    onEvent?(PoolEvent(kind: .diskActive, disk: disk.number, message: "\(disk.label) is up to date."))
+    events.add(.information, "diskActive", disk: disk.number, "\(disk.label) is up to date.")
   }
 
   var rowOwners: [any RowOwner] { reclaimers.compactMap { $0 as? any RowOwner } }

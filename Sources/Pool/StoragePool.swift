@@ -50,8 +50,15 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   var evictionCount = 0
   var evictionFailure: BlockError?
   var evictionWaiters = WaitQueue()
-  /// What happened to the pool's disks, for the log and the list of events.
-  public var onEvent: ((PoolEvent) -> Void)?
+  /// What happened to the pool, kept in its metadata.
+  public private(set) lazy var events = EventLog(pool: self)
+  public private(set) lazy var jobs = JobRunner(pool: self)
+  /// A disk is the pool's no more: whoever holds it may let go.
+  public var onDiskReleased: ((DiskNumber) -> Void)?
+  /// Told of each event as it happens: for the log.
+  public var onEvent: ((EventRecord) -> Void)?
+  /// Seconds since 1970, UTC, for what is written down with a date.
+  public var wallClockSeconds: () -> UInt64 = { 0 }
   private var uncommittedRowCount = 0
 
   init(
@@ -86,7 +93,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
     disksByNumber = Array(repeating: nil, count: Int(highest) + 1)
     for disk in disks where disk.isUsable { disksByNumber[Int(disk.number.value)] = disk }
     isWhole = absentNumbers.isEmpty && disks.allSatisfy { $0.state == .active || $0.state == .retiring }
-    for disk in disks { allocator.setDealing(from: disk.number, disk.state == .active || disk.state == .returning) }
+    for disk in disks { allocator.setDealing(from: disk.number, disk.takesNewSlabs) }
     for number in absentNumbers { allocator.setDealing(from: number, false) }
     if !usableDisks.isEmpty { commonGeometry = StoragePool.common(usableDisks) }
   }
@@ -96,6 +103,12 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
     disks.removeAll { $0 === disk }
     departed.append(disk)
     absentNumbers.insert(disk.number)
+    noteDisks()
+  }
+
+  /// An absent disk that is none of the pool's any more.
+  func forget(_ number: DiskNumber) {
+    absentNumbers.remove(number)
     noteDisks()
   }
 
@@ -179,10 +192,19 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
     }
   }
 
-  /// One prepared slab on a disk that is not among `excluded`, the emptiest; nil when there is none.
+  /// One prepared slab for a copy that moves: on a disk that is not among `excluded`, the emptiest hot spare if there is one, else the
+  /// emptiest disk; or on `only`. Nil when there is none.
   public func allocateSlab(notOn excluded: Set<DiskNumber>, only: DiskNumber? = nil) async throws(BlockError) -> SlabAssignment? {
     var excluded = excluded
-    while let dealt = allocator.allocateSlab(without: excluded, only: only) {
+    while true {
+      let candidates = disks.filter { disk in
+        (disk.takesNewSlabs || (disk.state == .active && disk.usage == .hotspare)) && !excluded.contains(disk.number)
+          && (only == nil || only == disk.number)
+      }
+      let spares = candidates.filter { $0.usage == .hotspare }.map(\.number)
+      guard let dealt = allocator.allocateSlab(on: Set(spares)) ?? allocator.allocateSlab(on: Set(candidates.map(\.number))) else {
+        return nil
+      }
       let slab = SlabAssignment(disk: dealt.disk, slab: dealt.slab, generation: numbers.takeGeneration())
       let failures = slabsStartZeroed ? await prepare([slab], for: .pool) : []
       guard let (disk, error) = failures.first else { return slab }
@@ -190,7 +212,6 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
       excluded.insert(disk.number)
       if error.cause != .noSpace { try await writeFailed(on: disk, error) }
     }
-    return nil
   }
 
   /// Takes back a slab that never came into the metadata.
@@ -312,6 +333,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// Marks the pool as closed in order. The virtual disks are closed before; afterwards the disks can be closed.
   public func close() async throws(PoolError) {
     isClosing = true
+    await jobs.stop()
     let failure = await store.close()
     await stripeIO.close()
     await chunkIO.close()

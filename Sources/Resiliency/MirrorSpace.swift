@@ -152,7 +152,7 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
   }
 
   /// Whether the copy lacks something in that range of the row.
-  private func isStale(_ condition: RowCondition, _ place: Int, _ start: UInt64, _ end: UInt64) -> Bool {
+  func isStale(_ condition: RowCondition, _ place: Int, _ start: UInt64, _ end: UInt64) -> Bool {
     condition.stale[place]?.overlaps(rows.regions.regions(start, end)) ?? false
   }
 

@@ -13,6 +13,22 @@ struct RepairRange: Equatable {
 }
 
 extension VirtualDisk: RowOwner {
+  public var virtualDisk: VirtualDiskNumber { record.number }
+  public var requestCount: UInt64 {
+    [BlockOperation.read, .write, .discard, .writeZeroes].reduce(0) { $0 &+ statistics[$1].requests }
+  }
+  public var slabsPerRow: Int { slabTable.placeCount }
+  public var copyCount: Int { copies }
+  public var mappedRows: [Int] { rows.indices.filter { rows[$0]?.state == .mapped } }
+
+  public func places(where isWanted: (SlabAssignment) -> Bool) -> [CopyPlace] {
+    var found: [CopyPlace] = []
+    for index in rows.indices where rows[index]?.state == .mapped {
+      for place in 0..<slabTable.placeCount where isWanted(slabTable[index, place]) { found.append(CopyPlace(row: index, place: place)) }
+    }
+    return found
+  }
+
   public func holdsLastCopy(on disk: DiskNumber) -> Bool {
     rows.contains { row in
       guard let row, row.state != .freed else { return false }
@@ -162,7 +178,11 @@ extension VirtualDisk {
     guard let row = rows[index], row.state == .mapped, let condition = slabTable.condition(index) else { return }
     var wanted = condition.unsettled
     for stale in condition.stale.values { wanted.formUnion(stale) }
-    for region in 0..<regions.regionCount where wanted.contains(region) { try await bringTogether(row, region: region) }
+    for region in 0..<regions.regionCount where wanted.contains(region) {
+      let began = reactor.now
+      try await bringTogether(row, region: region)
+      await pool.jobs.pacer.worked(since: began, byteCount: UInt64(regions.bytes(of: region).count))
+    }
     let stored = slabTable.condition(index)?.storedStale ?? []
     if !stored.isEmpty { try await forgetStoredStale(row, stored) }
   }
@@ -177,6 +197,15 @@ extension VirtualDisk {
       for place in fresh where condition.stale[place] == nil { condition.storedStale.remove(place) }
     }
     if row.mayBeInMetadata { try await pool.commit([.put(rowRecord(of: row))], priority: .essential) }
+  }
+
+  public var byteCountToResynchronise: UInt64 {
+    rowsToResynchronise.reduce(0) { sum, index in
+      guard let condition = slabTable.condition(index) else { return sum }
+      var wanted = condition.unsettled
+      for stale in condition.stale.values { wanted.formUnion(stale) }
+      return sum + UInt64(wanted.memberCount) * regions.regionByteCount
+    }
   }
 
   /// Rows whose copies are to be brought together.

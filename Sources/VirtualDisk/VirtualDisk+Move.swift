@@ -7,17 +7,10 @@ import Reactor
 // leaves the old or the new.
 
 extension VirtualDisk {
-  public enum MoveOutcome: Sendable {
-    case moved
-    /// The row is gone, or its place is as wanted already.
-    case notNeeded
-    /// No slab on a disk that has none of this row's yet.
-    case noSpace
-  }
-
   /// Gives a place of a row a new slab: on `destination`, or on the emptiest disk that has no slab of the row. Only one place of a row at a
   /// time; the callers see to it.
-  public func move(row index: Int, place: Int, to destination: DiskNumber? = nil) async throws(BlockError) -> MoveOutcome {
+  public func move(_ copy: CopyPlace, to destination: DiskNumber? = nil) async throws(BlockError) -> MoveOutcome {
+    let (index, place) = (copy.row, copy.place)
     guard let row = rows[index], row.state == .mapped, slabTable.condition(index)?.move == nil else { return .notNeeded }
     let old = slabTable[index, place]
     let taken = Set(slabTable.slabs(ofRow: index).filter { !$0.isNone }.map(\.disk))
@@ -30,7 +23,11 @@ extension VirtualDisk {
     do throws(BlockError) {
       for region in 0..<regions.regionCount {
         guard isMoving(row, to: slab) else { break }
+        let began = reactor.now
         try await fill(row, region: region)
+        // Of the row's columns only one moves.
+        let range = regions.bytes(of: region)
+        await pool.jobs.pacer.worked(since: began, byteCount: UInt64(range.count / slabTable.columns))
       }
       try await pool.flushDisks(IORequest(virtualDisk: handle, ioClass: .repair))
       return try await finishMove(row, place, old, slab)

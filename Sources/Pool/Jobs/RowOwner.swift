@@ -1,0 +1,72 @@
+import BlockDevice
+
+/// A copy of a row of a virtual disk.
+public struct CopyPlace: Hashable, Sendable {
+  public var row: Int
+  /// `column * copies + copy`.
+  public var place: Int
+
+  public init(row: Int, place: Int) {
+    self.row = row
+    self.place = place
+  }
+}
+
+public enum MoveOutcome: Sendable {
+  case moved
+  /// The row is gone, or its place is as wanted already.
+  case notNeeded
+  /// No slab on a disk that has none of this row's yet.
+  case noSpace
+}
+
+/// What a scrub found in one row.
+public struct ScrubFinding: Sendable, Equatable {
+  public var byteCount: UInt64 = 0
+  /// Ranges that some copy could not read, and that were written again from another.
+  public var repairedCount = 0
+  /// Ranges that no copy could read.
+  public var unreadableCount = 0
+  /// Ranges in which two copies differ, so that nobody knows which is right.
+  public var differenceCount = 0
+
+  public init() {}
+
+  public mutating func add(_ other: ScrubFinding) {
+    byteCount += other.byteCount
+    repairedCount += other.repairedCount
+    unreadableCount += other.unreadableCount
+    differenceCount += other.differenceCount
+  }
+}
+
+/// A device that has rows of the pool's slabs: a virtual disk. The pool's jobs work through it, because it has the rows' locks.
+public protocol RowOwner: SpaceReclaimer {
+  var virtualDisk: VirtualDiskNumber { get }
+  /// Requests of clients, counted up: whether applications are at work.
+  var requestCount: UInt64 { get }
+
+  // Disks that leave and return.
+
+  /// Whether the disk holds the only copy in sync of any of its rows, or of a part of one.
+  func holdsLastCopy(on disk: DiskNumber) -> Bool
+  func diskLeft(_ disk: DiskNumber)
+  /// The disk is there again, and lacks the dirty regions of its rows.
+  func diskReturned(_ disk: DiskNumber)
+
+  // What jobs do.
+
+  var mappedRows: [Int] { get }
+  var slabsPerRow: Int { get }
+  var copyCount: Int { get }
+  var rowsToResynchronise: [Int] { get }
+  /// What of them differs, or may, in bytes of the virtual disk.
+  var byteCountToResynchronise: UInt64 { get }
+  func resynchronise(row: Int) async throws(BlockError)
+  /// The copies whose slab `isWanted`; `.none` where a copy has no slab.
+  func places(where isWanted: (SlabAssignment) -> Bool) -> [CopyPlace]
+  /// Gives a copy a new slab: on `destination`, or on the emptiest disk that has no slab of the row.
+  func move(_ copy: CopyPlace, to destination: DiskNumber?) async throws(BlockError) -> MoveOutcome
+  /// Reads all copies of a row, compares them, and repairs what can be repaired (rules R).
+  func scrub(row: Int) async throws(BlockError) -> ScrubFinding
+}
