@@ -75,7 +75,7 @@ import Testing
 
   static let sectorCount: UInt64 = (4 << 20) / 512
 
-  private static func clients(_ disk: ShadowedDisk, _ reactor: SimulatedReactor, seed: UInt64, stream: UInt64) -> [Task<Void, any Error>] {
+  static func clients(_ disk: ShadowedDisk, _ reactor: SimulatedReactor, seed: UInt64, stream: UInt64) -> [Task<Void, any Error>] {
     (0..<3).map { client in
       Task(executorPreference: reactor) {
         try await MirrorCrashTests.work(disk, client: UInt64(client), SeededRandom(seed: seed, stream: stream + UInt64(client)))

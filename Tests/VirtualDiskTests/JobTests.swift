@@ -1,0 +1,129 @@
+import BlockDevice
+import PhysicalDisk
+import Pool
+import Reactor
+import Simulation
+import StorageBus
+import Testing
+
+@testable import VirtualDisk
+
+/// The pool's jobs, beside clients at work: afterwards all copies are where they belong, and agree.
+@Suite struct JobTests {
+  /// Runs `body` over four data disks, of which the pool gets the first three, and a witness.
+  private static func run(
+    seed: UInt64, files: Bool, _ body: @escaping @Sendable (DiskLossTests.Stack, StoragePool, ShadowedDisk) async throws -> Void
+  ) throws {
+    let machine = DiskLossTests.machine(seed: seed, files: files)
+    machine.addDisk(files ? .file("disk4", byteCount: 64 << 20) : .blockDevice("disk4", byteCount: 64 << 20))
+    let stack = try DiskLossTests.Stack(machine)
+    try stack.reactor.runToCompletion {
+      let pool = try await stack.createPool()
+      let disk = try await VirtualDisk.create(
+        VirtualDiskPlan(name: "disk", byteCount: 4 << 20, copies: 2, columns: 1), in: pool, handle: VirtualDiskHandle(number: 1))
+      let shadowed = ShadowedDisk(disk: disk, shadow: ShadowDisk(sectorCount: DiskLossTests.sectorCount))
+      try await shadowed.write(0..<DiskLossTests.sectorCount)
+      try await shadowed.flush()
+      pool.jobs.start()
+      try await body(stack, pool, shadowed)
+      try await shadowed.checkAll()
+      try await MirrorCrashTests.checkCopiesAgree(disk)
+      try await disk.close()
+      try await pool.close()
+    }
+  }
+
+  private static func end(_ pool: StoragePool, _ kind: JobRecord.Kind, seconds: UInt64 = 600) async throws {
+    let deadline = pool.reactor.now.advanced(milliseconds: seconds * 1000)
+    while !pool.jobs.jobs.contains(where: { $0.kind == kind && $0.state == .completed }) {
+      if pool.reactor.now > deadline {
+        let jobs = pool.jobs.jobs.map { "\($0.kind) \($0.state) \($0.record.doneByteCount)/\($0.record.totalByteCount) \($0.message)" }
+        throw Surprise("\(kind) did not end: \(jobs)")
+      }
+      await pool.reactor.sleep(milliseconds: 100)
+    }
+  }
+
+  private static func disksInUse(_ disk: VirtualDisk) -> Set<UInt32> {
+    Set(disk.rows.compactMap { $0 }.flatMap { row in disk.slabTable.slabs(ofRow: row.index).map(\.disk.value) })
+  }
+
+  @Test(arguments: [true, false], UInt64(1)...3) func aReturningDiskIsResynchronisedByItself(files: Bool, seed: UInt64) throws {
+    try JobTests.run(seed: seed, files: files) { stack, pool, shadowed in
+      stack.machine.disks[1].vanish()
+      for task in DiskLossTests.clients(shadowed, stack.reactor, seed: seed, stream: 1) { try await task.value }
+      try await shadowed.write(0..<DiskLossTests.sectorCount)
+      try await shadowed.flush()
+      stack.machine.disks[1].reappear()
+      _ = try await pool.readmit(stack.member(1).device)
+      let tasks = DiskLossTests.clients(shadowed, stack.reactor, seed: seed, stream: 20)
+      try await JobTests.end(pool, .resync)
+      for task in tasks { try await task.value }
+      #expect(pool.isWhole)
+    }
+  }
+
+  /// A disk that stays away: its copies are made anew on the others.
+  @Test(arguments: [true, false], UInt64(1)...3) func copiesOfALostDiskAreMadeAnew(files: Bool, seed: UInt64) throws {
+    try JobTests.run(seed: seed, files: files) { stack, pool, shadowed in
+      pool.jobs.repairDelayMilliseconds = 10_000
+      stack.machine.disks[2].vanish()
+      try await shadowed.write(0..<DiskLossTests.sectorCount)
+      try await shadowed.flush()
+      let tasks = DiskLossTests.clients(shadowed, stack.reactor, seed: seed, stream: 20)
+      try await JobTests.end(pool, .repair)
+      for task in tasks { try await task.value }
+      #expect(JobTests.disksInUse(shadowed.disk) == [1, 2])
+      #expect(shadowed.disk.firstLostRow == nil)
+      #expect(pool.events.events.contains { $0.name == "diskEvicted" } && pool.events.events.contains { $0.name == "jobCompleted" })
+    }
+  }
+
+  /// An added disk takes over from one that is retired; that one is released and empty.
+  @Test(arguments: [true, false], UInt64(1)...3) func aRetiredDiskIsEmptiedAndReleased(files: Bool, seed: UInt64) throws {
+    try JobTests.run(seed: seed, files: files) { stack, pool, shadowed in
+      let added = try await pool.add(stack.member(4))
+      try await pool.retire(DiskNumber(1), replacement: added.number)
+      let tasks = DiskLossTests.clients(shadowed, stack.reactor, seed: seed, stream: 20)
+      try await JobTests.end(pool, .retire)
+      for task in tasks { try await task.value }
+      #expect(!JobTests.disksInUse(shadowed.disk).contains(1))
+      #expect(pool.disks.map(\.number.value) == [2, 3, 4])
+      #expect(pool.isWhole)
+    }
+  }
+
+  @Test(arguments: UInt64(1)...3) func anAddedDiskGetsItsShare(seed: UInt64) throws {
+    try JobTests.run(seed: seed, files: true) { stack, pool, shadowed in
+      _ = try await pool.add(stack.member(4))
+      await pool.jobs.add(.optimize)
+      try await JobTests.end(pool, .optimize)
+      let used = pool.disks.map { $0.slabCount - Int(pool.freeByteCount(of: $0) / pool.slabByteCount) }
+      #expect(used.reduce(0, +) == 8 && used.allSatisfy { $0 == 2 }, "\(used)")
+    }
+  }
+
+  /// A sector that one copy cannot read is written again; where two copies differ the scrub says so and changes nothing.
+  @Test(arguments: UInt64(1)...3) func scrubRepairsAndReports(seed: UInt64) throws {
+    try JobTests.run(seed: seed, files: seed % 2 == 0) { stack, pool, shadowed in
+      let disk = shadowed.disk
+      let slab = disk.slabTable[1, 0]
+      guard let (device, address) = pool.locate(slab, 128 << 10) else { throw Surprise("no slab") }
+      let offset = try #require(pool.diskRecord(slab.disk)).dataOffset + address
+      let bad = Int(slab.disk.value) - 1
+      _ = device
+      // Four tries for each of the scrub's reads; a write cures it.
+      stack.machine.plan.add(FaultRule(.ioError, .always, disk: bad, operations: [.read], range: offset..<offset + 512, limit: 3))
+      await pool.jobs.add(.scrub)
+      try await JobTests.end(pool, .scrub)
+      let first = try #require(pool.jobs.jobs.last { $0.kind == .scrub })
+      #expect(first.message.hasPrefix("1 ranges repaired"), "\(first.message)")
+      let before = stack.machine.disks[bad].peek(at: offset, byteCount: 512)
+      stack.machine.disks[bad].poke(at: offset, before.map { ~$0 })
+      let again = await pool.jobs.add(.scrub)
+      while !again.isEnded { await pool.reactor.sleep(milliseconds: 100) }
+      #expect(again.message.contains("1 where copies differ"), "\(again.message)")
+      stack.machine.disks[bad].poke(at: offset, before)
+    }
+  }
+}
