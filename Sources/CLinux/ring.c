@@ -2,9 +2,11 @@
 #include "clinux_ring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 struct clinux_ring {
   struct io_uring ring;
@@ -108,6 +110,12 @@ void clinux_ring_fallocate(clinux_ring *ring, uint64_t user_data, clinux_file fi
   struct io_uring_sqe *entry = next_entry(ring);
   io_uring_prep_fallocate(entry, 0, mode, (off_t)offset, (off_t)byte_count);
   finish(entry, file, user_data);
+}
+
+void clinux_ring_status(clinux_ring *ring, uint64_t user_data, int descriptor, void *answer) {
+  struct io_uring_sqe *entry = next_entry(ring);
+  io_uring_prep_statx(entry, descriptor, "", AT_EMPTY_PATH, STATX_SIZE | STATX_NLINK | STATX_BLOCKS, answer);
+  entry->user_data = user_data;
 }
 
 void clinux_ring_accept(clinux_ring *ring, uint64_t user_data, clinux_file file) {

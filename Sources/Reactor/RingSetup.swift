@@ -32,6 +32,12 @@ public struct ReactorStartError: Error, CustomStringConvertible, Sendable {
   }
 }
 
+/// Results of I/O that are none of the system's.
+public enum IOResult {
+  /// The waiter was sent away by `abandon` and the operation may yet happen. Below every -errno (they end at -4095).
+  public static let abandoned: Int32 = -4096
+}
+
 /// Limits of one ring.
 public enum RingLimits {
   /// Submission entries: what one turn of the loop can queue before it enters the kernel. A full queue is submitted early, not refused.
