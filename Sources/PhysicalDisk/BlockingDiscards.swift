@@ -11,7 +11,6 @@ final class BlockingDiscards: @unchecked Sendable {  // reactor-confined
   }
 
   private let reactor: RingReactor
-  private let name: String
   private var thread: BlockingCalls?
   /// Those that somebody waits for.
   private var calls: [Call] = []
@@ -19,10 +18,7 @@ final class BlockingDiscards: @unchecked Sendable {  // reactor-confined
   private var isAbandoned = false
   private var waiting = WaitQueue(reservedCapacity: 0)
 
-  init(reactor: RingReactor, name: String) {
-    self.reactor = reactor
-    self.name = name
-  }
+  init(reactor: RingReactor) { self.reactor = reactor }
 
   /// 0, or -errno.
   func perform(_ descriptor: Int32, at offset: UInt64, byteCount: UInt64) async -> Int32 {
@@ -39,7 +35,7 @@ final class BlockingDiscards: @unchecked Sendable {  // reactor-confined
   }
 
   /// Makes the call by a task of its own, which goes on waiting for it should the caller be sent away.
-  private func call(_ body: @escaping @Sendable () -> Int32) async -> Int32 {
+  func call(_ body: @escaping @Sendable () -> Int32) async -> Int32 {
     if thread == nil { thread = try? BlockingCalls.start(name: "discard") }
     guard let thread else { return -ENOMEM }
     let call = Call(began: reactor.now)

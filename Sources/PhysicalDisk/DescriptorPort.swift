@@ -44,7 +44,7 @@ public final class DescriptorPort: DiskPort, @unchecked Sendable {  // reactor-c
     descriptor = opened.descriptor
     zeroMethod = opened.zeroMethod
     isStatusLocal = opened.isStatusLocal
-    discards = BlockingDiscards(reactor: reactor, name: opened.facts.name)
+    discards = BlockingDiscards(reactor: reactor)
     self.reactor = reactor
     self.blocking = blocking
     file = reactor.register(opened.descriptor)
@@ -143,9 +143,19 @@ public final class DescriptorPort: DiskPort, @unchecked Sendable {  // reactor-c
   }
 
   public func close() async {
+    let (descriptor, isClaimed) = (descriptor, !facts.isReadOnly)
     // The ring may hold the file a little longer than the descriptor is open.
-    if !facts.isReadOnly { flock(descriptor, LOCK_UN) }
-    reactor.close(file)
+    if isStatusLocal {
+      if isClaimed { flock(descriptor, LOCK_UN) }
+      return reactor.close(file)
+    }
+    // Closing asks the other side, too, which may take its time. A thread of its own: others must not wait for this one.
+    reactor.unregister(file)
+    let thread = (try? BlockingCalls.start(name: "close")) ?? blocking
+    await thread.perform {
+      if isClaimed { flock(descriptor, LOCK_UN) }
+      CLinux.close(descriptor)
+    }
   }
 
   // MARK: Helpers

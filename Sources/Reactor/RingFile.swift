@@ -34,12 +34,16 @@ extension RingReactor {
 
   /// Takes `file` out of the table and closes it. Operations still in flight end first or fail; the caller waits for them.
   public func close(_ file: RingFile) {
-    assertIsCurrent()
-    if file.tableIndex >= 0 {
-      _ = updateRegisteredFile(at: file.tableIndex, to: -1)
-      freeFileIndices.append(file.tableIndex)
-    }
+    unregister(file)
     CLinux.close(file.descriptor)
+  }
+
+  /// Takes `file` out of the table: for who closes the descriptor elsewhere, because that can take long.
+  public func unregister(_ file: RingFile) {
+    assertIsCurrent()
+    guard file.tableIndex >= 0 else { return }
+    _ = updateRegisteredFile(at: file.tableIndex, to: -1)
+    freeFileIndices.append(file.tableIndex)
   }
 }
 
