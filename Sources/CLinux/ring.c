@@ -81,6 +81,7 @@ static struct io_uring_sqe *next_entry(clinux_ring *ring) {
 static void finish(struct io_uring_sqe *entry, clinux_file file, uint64_t user_data) {
   entry->fd = file.number;
   if (file.is_registered) entry->flags |= IOSQE_FIXED_FILE;
+  if (file.may_block) entry->flags |= IOSQE_ASYNC;
   entry->user_data = user_data;
 }
 

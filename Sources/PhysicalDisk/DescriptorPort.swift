@@ -13,7 +13,7 @@ public final class DescriptorPort: DiskPort, @unchecked Sendable {  // reactor-c
   let reactor: RingReactor
   let blocking: BlockingCalls
   let file: RingFile
-  /// fstat(2) never waits for another process or machine.
+  /// The file system is this machine's own: asking for the file's size never waits for another process or machine.
   let isStatusLocal: Bool
   var integrity = FileIntegrity()
   private(set) var isAbandoned = false
@@ -47,7 +47,7 @@ public final class DescriptorPort: DiskPort, @unchecked Sendable {  // reactor-c
     discards = BlockingDiscards(reactor: reactor)
     self.reactor = reactor
     self.blocking = blocking
-    file = reactor.register(opened.descriptor)
+    file = reactor.register(opened.descriptor, mayBlock: !opened.isStatusLocal)
   }
 
   public func read(_ slice: BufferSlice, at offset: UInt64) async -> Int32 {

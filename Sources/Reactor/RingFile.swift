@@ -8,29 +8,33 @@ public struct RingFile: Sendable {
   let tableIndex: Int32
   /// Marks its operations; none of a socket, whose operations are cancelled instead of abandoned.
   let owner: OperationOwner
+  let mayBlock: Bool
 
   @inline(__always)
   var place: clinux_file {
-    tableIndex >= 0 ? clinux_file(number: tableIndex, is_registered: true) : clinux_file(number: descriptor, is_registered: false)
+    let isRegistered = tableIndex >= 0
+    return clinux_file(number: isRegistered ? tableIndex : descriptor, is_registered: isRegistered, may_block: mayBlock)
   }
 }
 
 extension RingReactor {
   /// Registers `descriptor`, which from then on belongs to the result.
-  public func register(_ descriptor: Int32) -> RingFile {
+  ///
+  /// With `mayBlock` the kernel's worker threads begin every operation. For files of FUSE, NFS and the like: Linux asks such a file's server
+  /// for its attributes before a read, on the thread that submits, and would keep the whole reactor waiting for a server that hangs.
+  public func register(_ descriptor: Int32, mayBlock: Bool = false) -> RingFile {
     assertIsCurrent()
-    let owner = makeOwner()
-    guard let index = freeFileIndices.popLast() else { return RingFile(descriptor: descriptor, tableIndex: -1, owner: owner) }
-    guard updateRegisteredFile(at: index, to: descriptor) == 1 else {
+    var index = freeFileIndices.popLast() ?? -1
+    if index >= 0 && updateRegisteredFile(at: index, to: descriptor) != 1 {
       freeFileIndices.append(index)
-      return RingFile(descriptor: descriptor, tableIndex: -1, owner: owner)
+      index = -1
     }
-    return RingFile(descriptor: descriptor, tableIndex: index, owner: owner)
+    return RingFile(descriptor: descriptor, tableIndex: index, owner: makeOwner(), mayBlock: mayBlock)
   }
 
   /// Wraps `descriptor`, which from then on belongs to the result, without registering it: for sockets. Linux 6.1 lets a file that was taken
   /// out of the table go only when every older operation on any registered file has ended, and a receive on an idle connection never does.
-  public func adopt(_ descriptor: Int32) -> RingFile { RingFile(descriptor: descriptor, tableIndex: -1, owner: .none) }
+  public func adopt(_ descriptor: Int32) -> RingFile { RingFile(descriptor: descriptor, tableIndex: -1, owner: .none, mayBlock: false) }
 
   /// Takes `file` out of the table and closes it. Operations still in flight end first or fail; the caller waits for them.
   public func close(_ file: RingFile) {

@@ -79,13 +79,15 @@ struct LoopDeviceError: Error, CustomStringConvertible {
 }
 
 /// A loop device over a sparse file.
-final class LoopDevice {
+final class LoopDevice: Sendable {
   let path: String
+  /// What it is over.
+  let file: String
   private let directory: TestDirectory
 
   init(sector: Int, byteCount: Int = 64 << 20, hasPartitions: Bool = false) throws {
     directory = try TestDirectory()
-    let file = try directory.makeFile(byteCount: byteCount)
+    file = try directory.makeFile(byteCount: byteCount)
     var result = CommandResult(status: 1, output: "")
     for _ in 0..<5 where result.status != 0 {  // another process may take the free one first
       let options = ["--find", "--show", "--direct-io=on", "--sector-size", String(sector)] + (hasPartitions ? ["--partscan"] : [])

@@ -34,6 +34,7 @@ bool clinux_ring_next(clinux_ring *ring, uint64_t *user_data, int32_t *result);
 typedef struct {
   int32_t number;
   bool is_registered;
+  bool may_block;  // begun by the kernel's worker threads at once: the ring's own thread never waits in the file system
 } clinux_file;
 
 // Queueing operations. A full queue is submitted first. Memory that is named must stay until the completion with this user_data.
