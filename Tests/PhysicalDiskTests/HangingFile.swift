@@ -39,7 +39,17 @@ final class HangingFile: @unchecked Sendable {  // its stream is closed by deini
     pclose(stream)  // nbdfuse ends with its mount
   }
 
-  func hang() { kill(processID, SIGSTOP) }
+  /// Returns when every thread of the server has stopped.
+  func hang() throws {
+    kill(processID, SIGSTOP)
+    for _ in 0..<200 {
+      let states = try run("sh", "-c", "cat /proc/\(processID)/task/*/stat").output.split(separator: "\n")
+      if !states.isEmpty && states.allSatisfy({ $0.contains(") T ") }) { return }
+      usleep(10_000)
+    }
+    throw Unavailable(description: "nbdfuse does not stop")
+  }
+
   func goOn() { kill(processID, SIGCONT) }
 
   /// Why this machine has none for us; nil when it does. Printed, since a skipped test is easily overlooked.

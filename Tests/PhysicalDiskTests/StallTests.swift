@@ -48,7 +48,7 @@ import Testing
       try await disk.flush(IORequest())
       try await disk.checkIntegrity()
 
-      hanging.hang()
+      try hanging.hang()
       let outcomes = Outcomes()
       outcomes.start(disk) { () async throws(BlockError) in
         defer { reactor.buffers.release(large.buffer) }

@@ -35,7 +35,8 @@ import Testing
   }
 
   @Test func everyKindOfRequestIsSentAwayAtOnceAndLaterOnesToo() throws {
-    let machine = machineWithOneDisk(seed: 3, plan: [FaultRule(.hang, .always, operations: [.read, .write, .durableWrite, .flush, .punch, .zero])])
+    let machine = machineWithOneDisk(
+      seed: 3, plan: [FaultRule(.hang, .always, operations: [.read, .write, .durableWrite, .flush, .punch, .zero])])
     let (reactor, disk) = try AbandonTests.opened(machine)
     try reactor.runToCompletion {
       let outcomes = Outcomes()
@@ -171,7 +172,8 @@ import Testing
   /// A retry that sleeps between two tries learns of it when it wakes; a long zeroing writes no further piece.
   @Test func retriesAndLongZeroingsEnd() throws {
     let machine = machineWithOneDisk(
-      seed: 7, plan: [FaultRule(.ioError, .always, operations: [.read]), FaultRule(.stall(seconds: 20...20), .atMatch(1), operations: [.write])]
+      seed: 7,
+      plan: [FaultRule(.ioError, .always, operations: [.read]), FaultRule(.stall(seconds: 20...20), .atMatch(1), operations: [.write])]
     ) {
       $0.supportsZero = false
       $0.byteCount = 8 << 20
@@ -204,7 +206,9 @@ import Testing
       let digests = try (0..<2).map { _ in try AbandonTests.randomRun(seed, &coverage) }
       #expect(digests[0] == digests[1], "seed \(seed)")
     }
-    let wanted: [CoverageEvent] = [.diskAbandoned, .callerSentAway, .abandonedWriteLanded, .abandonedReadLanded, .stall, .diskVanished, .powerCut]
+    let wanted: [CoverageEvent] = [
+      .diskAbandoned, .callerSentAway, .abandonedWriteLanded, .abandonedReadLanded, .stall, .diskVanished, .powerCut,
+    ]
     for event in wanted { #expect(coverage[event] > 0, "\(event) never happened") }
   }
 
