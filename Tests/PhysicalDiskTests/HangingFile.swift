@@ -39,15 +39,34 @@ final class HangingFile: @unchecked Sendable {  // its stream is closed by deini
     pclose(stream)  // nbdfuse ends with its mount
   }
 
-  /// Returns when every thread of the server has stopped.
+  /// Returns when every thread of the server has stopped. Without a program's help: starting one closes its copy of our descriptors, for which
+  /// the kernel asks the server that has just stopped.
   func hang() throws {
     kill(processID, SIGSTOP)
     for _ in 0..<200 {
-      let states = try run("sh", "-c", "cat /proc/\(processID)/task/*/stat").output.split(separator: "\n")
-      if !states.isEmpty && states.allSatisfy({ $0.contains(") T ") }) { return }
+      if hasStopped { return }
       usleep(10_000)
     }
     throw Unavailable(description: "nbdfuse does not stop")
+  }
+
+  private var hasStopped: Bool {
+    guard let threads = opendir("/proc/\(processID)/task") else { return false }
+    defer { closedir(threads) }
+    while let entry = readdir(threads) {
+      let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+      if !name.hasPrefix("."), !isStopped(thread: name) { return false }
+    }
+    return true
+  }
+
+  private func isStopped(thread: String) -> Bool {
+    let descriptor = clinux_open("/proc/\(processID)/task/\(thread)/stat", O_RDONLY | O_CLOEXEC, 0)
+    guard descriptor >= 0 else { return false }
+    defer { close(descriptor) }
+    var text = [UInt8](repeating: 0, count: 512)
+    let count = read(descriptor, &text, text.count)
+    return count > 0 && String(decoding: text[..<count], as: UTF8.self).contains(") T ")
   }
 
   func goOn() { kill(processID, SIGCONT) }

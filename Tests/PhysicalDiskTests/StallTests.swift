@@ -47,6 +47,7 @@ import Testing
       try await disk.write(at: 0, from: small, IORequest())
       try await disk.flush(IORequest())
       try await disk.checkIntegrity()
+      try await disk.write(at: 8192, from: small, IORequest())  // so that there is something to flush
 
       try hanging.hang()
       let outcomes = Outcomes()
@@ -60,7 +61,9 @@ import Testing
         try await disk.read(at: 0, into: slice, IORequest())
       }
       for _ in 0..<2 { outcomes.start(disk) { () async throws(BlockError) in try await disk.flush(IORequest()) } }
-      outcomes.start(disk) { () async throws(BlockError) in try await disk.checkIntegrity() }
+      // Answered from what the kernel remembers, or not at all until the disk is given up; never by keeping the reactor waiting.
+      let look = Outcomes()
+      look.start(disk) { () async throws(BlockError) in try await disk.checkIntegrity() }
       #expect(await reactor.eventually { disk.oldestRequestAge(now: reactor.now) > 100_000_000 })
       #expect(outcomes.errors.isEmpty)
       // Others are not held up meanwhile.
@@ -75,9 +78,9 @@ import Testing
 
       let given = reactor.now
       disk.abandon()
-      #expect(await reactor.eventually { outcomes.errors.count == 5 })
-      print("StallTests: five callers were sent away in \(reactor.now.nanoseconds(since: given) / 1000) us")
-      #expect(outcomes.errors == [BlockError?](repeating: BlockError(.stalled), count: 5))
+      #expect(await reactor.eventually { outcomes.errors.count == 4 && look.errors.count == 1 })
+      print("StallTests: all callers were sent away in \(reactor.now.nanoseconds(since: given) / 1000) us")
+      #expect(outcomes.errors == [BlockError?](repeating: BlockError(.stalled), count: 4))
       #expect(!disk.hasDrained && disk.port.hungCount >= 3)
       #expect(reactor.buffers.heldCount == 4, "the write's and the read's stay held beside the test's own two")
       await #expect(throws: BlockError(.stalled)) { try await disk.write(at: 0, from: small, IORequest()) }
