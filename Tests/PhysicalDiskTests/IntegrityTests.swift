@@ -115,16 +115,15 @@ import Testing
     }
   }
 
-  /// Asked a thousand times it neither keeps a buffer nor reads from the disk.
+  /// Asked a thousand times it keeps no buffer.
   @Test func lookingIsCheap() async throws {
     try await withFile { _, disk, _ in
-      let reserved = disk.reactor.buffers.reservedByteCount
       await disk.reactor.sleep(milliseconds: 0)
       let began = disk.reactor.now
       for _ in 0..<1000 { try await disk.checkIntegrity() }
       await disk.reactor.sleep(milliseconds: 0)
       print("IntegrityTests: one look takes \(disk.reactor.now.nanoseconds(since: began) / 1000) ns")
-      #expect(disk.reactor.buffers.reservedByteCount == reserved)
+      #expect(await disk.reactor.eventually { disk.reactor.buffers.reservedByteCount == 0 })  // the other tests' come and go
     }
   }
 }
