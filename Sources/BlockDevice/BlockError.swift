@@ -21,7 +21,8 @@ public struct BlockError: Error, Equatable, Sendable, CustomStringConvertible {
     case corrupt
     /// No memory for the request.
     case noMemory
-    /// The disk did not answer in time and was given up: the buffer is its own until it does.
+    /// The disk did not answer in time and was given up (`BlockDevice.abandon`). The system may still be reading from or writing to the
+    /// request's buffer: who made the request lets go of it and takes another.
     case stalled
   }
 

@@ -12,6 +12,8 @@ public struct DiskHealth: Sendable {
     case ioErrors
     /// A flush failed: what was written since the last good one may be lost, and no flush succeeds until the disk is reopened.
     case flushFailed
+    /// It did not answer in time and was given up: nothing succeeds until it is reopened.
+    case stalled
     /// Gone, or no longer what it was.
     case failed
 
@@ -44,6 +46,13 @@ public struct DiskHealth: Sendable {
     failedRequests &+= 1
     worsen(to: operation == .flush ? .flushFailed : error.saysDeviceIsGone ? .failed : .ioErrors)
     lastError = DiskHealth.describe(operation, at: offset, -error.errorNumber)
+  }
+
+  /// `age` is how long the oldest request had been waiting, in nanoseconds.
+  mutating func countStall(age: UInt64) {
+    worsen(to: .stalled)
+    let tenths = age / 100_000_000
+    lastError = "it did not answer for \(tenths / 10).\(tenths % 10) s and was given up"
   }
 
   mutating func count(_ fault: DiskFault) {

@@ -21,6 +21,8 @@ struct OpenedDisk: Sendable {
   var identity: DiskIdentity
   var facts: DiskFacts
   var zeroMethod: ZeroMethod
+  /// Its size and links are known to this machine's kernel: asking never waits.
+  var isStatusLocal = true
 }
 
 /// Opens and claims disks. Blocking: for BlockingCalls.

@@ -64,7 +64,16 @@ public protocol DiskPort: AnyObject, Sendable {
   /// What is wrong with the disk although its requests succeed: a file that was truncated or deleted by someone else, a device that
   /// shrank. nil when all is well. Cheap: PhysicalDisk asks before each flush is answered, the service once a second.
   func checkIntegrity() async -> DiskFault?
-  /// Ends the claim on the disk. Nothing may be in flight.
+  /// How long the oldest request that somebody waits for has been with the system, in nanoseconds; 0 when there is none.
+  func oldestRequestAge(now: Instant) -> UInt64
+  /// Gives the disk up: everyone who waits for it is answered with `IOResult.abandoned` at once, and so is every later request. What the
+  /// system already has may still happen; the buffers of these requests are held (BufferPool.retain) until it is over.
+  func abandon()
+  /// Requests that were in flight when the disk was abandoned and are not over.
+  var hungCount: Int { get }
+  /// Returns when `hungCount` is 0.
+  func drained() async
+  /// Ends the claim on the disk. Nothing may be in flight or hung.
   func close() async
 }
 

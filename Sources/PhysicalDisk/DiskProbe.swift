@@ -41,7 +41,8 @@ enum DiskProbe {
       facts.zeroesCheaply = method != .none
       facts.discardGranularity = modes.punch ? max(Int(status.st_blksize), ioAlignment) : 0
     }
-    return OpenedDisk(descriptor: descriptor, identity: identity, facts: facts, zeroMethod: method)
+    return OpenedDisk(
+      descriptor: descriptor, identity: identity, facts: facts, zeroMethod: method, isStatusLocal: clinux_status_is_local(descriptor))
   }
 
   /// What O_DIRECT wants, 512 or 4096; nil where it does not work on this file.

@@ -2,6 +2,8 @@
 public enum CoverageEvent: String, CaseIterable, Sendable {
   case read, write, durableWrite, flush, punch, zero
   case readError, writeError, flushError, noSpace, stall, hang
+  /// A disk was abandoned by the stack; callers sent away from a request in flight; what such requests did later.
+  case diskAbandoned, callerSentAway, abandonedWriteLanded, abandonedReadLanded
   case bitFlip, phantomWrite, misdirectedWrite
   case powerCut, operationInFlightAtPowerCut, operationWithoutPower
   case diskVanished, diskReturned, operationOnVanishedDisk

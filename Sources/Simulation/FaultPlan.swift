@@ -11,9 +11,9 @@ public enum Fault: Sendable, Equatable {
   case ioError
   /// -ENOSPC: the file system below a file disk is full. Nothing is written.
   case noSpace
-  /// The operation takes so long, then it is done.
+  /// The operation takes so long, then it is done: also when nobody waits for it any more, with what its memory holds then.
   case stall(seconds: ClosedRange<UInt64>)
-  /// The operation is not done before `SimulatedDisk.releaseHung()`, or the end of the power.
+  /// The same, without an end before `SimulatedDisk.releaseHung()`, or the end of the power.
   case hang
   /// A read hands out one wrong bit; what is on the medium is right.
   case bitFlip

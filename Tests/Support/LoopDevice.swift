@@ -4,11 +4,13 @@ import Foundation
 /// `.enabled(if: LoopDevice.isAvailable, "needs loop devices")`.
 public final class LoopDevice: Sendable {
   public let path: String
+  /// What it is over.
+  public let file: String
   private let directory: TemporaryDirectory
 
   public init(sector: Int, byteCount: UInt64 = 64 << 20, hasPartitions: Bool = false) throws {
     directory = try TemporaryDirectory()
-    let file = try directory.sparseFile(byteCount: byteCount)
+    file = try directory.sparseFile(byteCount: byteCount)
     var arguments = ["losetup", "--find", "--show", "--direct-io=on", "--sector-size", "\(sector)"]
     if hasPartitions { arguments.append("--partscan") }
     var result = try Program.runBlocking(arguments + [file])
