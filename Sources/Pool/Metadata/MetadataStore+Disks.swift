@@ -40,8 +40,8 @@ extension MetadataStore {
   /// The pool goes on without these disks: voters among them leave by a membership change, then one commit makes them `evicted` and does
   /// `changes`. From then on nothing is written to them. Afterwards other disks become voters in their place.
   ///
-  /// A disk that hangs has to be abandoned by the caller first: an entry in flight to it is waited for. Waits while the change cannot be had
-  /// (`membershipProblem`). Throws `.invalidArgument` (no such disk; or nobody would be left), and as `commit` does.
+  /// A disk that hangs has to be abandoned by the caller first: an entry in flight to it is waited for. Waits while the change cannot be
+  /// had (`membershipProblem`). Throws `.invalidArgument` (no such disk; or nobody would be left), and as `commit` does.
   public func evict(_ numbers: [DiskNumber], changes: [MetadataChange] = []) async throws(MetadataError) {
     try await lockMembership()
     defer { unlockMembership() }
@@ -61,7 +61,8 @@ extension MetadataStore {
     guard voters.contains(where: { !ids.contains($0.disk.id) }) else {
       await handOver()
       throw MetadataError(
-        .invalidArgument, "Pool \(poolName) has no disk beside \(numbers.map { "disk \($0)" }.joined(separator: ", ")) to keep its metadata.",
+        .invalidArgument,
+        "Pool \(poolName) has no disk beside \(numbers.map { "disk \($0)" }.joined(separator: ", ")) to keep its metadata.",
         remedy: "Add another disk first.")
     }
     // Later than every disk that left before: the last to leave is the freshest.
@@ -161,7 +162,8 @@ extension MetadataStore {
     }
     guard disk.superblock.epoch.number <= max(epoch.number, record.epochNumber) else {
       throw MetadataError(
-        .split, "\(disk.label) went on without pool \(poolName): it is at epoch \(disk.superblock.epoch.number), the pool at \(epoch.number).",
+        .split,
+        "\(disk.label) went on without pool \(poolName): it is at epoch \(disk.superblock.epoch.number), the pool at \(epoch.number).",
         remedy: remedy)
     }
     guard disk.superblock.features.isWritable, !disk.device.geometry.isReadOnly else {

@@ -43,7 +43,7 @@ extension MetadataStore {
       }
       if let proposal, await establish(proposal) != .stands {
         // Nobody is to wait for ever for an opening or a closing.
-        guard state == .open else {
+        guard state == .open, !isOpening else {
           failure = membershipProblem
           break
         }
@@ -187,6 +187,8 @@ extension MetadataStore {
   private func promote(_ disk: PoolDisk) async throws(MetadataError) {
     let learner = Voter(disk: disk)
     for page in 0..<pages.pageCount { learner.lacking.insert(page) }
+    learning = learner
+    defer { learning = nil }
     await learner.acquireBuffers(journalEntryByteCount: journal.entryByteCount)
     do throws(BlockError) {
       // Roots of an earlier time must not outlast these.

@@ -80,12 +80,16 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   var failedDisks: [(number: DiskNumber, error: BlockError)] = []
   /// A change that is begun: it may be in the witness or on some disks, and is carried through before another.
   var proposal: MembershipEpoch?
+  /// A disk that is being copied to: what checkpoints hold without it, it lacks.
+  var learning: Voter?
   /// The disk that becomes a voter by `proposal`.
   var joining: Voter?
   var highestEpochNumber: UInt64
   /// Of all disks that the pool has or had.
   var diskNumbers: [DiskNumber] = []
   var isChangingMembership = false
+  /// Nobody holds the store yet who could close it: no change is waited for.
+  var isOpening = false
   /// From here on a superblock's nonce is the one in the disk's record.
   var noncesAreCommitted = false
   var superblockBuffer: BufferSlice?
