@@ -48,6 +48,7 @@ extension MetadataStore {
           break
         }
         await reactor.sleep(milliseconds: StoreLimits.membershipRetryMilliseconds)
+        await checkVoters()
       }
     }
     if failure == nil { membershipProblem = nil }
@@ -55,6 +56,27 @@ extension MetadataStore {
     let failed = failedDisks
     failedDisks.removeAll()
     if state == .open { for (number, error) in failed { onDiskFailed?(number, error) } }
+  }
+
+  /// Waiting has a point only while a voter that could go on answers.
+  private func checkVoters() async {
+    guard let buffer = superblockBuffer else { return }
+    for voter in voters where !voter.disk.hasFailed {
+      var failure: BlockError?
+      for offset in voter.layout.superblockOffsets.joined() {
+        do throws(BlockError) {
+          try await voter.device.read(at: offset, into: buffer.part(from: 0, byteCount: Superblock.byteCount), MetadataIO.request)
+          failure = nil
+          break
+        } catch { failure = error }
+      }
+      guard let failure else { continue }
+      fail(voter.disk, "a membership change was waited for", failure)
+      // It may hold on to the buffer.
+      reactor.buffers.release(buffer.buffer)
+      superblockBuffer = nil
+      return
+    }
   }
 
   func nextEpoch(_ members: [MembershipEpoch.Member]) -> MembershipEpoch {
