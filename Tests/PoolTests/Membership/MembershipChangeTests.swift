@@ -250,6 +250,39 @@ import Testing
     var count = 0
   }
 
+  /// So much is committed while a slow disk is copied to that a checkpoint runs between its two copies: what that one holds, the second
+  /// copy must not take for known.
+  @Test func aSlowLearnerMissesNoCheckpointBesideIt() throws {
+    for seed in 1...4 as ClosedRange<UInt64> {
+      try MembershipRig.simulate(seed: seed) { reactor in
+        let (hardware, store) = try await Self.opened(reactor, disks: 1, blanks: 1, hasWitness: true)
+        let isDone = Flag()
+        let writers = (0..<3).map { task in
+          reactor.spawn {
+            var round = 0
+            while !isDone.value {
+              let value = [UInt8](repeating: UInt8(round & 255), count: 2800)
+              await #expect(throws: Never.self) { try await store.commit([put(100 * task + round % 25, value)]) }
+              round += 1
+            }
+          }
+        }
+        hardware.disks[1].turnsPerWrite = 300
+        _ = try await store.add(NewDisk(device: hardware.disks[1]))
+        isDone.value = true
+        for writer in writers { await writer.value }
+        #expect(store.voterDisks.count == 2)
+        let model = contents(store)
+        #expect(model.count > 60)
+        for disk in hardware.disks {
+          let alone = try await MetadataStore.readOnlyLoad(devices: [disk], reactor: reactor)
+          try #require(contents(alone) == model)
+        }
+        #expect(await store.close() == nil)
+      }
+    }
+  }
+
   @Test func aLearnerThatFailsIsNoHarm() throws {
     try MembershipRig.simulate { reactor in
       let (hardware, store) = try await Self.opened(reactor, disks: 1, blanks: 1, hasWitness: true)
