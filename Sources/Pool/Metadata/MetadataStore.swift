@@ -46,6 +46,7 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   /// Why the witness does not know the present epoch; nil where it does, or where there is none.
   public internal(set) var witnessProblem: BlockError?
   /// Called when a disk has failed a write of metadata, after it left the voters. Whether to evict it is the owner's to say.
+  /// Not of what failed while the store was being opened: look at `hasFailed` of `disks` then.
   public var onDiskFailed: ((DiskNumber, BlockError) -> Void)?
   public internal(set) var ownerTerm: OwnerTerm
 
