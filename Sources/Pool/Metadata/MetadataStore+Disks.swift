@@ -30,9 +30,12 @@ extension MetadataStore {
   func leavingChanges(_ numbers: [DiskNumber], _ state: DiskRecord.State, at leavingNumber: UInt64) -> [MetadataChange] {
     let bytes = withUnsafeBytes(of: leavingNumber.littleEndian) { Array($0) }
     return numbers.flatMap { number in
-      [
+      let sequence = diskRecord(number).flatMap { leftAtSequence[$0.id] } ?? 0
+      let sequenceBytes = withUnsafeBytes(of: sequence.littleEndian) { Array($0) }
+      return [
         MetadataChange.patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.state, bytes: [state.rawValue]),
         .patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.epochNumber, bytes: bytes),
+        .patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.leftAtSequence, bytes: sequenceBytes),
       ]
     }
   }
@@ -120,6 +123,7 @@ extension MetadataStore {
     let survey = try await DiskSurvey.read([device])
     let disk = survey.disks[0]
     let record = try checkReturning(disk)
+    try await checkWasVoter(disk, record)
     var superblock = disk.superblock
     superblock.sequence += 1
     superblock.committedNonce = record.nonce
@@ -170,6 +174,19 @@ extension MetadataStore {
       throw MetadataError(.readOnly, "\(disk.label) takes no writes of this program.", remedy: "Make the disk writable.")
     }
     return record
+  }
+
+  /// A voter has every entry up to when it left: one that lacks some is a copy from before, though its nonce be right.
+  private func checkWasVoter(_ disk: PoolDisk, _ record: DiskRecord) async throws(MetadataError) {
+    guard record.leftAtSequence > 0 else { return }
+    let load = VoterLoad(disk)
+    if disk.isVoter { await load.read() }
+    guard load.lastSequence >= record.leftAtSequence else {
+      throw MetadataError(
+        .stale,
+        "\(disk.label) is from the past, or its metadata is damaged: it ends at entry \(load.lastSequence), but had \(record.leftAtSequence) "
+          + "when it left pool \(poolName).", remedy: "What is on it must not be used. Wipe it to use it as a new disk.")
+    }
   }
 
   /// The layout that a disk of this size has in this pool: the pool's slab size and metadata. For who writes the partition table first.
@@ -240,6 +257,7 @@ extension MetadataStore {
   /// The disk's record is committed: it belongs to the pool from here on.
   private func welcome(_ disk: PoolDisk) async throws(MetadataError) {
     setAside.removeAll { $0.device === disk.device }
+    leftAtSequence[disk.id] = nil
     disks.append(disk)
     await acquireWriter()
     // The epoch may have changed while it came.

@@ -114,6 +114,8 @@ extension MetadataStore {
   }
 
   private func takeEffect(_ next: MembershipEpoch) {
+    // What is in flight is not on them, nor promised to anyone.
+    for id in epoch.voters where !next.voters.contains(id) { leftAtSequence[id] = journal.committed }
     epoch = next
     proposal = nil
     leaving.removeAll { !next.voters.contains($0) }

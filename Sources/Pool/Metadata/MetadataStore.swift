@@ -75,6 +75,8 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   /// The epoch that the witness is known to hold.
   var witnessedEpoch: EpochID?
   var acceptedLosses: Set<DiskID> = []
+  /// Of voters that left: the last entry that they must have (`DiskRecord.leftAtSequence`).
+  var leftAtSequence: [DiskID: UInt64] = [:]
   /// Voters that have to leave.
   var leaving: [DiskID] = []
   /// Disks that failed and that the owner was not told of yet.

@@ -381,6 +381,26 @@ import Testing
     }
   }
 
+  /// Its nonce is right, and nothing but its journal tells that it is not the disk that left.
+  @Test func aCopyMadeWhileThePoolWasOpenIsNotTakenBack() throws {
+    try MembershipRig.simulate { reactor in
+      let (hardware, store) = try await Self.opened(reactor, disks: 2, hasWitness: true)
+      try await store.commit(counted(1))
+      let copy = CrashDisk(
+        reactor: reactor, byteCount: MembershipRig.diskByteCount, image: hardware.disks[1].image, power: Power(), label: "copy")
+      try await store.commit(counted(2))
+      try await store.evict([DiskNumber(2)])
+      do throws(MetadataError) {
+        _ = try await store.readmit(copy, state: .returning)
+        Issue.record("it is from the past")
+      } catch { #expect(error.cause == .stale && error.message.contains("copy")) }
+      #expect(copy.writeCount == 0)
+      _ = try await store.readmit(hardware.disks[1], state: .returning)
+      #expect(store.voterDisks.count == 2)
+      #expect(await store.close() == nil)
+    }
+  }
+
   @Test func aDiskThatHoldsNoMetadataFailsWithoutHarm() throws {
     try MembershipRig.simulate { reactor in
       let (hardware, store) = try await Self.opened(reactor, disks: 7, hasWitness: false)
