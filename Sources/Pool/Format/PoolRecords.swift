@@ -172,6 +172,8 @@ public struct DiskRecord: MetadataRecord {
   public var cacheDisk: DiskID = .none
   /// The cache's state was last known good at this nonce.
   public var cacheNonce: UInt64 = 0
+  /// Written when a voter leaves: the last journal entry that it must have. 0 for a disk that left without being a voter.
+  public var leftAtSequence: UInt64 = 0
   /// The fault domains it stands in, outermost first, as the operator writes them: "rack1/node2/shelf1". At most 255 bytes.
   public var faultDomain: String
   /// Where it was last seen: a hint for messages and for looking first, never its identity.
@@ -208,6 +210,7 @@ public struct DiskRecord: MetadataRecord {
     public static let usage = 17
     public static let nonce = 24
     public static let epochNumber = 32
+    public static let leftAtSequence = 96
   }
 
   public func encodeValue(_ writer: inout ByteWriter) {
@@ -225,7 +228,8 @@ public struct DiskRecord: MetadataRecord {
     writer.integer(physicalSector)
     writer.identifier(cacheDisk)
     writer.integer(cacheNonce)
-    writer.zeros(48)
+    writer.integer(leftAtSequence)
+    writer.zeros(40)
     writer.text(faultDomain, limit: FormatLimits.faultDomainByteCount)
     writer.text(pathHint, limit: FormatLimits.pathHintByteCount)
     writer.append(trailing)
@@ -248,7 +252,8 @@ public struct DiskRecord: MetadataRecord {
     physicalSector = try reader.integer()
     cacheDisk = try reader.identifier()
     cacheNonce = try reader.integer()
-    try reader.skip(48)
+    leftAtSequence = try reader.integer()
+    try reader.skip(40)
     faultDomain = try reader.text(limit: FormatLimits.faultDomainByteCount, "fault domain")
     pathHint = try reader.text(limit: FormatLimits.pathHintByteCount, "path")
     guard epochNumber < 1 << 62 else { throw .invalid("epoch number") }

@@ -209,6 +209,7 @@ extension MetadataStore {
   func checkpoint(learner: Voter? = nil, holdsWriter: Bool = true) async -> BlockError? {
     let changed = pages.freeze()
     let targets = voters + [learner].compactMap { $0 }
+    if let learning, learning !== learner { learning.lacking.formUnion(changed) }
     var count = 0
     for voter in targets {
       pages.freeze(also: voter.lacking)

@@ -30,9 +30,12 @@ extension MetadataStore {
   func leavingChanges(_ numbers: [DiskNumber], _ state: DiskRecord.State, at leavingNumber: UInt64) -> [MetadataChange] {
     let bytes = withUnsafeBytes(of: leavingNumber.littleEndian) { Array($0) }
     return numbers.flatMap { number in
-      [
+      let sequence = diskRecord(number).flatMap { leftAtSequence[$0.id] } ?? 0
+      let sequenceBytes = withUnsafeBytes(of: sequence.littleEndian) { Array($0) }
+      return [
         MetadataChange.patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.state, bytes: [state.rawValue]),
         .patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.epochNumber, bytes: bytes),
+        .patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.leftAtSequence, bytes: sequenceBytes),
       ]
     }
   }
@@ -40,8 +43,8 @@ extension MetadataStore {
   /// The pool goes on without these disks: voters among them leave by a membership change, then one commit makes them `evicted` and does
   /// `changes`. From then on nothing is written to them. Afterwards other disks become voters in their place.
   ///
-  /// A disk that hangs has to be abandoned by the caller first: an entry in flight to it is waited for. Waits while the change cannot be had
-  /// (`membershipProblem`). Throws `.invalidArgument` (no such disk; or nobody would be left), and as `commit` does.
+  /// A disk that hangs has to be abandoned by the caller first: an entry in flight to it is waited for. Waits while the change cannot be
+  /// had (`membershipProblem`). Throws `.invalidArgument` (no such disk; or nobody would be left), and as `commit` does.
   public func evict(_ numbers: [DiskNumber], changes: [MetadataChange] = []) async throws(MetadataError) {
     try await lockMembership()
     defer { unlockMembership() }
@@ -61,7 +64,8 @@ extension MetadataStore {
     guard voters.contains(where: { !ids.contains($0.disk.id) }) else {
       await handOver()
       throw MetadataError(
-        .invalidArgument, "Pool \(poolName) has no disk beside \(numbers.map { "disk \($0)" }.joined(separator: ", ")) to keep its metadata.",
+        .invalidArgument,
+        "Pool \(poolName) has no disk beside \(numbers.map { "disk \($0)" }.joined(separator: ", ")) to keep its metadata.",
         remedy: "Add another disk first.")
     }
     // Later than every disk that left before: the last to leave is the freshest.
@@ -119,6 +123,7 @@ extension MetadataStore {
     let survey = try await DiskSurvey.read([device])
     let disk = survey.disks[0]
     let record = try checkReturning(disk)
+    try await checkWasVoter(disk, record)
     var superblock = disk.superblock
     superblock.sequence += 1
     superblock.committedNonce = record.nonce
@@ -161,13 +166,27 @@ extension MetadataStore {
     }
     guard disk.superblock.epoch.number <= max(epoch.number, record.epochNumber) else {
       throw MetadataError(
-        .split, "\(disk.label) went on without pool \(poolName): it is at epoch \(disk.superblock.epoch.number), the pool at \(epoch.number).",
+        .split,
+        "\(disk.label) went on without pool \(poolName): it is at epoch \(disk.superblock.epoch.number), the pool at \(epoch.number).",
         remedy: remedy)
     }
     guard disk.superblock.features.isWritable, !disk.device.geometry.isReadOnly else {
       throw MetadataError(.readOnly, "\(disk.label) takes no writes of this program.", remedy: "Make the disk writable.")
     }
     return record
+  }
+
+  /// A voter has every entry up to when it left: one that lacks some is a copy from before, though its nonce be right.
+  private func checkWasVoter(_ disk: PoolDisk, _ record: DiskRecord) async throws(MetadataError) {
+    guard record.leftAtSequence > 0 else { return }
+    let load = VoterLoad(disk)
+    if disk.isVoter { await load.read() }
+    guard load.lastSequence >= record.leftAtSequence else {
+      throw MetadataError(
+        .stale,
+        "\(disk.label) is from the past, or its metadata is damaged: it ends at entry \(load.lastSequence), but had \(record.leftAtSequence) "
+          + "when it left pool \(poolName).", remedy: "What is on it must not be used. Wipe it to use it as a new disk.")
+    }
   }
 
   /// The layout that a disk of this size has in this pool: the pool's slab size and metadata. For who writes the partition table first.
@@ -238,6 +257,7 @@ extension MetadataStore {
   /// The disk's record is committed: it belongs to the pool from here on.
   private func welcome(_ disk: PoolDisk) async throws(MetadataError) {
     setAside.removeAll { $0.device === disk.device }
+    leftAtSequence[disk.id] = nil
     disks.append(disk)
     await acquireWriter()
     // The epoch may have changed while it came.

@@ -43,11 +43,12 @@ extension MetadataStore {
       }
       if let proposal, await establish(proposal) != .stands {
         // Nobody is to wait for ever for an opening or a closing.
-        guard state == .open else {
+        guard state == .open, !isOpening else {
           failure = membershipProblem
           break
         }
         await reactor.sleep(milliseconds: StoreLimits.membershipRetryMilliseconds)
+        await checkVoters()
       }
     }
     if failure == nil { membershipProblem = nil }
@@ -55,6 +56,27 @@ extension MetadataStore {
     let failed = failedDisks
     failedDisks.removeAll()
     if state == .open { for (number, error) in failed { onDiskFailed?(number, error) } }
+  }
+
+  /// Waiting has a point only while a voter that could go on answers.
+  private func checkVoters() async {
+    guard let buffer = superblockBuffer else { return }
+    for voter in voters where !voter.disk.hasFailed {
+      var failure: BlockError?
+      for offset in voter.layout.superblockOffsets.joined() {
+        do throws(BlockError) {
+          try await voter.device.read(at: offset, into: buffer.part(from: 0, byteCount: Superblock.byteCount), MetadataIO.request)
+          failure = nil
+          break
+        } catch { failure = error }
+      }
+      guard let failure else { continue }
+      fail(voter.disk, "a membership change was waited for", failure)
+      // It may hold on to the buffer.
+      reactor.buffers.release(buffer.buffer)
+      superblockBuffer = nil
+      return
+    }
   }
 
   func nextEpoch(_ members: [MembershipEpoch.Member]) -> MembershipEpoch {
@@ -92,6 +114,8 @@ extension MetadataStore {
   }
 
   private func takeEffect(_ next: MembershipEpoch) {
+    // What is in flight is not on them, nor promised to anyone.
+    for id in epoch.voters where !next.voters.contains(id) { leftAtSequence[id] = journal.committed }
     epoch = next
     proposal = nil
     leaving.removeAll { !next.voters.contains($0) }
@@ -187,6 +211,8 @@ extension MetadataStore {
   private func promote(_ disk: PoolDisk) async throws(MetadataError) {
     let learner = Voter(disk: disk)
     for page in 0..<pages.pageCount { learner.lacking.insert(page) }
+    learning = learner
+    defer { learning = nil }
     await learner.acquireBuffers(journalEntryByteCount: journal.entryByteCount)
     do throws(BlockError) {
       // Roots of an earlier time must not outlast these.

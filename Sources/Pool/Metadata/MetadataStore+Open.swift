@@ -56,7 +56,10 @@ extension MetadataStore {
   /// 6. a commit of the term, the nonces and who was evicted: from here on older copies of the disks are recognised;
   /// 7. where there are fewer voters than there should be, other disks become voters.
   ///
-  /// Throws `.disksMissing` while disks are missing and `evictMissing` is false; `canOpenDegraded` says whether it would help.
+  /// Disks that fail their first writes are evicted, and in `setAside` with `.diskFailed`.
+  ///
+  /// Throws `.disksMissing` while disks are missing and `evictMissing` is false; `canOpenDegraded` says whether it would help. `.split`,
+  /// `.cloned`, `.mixedPools`, `.damaged`, `.unsupportedFeature`, `.readOnly`, `.diskFailed` say what else stands in the way.
   public static func open(
     devices: [BlockDevice], reactor: any Reactor, options: OpenOptions = OpenOptions()
   ) async throws(MetadataError) -> MetadataStore {
@@ -123,12 +126,17 @@ extension MetadataStore {
     store.witnessedEpoch = loaded.members.witnessEpoch?.id
     store.acceptedLosses = options.acceptedLosses
     let leaving = loaded.missing(records, present: present)
-    do throws(MetadataError) { try await store.takeOver(options, evicting: leaving) } catch {
+    store.isOpening = true
+    do throws(MetadataError) {
+      try await store.takeOver(options, evicting: leaving)
+      await store.fillVoters()
+      if let failure = store.failure { throw failure }
+    } catch {
       store.state = .closed
       store.releaseBuffers()
       throw error
     }
-    await store.fillVoters()
+    store.isOpening = false
     return store
   }
 

@@ -48,6 +48,7 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   /// Why the witness does not know the present epoch; nil where it does, or where there is none.
   public internal(set) var witnessProblem: BlockError?
   /// Called when a disk has failed a write of metadata, after it left the voters. Whether to evict it is the owner's to say.
+  /// Not of what failed while the store was being opened: look at `hasFailed` of `disks` then.
   public var onDiskFailed: ((DiskNumber, BlockError) -> Void)?
   public internal(set) var ownerTerm: OwnerTerm
 
@@ -76,18 +77,24 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   /// The epoch that the witness is known to hold.
   var witnessedEpoch: EpochID?
   var acceptedLosses: Set<DiskID> = []
+  /// Of voters that left: the last entry that they must have (`DiskRecord.leftAtSequence`).
+  var leftAtSequence: [DiskID: UInt64] = [:]
   /// Voters that have to leave.
   var leaving: [DiskID] = []
   /// Disks that failed and that the owner was not told of yet.
   var failedDisks: [(number: DiskNumber, error: BlockError)] = []
   /// A change that is begun: it may be in the witness or on some disks, and is carried through before another.
   var proposal: MembershipEpoch?
+  /// A disk that is being copied to: what checkpoints hold without it, it lacks.
+  var learning: Voter?
   /// The disk that becomes a voter by `proposal`.
   var joining: Voter?
   var highestEpochNumber: UInt64
   /// Of all disks that the pool has or had.
   var diskNumbers: [DiskNumber] = []
   var isChangingMembership = false
+  /// Nobody holds the store yet who could close it: no change is waited for.
+  var isOpening = false
   /// From here on a superblock's nonce is the one in the disk's record.
   var noncesAreCommitted = false
   var superblockBuffer: BufferSlice?

@@ -90,6 +90,7 @@ struct RecordCheck {
         "id": "\(record.id)", "state": "\(record.state.rawValue)", "usage": "\(record.usage.rawValue)",
         "diskByteCount": "\(record.diskByteCount)", "slabCount": "\(record.slabCount)", "faultDomain": record.faultDomain,
         "pathHint": record.pathHint, "nonce": hex(record.nonce), "epochNumber": "\(record.epochNumber)",
+        "leftAtSequence": "\(record.leftAtSequence)",
       ])
   }
 

@@ -112,7 +112,9 @@ import Testing
         }
         // With the checksum right, so that what is behind it is reached.
         bytes.withUnsafeMutableBytes { raw in
-          _ = StructureHeader(magic: .witness, pool: pool, disk: .none, sequence: 1, coveredByteCount: WitnessSlot.byteCount, index: 1).seal(raw)
+          let header = StructureHeader(
+            magic: .witness, pool: pool, disk: .none, sequence: 1, coveredByteCount: WitnessSlot.byteCount, index: 1)
+          _ = header.seal(raw)
         }
         var image = DiskImage()
         image.blocks[1] = bytes
