@@ -106,6 +106,11 @@ public enum LayoutLimits {
 public enum PoolLimits {
   /// Between two commits of what no client has flushed.
   static let housekeepingMilliseconds: UInt64 = 5_000
+  /// A disk that leaves a request unanswered for so long is given up: longer than a drive takes to give up a sector (7 s), shorter than the
+  /// kernel's NBD client waits (30 s).
+  public static let stallLimitMilliseconds: UInt64 = 10_000
+  /// Between two looks at each disk.
+  static let watchMilliseconds: UInt64 = 1_000
   /// What is reserved in the metadata for the presence bits of a row that is not committed yet: those of 8,192 chunks.
   static let presenceByteCountPerRow = 1024
   /// Regions of a row that is written are marked dirty in pieces of at most this, in bytes: what one hot spot costs to resynchronise.

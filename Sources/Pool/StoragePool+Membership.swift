@@ -78,6 +78,7 @@ extension StoragePool {
     disk.state = .evicted
     noteDisks()  // from here on nothing is asked of it
     for owner in rowOwners { owner.diskLeft(disk.number) }
+    disk.disk.abandon()  // what hangs there must hold up nobody; it is asked for nothing more
     do throws(MetadataError) { try await store.evict([disk.number], changes: []) } catch {
       // Stays as it is, counted as under way, for good.
       evictionFailure = BlockError(.ioFailed)
@@ -87,8 +88,10 @@ extension StoragePool {
     depart(disk)
     evictionCount -= 1
     evictionWaiters.wakeAll()
-    events.add(.error, "diskEvicted", disk: disk.number, "\(disk.label) was evicted from the pool: \(reason). The pool goes on without it. "
-          + "Bring the disk back, or replace it; until then its copies are missing.")
+    events.add(
+      .error, "diskEvicted", disk: disk.number,
+      "\(disk.label) was evicted from the pool: \(reason). The pool goes on without it. "
+        + "Bring the disk back, or replace it; until then its copies are missing.")
     return true
   }
 
@@ -120,4 +123,21 @@ extension StoragePool {
   }
 
   var rowOwners: [any RowOwner] { reclaimers.compactMap { $0 as? any RowOwner } }
+
+  // MARK: Watching
+
+  /// Looks at every disk: whether it is still what it was, and answers in time. One that is gone or hangs is evicted, unless it holds the
+  /// last copy of something: then who asks for that waits, or gets its error.
+  public func lookAtDisks() async {
+    for disk in usableDisks where !isClosing {
+      do throws(BlockError) { try await disk.disk.checkIntegrity() } catch {
+        _ = try? await evict(disk, because: disk.disk.ailment ?? "\(error)", isGone: true)
+        continue
+      }
+      let age = disk.disk.oldestRequestAge(now: reactor.now) / 1_000_000
+      if age >= stallLimitMilliseconds {
+        _ = try? await evict(disk, because: "a request has not been answered for \(age / 1000) s")
+      }
+    }
+  }
 }

@@ -33,7 +33,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// For the layers above that split requests; see ParallelIO.perform for why there are two.
   public let stripeIO: ParallelIO
   public let chunkIO: ParallelIO
-  public let bounceBuffers = BounceBuffers()
+  public let bounceBuffers: BounceBuffers
 
   let store: MetadataStore
   /// By disk number; the data path looks here for every request.
@@ -45,7 +45,9 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   private var numbers: NumberReserve
   /// In the order they came: a dictionary's order would differ from run to run, and a simulated run could not be repeated.
   private(set) var reclaimers: [any SpaceReclaimer] = []
-  private var isClosing = false
+  private(set) var isClosing = false
+  /// How long a disk may leave a request unanswered, in milliseconds, before it is given up.
+  public var stallLimitMilliseconds = PoolLimits.stallLimitMilliseconds
   // Evictions, see StoragePool+Membership.swift.
   var evictionCount = 0
   var evictionFailure: BlockError?
@@ -82,6 +84,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
     commonGeometry = StoragePool.common(disks)
     stripeIO = ParallelIO(reactor: reactor)
     chunkIO = ParallelIO(reactor: reactor)
+    bounceBuffers = BounceBuffers(reactor: reactor)
     self.absentNumbers = absentNumbers
     noteDisks()
   }
@@ -321,6 +324,13 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
 
   /// Commits now and then what no flush of a client has committed, so that trimmed space comes back by itself.
   public func startHousekeeping() {
+    reactor.spawn { [reactor, weak self] in
+      while true {
+        await reactor.sleep(milliseconds: PoolLimits.watchMilliseconds)
+        guard let self, !self.isClosing else { return }
+        await self.lookAtDisks()
+      }
+    }
     reactor.spawn { [reactor, weak self] in
       while true {
         await reactor.sleep(milliseconds: PoolLimits.housekeepingMilliseconds)

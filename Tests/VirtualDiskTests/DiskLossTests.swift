@@ -84,7 +84,9 @@ import Testing
   }
 
   /// Errors while clients write: the disk that fails a write or a flush is evicted, one that fails a read is not, and is repaired.
-  @Test(arguments: [DiskOperation.write, .flush, .read], UInt64(1)...6) func oneDiskFailsNowAndThen(operation: DiskOperation, seed: UInt64) throws {
+  @Test(arguments: [DiskOperation.write, .flush, .read], UInt64(1)...6) func oneDiskFailsNowAndThen(operation: DiskOperation, seed: UInt64)
+    throws
+  {
     let machine = DiskLossTests.machine(seed: seed, files: seed % 2 == 0)
     let bad = Int(seed % 3)
     let stack = try Stack(machine)
