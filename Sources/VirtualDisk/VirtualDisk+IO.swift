@@ -57,6 +57,21 @@ extension VirtualDisk {
 
   // MARK: Writing
 
+  /// A write may need to read first (a partial block, copies that have to agree): when the disk it reads from is given up meanwhile, another
+  /// copy serves. The payload is only read from, so that it may go out again.
+  @inline(__always)
+  func writeAgainIfStalled(
+    row index: Int, from start: UInt64, _ slice: BufferSlice, _ request: IORequest
+  ) async throws(BlockError) -> MappedRow {
+    var tries = 0
+    while true {
+      do throws(BlockError) { return try await write(row: index, from: start, slice, request) } catch {
+        tries += 1
+        guard error.cause == .stalled, tries <= copies else { throw error }
+      }
+    }
+  }
+
   /// Returns the row that took the data.
   func write(row index: Int, from start: UInt64, _ slice: BufferSlice, _ request: IORequest) async throws(BlockError) -> MappedRow {
     let end = start + UInt64(slice.byteCount)

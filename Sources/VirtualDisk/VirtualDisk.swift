@@ -116,7 +116,7 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
       let (index, start) = (offset + UInt64(done)).quotientAndRemainder(dividingBy: rowByteCount)
       let count = min(Int(rowByteCount - start), slice.byteCount - done)
       let part = count == slice.byteCount ? slice : slice.part(from: done, byteCount: count)
-      let row = try await write(row: Int(index), from: start, part, request)
+      let row = try await writeAgainIfStalled(row: Int(index), from: start, part, request)
       // A commit under way may fail before the other rows are written.
       mustCommit = mustCommit || row.isPending || !row.isSettled || flushState.isRunning
       done += count

@@ -119,6 +119,39 @@ import Testing
     }
   }
 
+  /// A disk hangs in the middle of writes and reads: it is given up after a while, what hung lands later, and no client sees an error or
+  /// wrong data. It comes back when it has drained.
+  @Test(arguments: [DiskOperation.write, .read, .flush], UInt64(1)...6) func aDiskHangs(operation: DiskOperation, seed: UInt64) throws {
+    let machine = DiskLossTests.machine(seed: seed, files: seed % 2 == 0)
+    let bad = Int(seed % 3)
+    let stack = try Stack(machine)
+    try stack.reactor.runToCompletion {
+      let pool = try await stack.createPool()
+      pool.startHousekeeping()
+      let disk = try await VirtualDisk.create(
+        VirtualDiskPlan(name: "disk", byteCount: 4 << 20, copies: 2, columns: 1), in: pool, handle: VirtualDiskHandle(number: 1))
+      let shadowed = ShadowedDisk(disk: disk, shadow: ShadowDisk(sectorCount: DiskLossTests.sectorCount))
+      try await shadowed.write(0..<DiskLossTests.sectorCount)
+      try await shadowed.flush()
+      machine.plan.add(FaultRule(.hang, .perMillion(200_000), disk: bad, operations: [operation]))
+      for stream in 0..<4 {
+        for task in DiskLossTests.clients(shadowed, stack.reactor, seed: seed, stream: UInt64(stream) * 10) { try await task.value }
+        try await shadowed.flush()
+        try await shadowed.checkAll()
+      }
+      machine.plan.rules.removeAll()
+      // The reads of some seeds all go to the other disks.
+      #expect(!pool.isWhole || operation == .read)
+      machine.disks[bad].releaseHung()
+      try await shadowed.checkAll()
+      if !pool.isWhole { try await stack.bringBack(bad, to: pool, [disk]) }
+      try await shadowed.checkAll()
+      try await MirrorCrashTests.checkCopiesAgree(disk)
+      try await disk.close()
+      try await pool.close()
+    }
+  }
+
   /// One of three disks is pulled while clients write a two-way mirror; it comes back, is brought up to date, and then another goes.
   @Test(arguments: [true, false], UInt64(1)...12) func aDiskIsPulledAndReturns(files: Bool, seed: UInt64) throws {
     let machine = DiskLossTests.machine(seed: seed, files: files)

@@ -99,13 +99,22 @@ struct ShadowedDisk {
     shadow.flushAnswered(moment)
   }
 
-  /// Reads the range and checks every sector.
+  /// Reads the range and checks every sector. As the NBD server does: a buffer that a hung request keeps is left to it.
   func check(_ sectors: Range<UInt64>) async throws {
     let buffers = disk.reactor.buffers
-    let slice = await buffers.acquire(byteCount: sectors.count * shadow.sectorByteCount)
+    var slice = await buffers.acquire(byteCount: sectors.count * shadow.sectorByteCount)
     defer { buffers.release(slice.buffer) }
     let moment = shadow.readBegan()
-    try await disk.read(at: sectors.lowerBound * sector, into: slice, IORequest())
+    for attempt in 1... {
+      do throws(BlockError) {
+        try await disk.read(at: sectors.lowerBound * sector, into: slice, IORequest())
+        break
+      } catch {
+        guard error.cause == .stalled, attempt <= 3 else { throw error }
+        buffers.release(slice.buffer)
+        slice = await buffers.acquire(byteCount: sectors.count * shadow.sectorByteCount)
+      }
+    }
     try shadow.check(UnsafeRawBufferPointer(slice.bytes), firstSector: sectors.lowerBound, since: moment)
   }
 
