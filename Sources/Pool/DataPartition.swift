@@ -10,6 +10,8 @@ public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor
   public let slabCount: Int
   /// What may be asked of it; changed by the pool alone.
   public internal(set) var state: DiskRecord.State
+  /// It failed and stays, because it holds a last copy.
+  public internal(set) var isKept = false
   public internal(set) var usage = DiskRecord.Usage.auto
   /// The whole disk, from the storage bus.
   public let disk: BlockDevice

@@ -64,14 +64,20 @@ extension StoragePool {
   /// answers. With `isGone` it goes in any case. Throws when the pool cannot make it durable.
   @discardableResult
   public func evict(_ disk: DataPartition, because reason: String, isGone: Bool = false) async throws(BlockError) -> Bool {
+    if isReadOnly { return false }
     if disk.state == .evicted {
       try await membershipSettled()
       return true
     }
     let isLast = rowOwners.contains { $0.holdsLastCopy(on: disk.number) }
     if isLast && !isGone {
-      events.add(.error, "diskKept", disk: disk.number, "\(disk.label) failed (\(reason)) and stays in the pool, because it holds the last copy of some data. "
+      if !disk.isKept {
+        events.add(
+          .error, "diskKept", disk: disk.number,
+          "\(disk.label) failed (\(reason)) and stays in the pool, because it holds the last copy of some data. "
             + "Back that data up, then replace the disk.")
+      }
+      disk.isKept = true
       return false
     }
     evictionCount += 1
@@ -98,7 +104,11 @@ extension StoragePool {
   /// Takes back a disk that was evicted. Its copies lack what was written meanwhile, until the resynchronisation has brought it.
   public func readmit(_ device: BlockDevice) async throws(PoolError) -> DataPartition {
     let member: PoolDisk
-    do throws(MetadataError) { member = try await store.readmit(device, state: .returning) } catch {
+    do throws(MetadataError) {
+      let superblock = await StoragePool.superblock(of: device)
+      let changes = superblock.map { lastLeaverStays($0.diskNumber) } ?? []
+      member = try await store.readmit(device, state: .returning, changes: changes)
+    } catch {
       throw PoolError(error, doing: "taking \(device.label) back into the pool \(name)")
     }
     let disk = DataPartition(of: member, state: .returning, poolName: name)
@@ -106,6 +116,13 @@ extension StoragePool {
     for owner in rowOwners { owner.diskReturned(disk.number) }
     events.add(.information, "diskReturned", disk: disk.number, "\(disk.label) is back and is brought up to date.")
     return disk
+  }
+
+  /// Who left last is the freshest, and is written from the moment it is back: those that left at the same time are older from now on.
+  private func lastLeaverStays(_ number: DiskNumber) -> [MetadataChange] {
+    guard let record = store.diskRecord(number), absentDiskNumbers.allSatisfy({ leftNoLaterThan($0, number) }) else { return [] }
+    let epoch = withUnsafeBytes(of: (record.epochNumber + 1).littleEndian) { Array($0) }
+    return [.patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.epochNumber, bytes: epoch)]
   }
 
   /// After the resynchronisation of a returning disk: all that it holds is flushed, and it counts as whole.
@@ -123,6 +140,13 @@ extension StoragePool {
   }
 
   var rowOwners: [any RowOwner] { reclaimers.compactMap { $0 as? any RowOwner } }
+
+  /// Whether nothing was written any more to what `other` has a copy of too, when `number` left: who leaves last is the freshest.
+  public func leftNoLaterThan(_ other: DiskNumber, _ number: DiskNumber) -> Bool {
+    guard let first = store.diskRecord(other), let last = store.diskRecord(number) else { return false }
+    let isAway = first.state == .evicted || first.state == .returning || first.state == .removed
+    return isAway && first.epochNumber <= last.epochNumber
+  }
 
   // MARK: Watching
 

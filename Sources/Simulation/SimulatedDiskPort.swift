@@ -89,6 +89,11 @@ public final class SimulatedDiskPort: DiskPort, @unchecked Sendable {  // reacto
 
   // MARK: Giving up
 
+  /// As a block device that was pulled: the system does not answer for it.
+  public func checkIntegrity() async -> DiskFault? {
+    isAttached ? nil : DiskFault(.gone, description: "\(facts.name) is not there any more")
+  }
+
   public func oldestRequestAge(now: Instant) -> UInt64 { inFlight.first.map { now.nanoseconds(since: $0.began) } ?? 0 }
 
   public func abandon() {

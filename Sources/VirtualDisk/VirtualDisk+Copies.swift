@@ -84,9 +84,20 @@ extension VirtualDisk: RowOwner {
     guard copies > 1 else { return }
     for index in rows.indices {
       guard let row = rows[index], row.state == .mapped, !row.dirty.isEmpty else { continue }
-      for place in 0..<slabTable.placeCount where slabTable[index, place].disk == disk {
+      for place in 0..<slabTable.placeCount where slabTable[index, place].disk == disk && !isFreshest(index, place) {
         slabTable.change(index) { $0.stale[place] = row.dirty }
       }
+    }
+  }
+}
+
+extension VirtualDisk {
+  /// Of a copy whose disk was away: all others left no later, so that nothing was written without it.
+  func isFreshest(_ row: Int, _ place: Int) -> Bool {
+    let column = place / copies
+    return (column * copies..<(column + 1) * copies).allSatisfy { other in
+      let slab = slabTable[row, other]
+      return other == place || slab.isNone || pool.leftNoLaterThan(slab.disk, slabTable[row, place].disk)
     }
   }
 }

@@ -109,13 +109,13 @@ extension VirtualDisk {
       list(row)
     }
     let dirty = row.dirty
+    let lacking = stored.slabs.indices.filter { place in
+      stored.stalePlaces.contains(place) || (pool.usableDisk(stored.slabs[place].disk)?.state == .returning && !isFreshest(row.index, place))
+    }
     slabTable.change(row.index) { condition in
       if !pool.wasClosedCleanly { condition.unsettled = dirty }
       condition.storedStale = Set(stored.stalePlaces)
-      for (place, slab) in stored.slabs.enumerated()
-      where stored.stalePlaces.contains(place) || pool.usableDisk(slab.disk)?.state == .returning {
-        condition.stale[place] = dirty
-      }
+      for place in lacking { condition.stale[place] = dirty }
     }
   }
 }

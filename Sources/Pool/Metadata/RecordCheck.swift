@@ -13,6 +13,7 @@ struct RecordCheck {
   /// Map entries that point at a row.
   private var references: [RowID: UInt32] = [:]
   private var slabOwners: [UInt64: RowID] = [:]
+  private var dirtyRows: [RowID] = []
   private var highestGeneration: UInt64 = 0
   private var listed: [RecordKind: Int] = [:]
 
@@ -59,6 +60,9 @@ struct RecordCheck {
     case .virtualDisk: try decodeVirtualDisk(view)
     case .map: try decodeMap(view)
     case .row: try decodeRow(view)
+    case .dirtyRegions: try decodeDirtyRegions(view)
+    case .job: try decodeJob(view)
+    case .event: try decodeEvent(view)
     default: list(view, limit: rowLimit, ["byteCount": "\(view.valueByteCount)"])
     }
   }
@@ -119,7 +123,8 @@ struct RecordCheck {
     let record: RowRecord = try record(view)
     rows[record.id] = (record.referenceCount, record.owner)
     var disksOfRow: Set<DiskNumber> = []
-    for slab in record.slabs {
+    // A copy that has no slab at present.
+    for slab in record.slabs where slab.state != .absent {
       let place = UInt64(slab.disk.value) << 32 | UInt64(slab.number.value)
       if let other = slabOwners.updateValue(record.id, forKey: place) {
         add(.error, "Slab \(slab.number) of disk \(slab.disk) is used twice: by row \(other) and row \(record.id).")
@@ -129,6 +134,30 @@ struct RecordCheck {
     }
     let slabs = record.slabs.map { "\($0.disk):\($0.number)#\($0.generation)/\($0.state.rawValue)" }.joined(separator: " ")
     list(view, limit: rowLimit, ["owner": "\(record.owner.rawValue)", "references": "\(record.referenceCount)", "slabs": slabs])
+  }
+
+  private mutating func decodeDirtyRegions(_ view: RecordView) throws(FormatError) {
+    let record: DirtyRegionsRecord = try record(view)
+    dirtyRows.append(record.row)
+    let count = record.regions.reduce(0) { $0 + $1.nonzeroBitCount }
+    list(view, limit: rowLimit, ["regionByteCount": "\(record.regionByteCount)", "dirtyRegions": "\(count)"])
+  }
+
+  private mutating func decodeJob(_ view: RecordView) throws(FormatError) {
+    let record: JobRecord = try record(view)
+    list(
+      view,
+      [
+        "kind": "\(record.jobKind)", "disk": "\(record.disk)", "doneByteCount": "\(record.doneByteCount)",
+        "totalByteCount": "\(record.totalByteCount)",
+      ])
+  }
+
+  private mutating func decodeEvent(_ view: RecordView) throws(FormatError) {
+    let record: EventRecord = try record(view)
+    list(
+      view, limit: rowLimit,
+      ["seconds": "\(record.seconds)", "name": record.name, "disk": "\(record.disk)", "message": record.message])
   }
 
   // MARK: Between records
@@ -161,6 +190,7 @@ struct RecordCheck {
     for (row, found) in rows.sorted(by: { $0.key < $1.key }) where found.owner == .data && references[row] == nil {
       add(.error, "No map entry points at row \(row): its slabs are lost to the pool.")
     }
+    for row in dirtyRows.sorted() where rows[row] == nil { add(.warning, "Row \(row) has dirty regions, but does not exist.") }
     for (place, row) in slabOwners.sorted(by: { $0.key < $1.key }) {
       let number = DiskNumber(UInt32(truncatingIfNeeded: place >> 32))
       let slab = UInt32(truncatingIfNeeded: place)
