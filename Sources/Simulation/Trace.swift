@@ -45,6 +45,8 @@ public struct Trace: Sendable {
   private var entries: [Entry] = []
   private var oldest = 0
   private let limit: Int
+  /// Gets every line as it comes.
+  var sink: (@Sendable (String) -> Void)?
   public private(set) var digest: TraceDigest
   /// Events since the start, kept or not.
   public private(set) var eventCount: UInt64 = 0
@@ -77,6 +79,7 @@ public struct Trace: Sendable {
 
   private mutating func keep(_ entry: Entry) {
     eventCount += 1
+    if let sink { sink(Trace.line(entry)) }
     if entries.count < limit {
       entries.append(entry)
     } else if limit > 0 {

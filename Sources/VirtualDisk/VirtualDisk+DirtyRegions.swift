@@ -61,7 +61,9 @@ extension VirtualDisk {
     dropCleanRows()
     if candidates.isEmpty { return }
     let membership = pool.membershipChanges
-    try await space.flush(IORequest(virtualDisk: handle, ioClass: .metadata))
+    if !PlantedBug.dirtyRegionClearedWithoutFlush.isPlanted {
+      try await space.flush(IORequest(virtualDisk: handle, ioClass: .metadata))
+    }
     guard membership == pool.membershipChanges else { return }
     let rowsPerCommit = max(1, pool.commitByteLimit / DirtyRegionsRecord.changeByteCount(regionCount: regions.regionCount))
     for first in stride(from: 0, to: candidates.count, by: rowsPerCommit) {
