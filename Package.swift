@@ -52,20 +52,21 @@ var targets: [Target] = [
   .executableTarget(
     name: "nbd-memory", dependencies: ["NBDServer"], path: "Tests/Tools/NBDMemory", swiftSettings: swiftSettings),
 
-  tests("NBDServerTests", ["NBDServer", "CLinux", logging]),
-  tests("PartitionTableTests", ["PartitionTable"]),
-  tests("PoolTests", ["Pool", "CLinux"]),
+  .target(name: "TestSupport", path: "Tests/Support", swiftSettings: swiftSettings),
+  tests("NBDServerTests", ["NBDServer", "CLinux", logging, "TestSupport"]),
+  tests("PartitionTableTests", ["PartitionTable", "TestSupport"]),
+  tests("PoolTests", ["Pool", "Simulation", "CLinux"]),
   tests("StorageBusTests", ["StorageBus"]),
   tests("VolumeTests", ["Volume"]),
   tests("ResiliencyTests", ["Resiliency"]),
   tests("VirtualDiskTests", ["VirtualDisk", "Resiliency", "StorageBus", "PhysicalDisk", "Simulation", "SimulatedPool"]),
-  tests("SimulatedPoolTests", ["SimulatedPool", "spaceport-sim"]),
-  tests("PhysicalDiskTests", ["PhysicalDisk", "CLinux"]),
+  tests("SimulatedPoolTests", ["SimulatedPool", "BlockDevice", "spaceport-sim", "TestSupport"]),
+  tests("PhysicalDiskTests", ["PhysicalDisk", "CLinux", "TestSupport"]),
   tests("BlockDeviceTests", ["BlockDevice"]),
   tests("ReactorTests", ["Reactor", "CLinux"]),
   tests("SimulationTests", ["Simulation", "CLinux"]),
   // These drive the release binary.
-  .testTarget(name: "IntegrationTests", exclude: ["Clients"], swiftSettings: swiftSettings),
+  .testTarget(name: "IntegrationTests", dependencies: ["TestSupport"], exclude: ["Clients"], swiftSettings: swiftSettings),
 ]
 
 if !coreOnly {
@@ -95,11 +96,12 @@ if !coreOnly {
     .executableTarget(
       name: "spaceport",
       dependencies: [
-        "Service", "Management", argumentParser, logging, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+        "Service", "Management", "NBDServer", argumentParser, logging, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ],
       swiftSettings: managementSettings),
     .testTarget(
-      name: "ManagementTests", dependencies: ["Management", "spaceport", argumentParser, logging, nioCore, nioHTTP1],
+      name: "ManagementTests",
+      dependencies: ["Management", "NBDServer", "spaceport", "TestSupport", argumentParser, logging, nioCore, nioHTTP1],
       swiftSettings: managementSettings),
   ]
 }

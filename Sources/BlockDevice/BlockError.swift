@@ -45,6 +45,14 @@ public struct BlockError: Error, Equatable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// The system says that there is no such device any more.
+  public var saysDeviceIsGone: Bool {
+    switch errorNumber {
+    case ENODEV, ENXIO, ENOMEDIUM, ESHUTDOWN, EBADF: true
+    default: false
+    }
+  }
+
   public var description: String {
     let words =
       switch cause {

@@ -18,9 +18,8 @@ public struct OperationStatistics: Sendable {
   /// the empty one.
   public internal(set) var latency = OperationStatistics.empty
 
-  static let highestLatency: UInt64 = 64_000_000_000
   private static let empty = Histogram<UInt64>(
-    lowestDiscernibleValue: 1024, highestTrackableValue: highestLatency, numberOfSignificantValueDigits: .two)
+    lowestDiscernibleValue: 1024, highestTrackableValue: BlockDeviceLimits.highestLatencyNanoseconds, numberOfSignificantValueDigits: .two)
 
   @inline(__always)
   mutating func succeed(_ nanoseconds: UInt64, _ byteCount: UInt64) {
@@ -28,7 +27,7 @@ public struct OperationStatistics: Sendable {
     requests &+= 1
     bytes &+= byteCount
     totalNanoseconds &+= nanoseconds
-    latency.record(min(nanoseconds, OperationStatistics.highestLatency - 1))
+    latency.record(min(nanoseconds, BlockDeviceLimits.highestLatencyNanoseconds - 1))
   }
 
   mutating func fail() {

@@ -76,12 +76,9 @@ public final class ParallelIO: @unchecked Sendable {  // reactor-confined
   private var workers: [Task<Void, Never>] = []
   private var isClosed = false
 
-  /// Parts in flight at the same time over all requests of one pool. More would only queue in the disks.
-  public static let workerCount = 128
-
   public init(reactor: any Reactor) {
     queue.reserveCapacity(1024)
-    for _ in 0..<ParallelIO.workerCount { workers.append(reactor.spawn { [unowned self] in await work() }) }
+    for _ in 0..<BlockDeviceLimits.splitWorkers { workers.append(reactor.spawn { [unowned self] in await work() }) }
   }
 
   /// An empty request to add parts to. It goes back by `end`.

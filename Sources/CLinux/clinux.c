@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 
 const int CLINUX_O_DIRECT = O_DIRECT;
@@ -29,16 +28,6 @@ void clinux_set_thread_name(const char *name) {
   strncpy(cut, name, sizeof cut - 1);
   cut[sizeof cut - 1] = 0;
   pthread_setname_np(pthread_self(), cut);
-}
-
-int clinux_peer_credentials(int fd, int *pid, unsigned *uid, unsigned *gid) {
-  struct ucred credentials;
-  socklen_t length = sizeof credentials;
-  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0) return -errno;
-  *pid = credentials.pid;
-  *uid = credentials.uid;
-  *gid = credentials.gid;
-  return 0;
 }
 
 int clinux_fallocate(int fd, int mode, off_t offset, off_t byteCount) { return fallocate(fd, mode, offset, byteCount); }

@@ -47,7 +47,6 @@ int clinux_ring_set_file(clinux_ring *ring, unsigned index, int descriptor) {
   return io_uring_register_files_update(&ring->ring, index, &descriptor, 1);
 }
 
-void clinux_ring_submit(clinux_ring *ring) { io_uring_submit(&ring->ring); }
 void clinux_ring_poll(clinux_ring *ring) { io_uring_submit_and_get_events(&ring->ring); }
 void clinux_ring_wait(clinux_ring *ring) { io_uring_submit_and_wait(&ring->ring, 1); }
 

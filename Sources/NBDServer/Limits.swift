@@ -50,6 +50,8 @@ enum WireLimits {
   static let skipByteCount = 64 << 10
   /// The largest minimum block size a server may advertise (protocol text). Bytes.
   static let minimumBlockByteCount = 64 << 10
+  /// The longest path of a Unix socket, without the closing zero (`sun_path` of unix(7) is 108 with it). Bytes.
+  static let socketPathByteCount = 107
   /// Connections that wait to be accepted.
   static let listenBacklog: Int32 = 128
   /// Rest after a failed accept (too many open files): whoever waits is not lost, and the log is not flooded. Milliseconds.

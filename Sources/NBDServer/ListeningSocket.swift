@@ -37,7 +37,8 @@ struct ListeningSocket: Sendable {
 
   private static func openUnix(_ path: String) throws(ListenError) -> ListeningSocket {
     guard var name = socketName(path) else {
-      throw ListenError("The socket path \(path) is longer than 107 bytes, which is all the system takes. Use a shorter one.")
+      throw ListenError(
+        "The socket path \(path) is longer than \(WireLimits.socketPathByteCount) bytes, which is all the system takes. Use a shorter one.")
     }
     try removeStale(path, &name)
     let descriptor = socket(AF_UNIX, CLinuxSocket.stream, 0)
@@ -71,8 +72,7 @@ struct ListeningSocket: Sendable {
   private static func socketName(_ path: String) -> sockaddr_un? {
     var name = sockaddr_un()
     name.sun_family = sa_family_t(AF_UNIX)
-    let capacity = MemoryLayout.size(ofValue: name.sun_path)
-    guard path.utf8.count < capacity, !path.utf8.contains(0) else { return nil }
+    guard path.utf8.count <= WireLimits.socketPathByteCount, !path.utf8.contains(0) else { return nil }
     withUnsafeMutableBytes(of: &name.sun_path) { $0.copyBytes(from: path.utf8) }
     return name
   }

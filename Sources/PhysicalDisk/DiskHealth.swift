@@ -42,7 +42,7 @@ public struct DiskHealth: Sendable {
       return
     }
     failedRequests &+= 1
-    worsen(to: operation == .flush ? .flushFailed : DiskHealth.meansGone(error.errorNumber) ? .failed : .ioErrors)
+    worsen(to: operation == .flush ? .flushFailed : error.saysDeviceIsGone ? .failed : .ioErrors)
     lastError = DiskHealth.describe(operation, at: offset, -error.errorNumber)
   }
 
@@ -55,10 +55,6 @@ public struct DiskHealth: Sendable {
   private static func describe(_ operation: BlockOperation, at offset: UInt64, _ result: Int32) -> String {
     let place = operation == .flush ? "" : " at byte \(offset)"
     return "\(operation)\(place): \(String(cString: strerror(-result)))"
-  }
-
-  private static func meansGone(_ errorNumber: Int32) -> Bool {
-    errorNumber == ENODEV || errorNumber == ENXIO || errorNumber == ENOMEDIUM || errorNumber == ESHUTDOWN || errorNumber == EBADF
   }
 
   /// Errors that another try may cure: a path that fails over, memory that comes free, a bus that was reset. Not those that say for sure

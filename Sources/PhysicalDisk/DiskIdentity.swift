@@ -22,11 +22,6 @@ public enum DiskIdentity: Hashable, Sendable, CustomStringConvertible {
     return stat(path, &status) == 0 ? DiskIdentity(status) : nil
   }
 
-  public static func of(descriptor: Int32) -> DiskIdentity? {
-    var status = stat()
-    return fstat(descriptor, &status) == 0 ? DiskIdentity(status) : nil
-  }
-
   public var description: String {
     switch self {
     case .file(let device, let inode): "file \(inode) on device \(deviceText(device))"

@@ -39,7 +39,7 @@ public struct DiskOpenError: Error, Sendable, CustomStringConvertible {
     case ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG:
       DiskOpenError(
         .notFound, path, errorNumber: errorNumber,
-        "\(path): there is no such disk. Check the path; `spaceport disk list` shows what there is.")
+        "\(path): there is no such file or device. Check the path.")
     case EACCES, EPERM:
       DiskOpenError(
         .permissionDenied, path, errorNumber: errorNumber,

@@ -62,7 +62,7 @@ public protocol DiskPort: AnyObject, Sendable {
   /// The range reads as zeros afterwards and is allocated. -EOPNOTSUPP where the disk cannot do it without data being written.
   func zero(at offset: UInt64, byteCount: UInt64) async -> Int32
   /// What is wrong with the disk although its requests succeed: a file that was truncated or deleted by someone else, a device that
-  /// shrank. nil when all is well. Cheap: PhysicalDisk asks before each flush is answered, the pool once a second.
+  /// shrank. nil when all is well. Cheap: PhysicalDisk asks before each flush is answered, the service once a second.
   func checkIntegrity() async -> DiskFault?
   /// Ends the claim on the disk. Nothing may be in flight.
   func close() async

@@ -75,11 +75,6 @@ public struct DiskScanner: Sendable {
     return try result.get()
   }
 
-  /// One disk; nil when the path leads to nothing that could be one.
-  public func candidate(at path: String, on blocking: BlockingCalls) async -> DiskCandidate? {
-    await blocking.perform { examine(path) }
-  }
-
   // MARK: Blocking
 
   private func candidates(at paths: [String]) -> [DiskCandidate] {

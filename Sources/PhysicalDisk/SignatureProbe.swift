@@ -57,11 +57,6 @@ public struct SignatureError: Error, Sendable, CustomStringConvertible {
 /// Looks for signatures with libblkid, and erases them. Blocking: for BlockingCalls; DescriptorPort has the same as async functions.
 /// A disk is opened anew for it, buffered and unclaimed, because libblkid reads unaligned.
 public enum SignatureProbe {
-  public static func scan(path: String) throws(SignatureError) -> DiskSignatures {
-    let disk = try ProbedDisk(path: path, name: path, forWriting: false)
-    return DiskSignatures(signatures: try disk.signatures(erasing: false), partitions: disk.partitions())
-  }
-
   /// The disk that is open as `descriptor`, whatever its path leads to now. `name` is for messages.
   public static func scan(descriptor: Int32, name: String) throws(SignatureError) -> DiskSignatures {
     let disk = try ProbedDisk(path: "/proc/self/fd/\(descriptor)", name: name, forWriting: false)

@@ -63,8 +63,6 @@ struct SystemBlockDevice {
   }
   var model: String? { SystemText.line(directory + "/device/model") }
   var serial: String? { SystemText.line(directory + "/device/serial") }
-  /// Device-mapper or md devices built on this one.
-  var holders: [String] { SystemText.names(in: directory + "/holders") ?? [] }
   /// "8:1" of each partition.
   var partitionNumbers: [String] {
     (SystemText.names(in: directory) ?? []).compactMap { name in

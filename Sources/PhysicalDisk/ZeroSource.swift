@@ -3,10 +3,10 @@ import Reactor
 
 /// Zeros to write from: one mapping for the whole process, never written to, so that the kernel backs it with its one page of zeros.
 enum ZeroSource {
-  /// A slice of at most `DiskLimits.zeroPieceByteCount` bytes. It belongs to no buffer pool (buffer -1): it is neither retained nor released.
+  /// A slice of at most `DiskLimits.zeroPieceByteCount` bytes. It belongs to no buffer pool: it is neither retained nor released.
   static func slice(byteCount: Int) -> BufferSlice? {
     guard let start = memory.start else { return nil }
-    return BufferSlice(start: start, byteCount: min(byteCount, DiskLimits.zeroPieceByteCount), buffer: BufferID(index: -1))
+    return BufferSlice(start: start, byteCount: min(byteCount, DiskLimits.zeroPieceByteCount), buffer: .unpooled)
   }
 
   private struct Memory: @unchecked Sendable {  // read-only for everyone

@@ -3,9 +3,6 @@ import Reactor
 /// A few aligned buffers for partial blocks. They are apart from the payload buffers: who holds one waits for disks only, never for
 /// another buffer, so that requests cannot block each other in a circle.
 public final class BounceBuffers: @unchecked Sendable {  // reactor-confined
-  public static let count = 16
-  public static let byteCount = 64 << 10
-
   private let memory: UnsafeMutableRawPointer
   private var free: [BufferSlice] = []
   private var waiting = WaitQueue()
@@ -14,13 +11,15 @@ public final class BounceBuffers: @unchecked Sendable {  // reactor-confined
   private static let zeroByteCount = 8192
 
   public init() {
-    memory = .allocate(byteCount: BounceBuffers.count * BounceBuffers.byteCount + BounceBuffers.zeroByteCount, alignment: 4096)
-    let zeroStart = memory + BounceBuffers.count * BounceBuffers.byteCount
+    memory = .allocate(
+      byteCount: PoolLimits.bounceBufferCount * PoolLimits.bounceBufferByteCount + BounceBuffers.zeroByteCount, alignment: 4096)
+    let zeroStart = memory + PoolLimits.bounceBufferCount * PoolLimits.bounceBufferByteCount
     zeroStart.initializeMemory(as: UInt8.self, repeating: 0, count: BounceBuffers.zeroByteCount)
     zeroes = BufferSlice(start: zeroStart, byteCount: BounceBuffers.zeroByteCount, buffer: .unpooled)
-    for index in 0..<BounceBuffers.count {
+    for index in 0..<PoolLimits.bounceBufferCount {
       free.append(
-        BufferSlice(start: memory + index * BounceBuffers.byteCount, byteCount: BounceBuffers.byteCount, buffer: .unpooled))
+        BufferSlice(
+          start: memory + index * PoolLimits.bounceBufferByteCount, byteCount: PoolLimits.bounceBufferByteCount, buffer: .unpooled))
     }
   }
 

@@ -68,7 +68,7 @@ enum PooledDiskTable {
     }
   }
 
-  /// Writes `bytes` anywhere: in whole blocks of 4096, the rest of which is kept.
+  /// Writes `bytes` anywhere: in whole sectors of the disk, the rest of which is kept.
   private static func store(
     _ bytes: [UInt8], at offset: UInt64, on member: PoolMember, _ action: String
   ) async throws(PoolError) {

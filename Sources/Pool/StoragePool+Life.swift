@@ -13,38 +13,49 @@ extension StoragePool {
   /// Which pool a disk says it belongs to; nil when it says nothing that can be read.
   public static func superblock(of device: BlockDevice) async -> Superblock? { await MetadataStore.probe(device).newest }
 
-  /// Makes a pool of the disks, whose content is lost, and opens it. `layout` is for tests that want small metadata; else it is chosen.
-  public static func create(
-    named name: String, on members: [PoolMember], slabByteCount: UInt64? = nil, layout: LayoutChoice? = nil, createdSeconds: UInt64,
-    reactor: any Reactor
-  ) async throws(PoolError) -> StoragePool {
+  /// The sizes that a pool of these disks gets; the slab's is chosen unless it is given. Throws whatever would keep the pool from being
+  /// made, and writes nothing: to be asked before anything on the disks is touched.
+  public static func chooseLayout(for members: [PoolMember], slabByteCount: UInt64? = nil) throws(PoolError) -> LayoutChoice {
     do throws(MetadataError) {
       let sizes = members.map(\.device.geometry.byteCount)
-      let choice: LayoutChoice
-      if let layout { choice = layout } else { choice = try LayoutChoice(diskByteCounts: sizes, slabByteCount: slabByteCount) }
+      let choice = try LayoutChoice(diskByteCounts: sizes, slabByteCount: slabByteCount)
+      for size in sizes { _ = try choice.layout(diskByteCount: size) }
+      return choice
+    } catch { throw PoolError(error, doing: "making a pool") }
+  }
+
+  /// Makes a pool of the disks, whose content is lost, and opens it.
+  public static func create(
+    named name: String, on members: [PoolMember], layout: LayoutChoice, createdSeconds: UInt64, reactor: any Reactor,
+    options: OpenOptions = OpenOptions()
+  ) async throws(PoolError) -> StoragePool {
+    do throws(MetadataError) {
       for member in members {
-        let layout = try choice.layout(diskByteCount: member.device.geometry.byteCount)
-        do throws(PoolError) { try await PooledDiskTable.write(on: member, layout: layout, poolName: name, reactor: reactor) } catch {
+        let diskLayout = try layout.layout(diskByteCount: member.device.geometry.byteCount)
+        do throws(PoolError) { try await PooledDiskTable.write(on: member, layout: diskLayout, poolName: name, reactor: reactor) } catch {
           throw MetadataError(.diskFailed, error.message, remedy: error.remedy)
         }
       }
       let disks = members.map { NewDisk(device: $0.device, pathHint: String($0.path.prefix(FormatLimits.pathHintByteCount / 4))) }
-      let options = FormatOptions(poolName: name, createdSeconds: createdSeconds, layout: choice)
-      _ = try await MetadataStore.format(disks: disks, options: options, reactor: reactor)
+      let format = FormatOptions(poolName: name, createdSeconds: createdSeconds, layout: layout)
+      _ = try await MetadataStore.format(disks: disks, options: format, reactor: reactor)
     } catch {
       // Nothing of a pool that did not come to be is left on the disks; if that fails too, they say so themselves at the next try.
       for member in members { _ = try? await PooledDiskTable.erase(member) }
       throw PoolError(error, doing: "making the pool \(name)")
     }
-    return try await open(members, reactor: reactor)
+    return try await open(members, reactor: reactor, options: options)
   }
 
-  /// Opens a pool from all of its disks, in any order and wherever they are now.
-  public static func open(_ members: [PoolMember], reactor: any Reactor) async throws(PoolError) -> StoragePool {
+  /// Opens a pool from its disks, in any order and wherever they are now. Those among them that are not its present disks are set aside.
+  /// While disks are missing, this throws `.disksMissing`; `canOpenDegraded` says whether `options.evictMissing` would go on without.
+  public static func open(
+    _ members: [PoolMember], reactor: any Reactor, options: OpenOptions = OpenOptions()
+  ) async throws(PoolError) -> StoragePool {
     let store: MetadataStore
-    do throws(MetadataError) { store = try await MetadataStore.open(devices: members.map(\.device), reactor: reactor) } catch {
-      throw PoolError(error, doing: "opening a pool")
-    }
+    do throws(MetadataError) {
+      store = try await MetadataStore.open(devices: members.map(\.device), reactor: reactor, options: options)
+    } catch { throw PoolError(error, doing: "opening a pool") }
     let pool: StoragePool
     do throws(PoolError) { pool = try assemble(store, reactor) } catch {
       await store.close()
@@ -54,6 +65,7 @@ extension StoragePool {
       _ = try? await pool.close()  // the workers of its splitters have to end before it goes
       throw error
     }
+    pool.listenToStore()
     return pool
   }
 
@@ -64,6 +76,7 @@ extension StoragePool {
         throw MetadataError(.damaged, "The pool \(store.poolName) has no record of itself.", remedy: "Run spaceport inspect on its disks.")
       }
       record = found
+      try checkSlabs(record, store.disks)
     } catch { throw PoolError(error, doing: "opening the pool \(store.poolName)") }
     var allocator = SlabAllocator()
     var records: [DiskNumber: DiskRecord] = [:]
@@ -80,6 +93,20 @@ extension StoragePool {
     return StoragePool(reactor: reactor, store: store, disks: disks, absentNumbers: absent, record: record, allocator: allocator)
   }
 
+  /// Addresses are reckoned from the pool's record: every disk must be laid out by the same sizes.
+  private static func checkSlabs(_ record: PoolRecord, _ disks: [PoolDisk]) throws(MetadataError) {
+    for disk in disks {
+      let layout = disk.layout
+      guard layout.slabByteCount == record.slabByteCount, layout.slabStride == record.slabStride,
+        layout.slabsOffset == layout.dataOffset + FormatLimits.dataMarginByteCount
+      else {
+        throw MetadataError(
+          .damaged, "The pool \(record.name) has slabs of \(record.slabByteCount) bytes, and \(disk.label) is laid out for others.",
+          remedy: "Keep the disks as they are, run spaceport inspect on each, and report it.")
+      }
+    }
+  }
+
   /// Overwrites what identifies the members as a pool's disks, partition tables included. The pool is closed before.
   public static func erase(_ members: [PoolMember]) async throws(PoolError) {
     for member in members { try await PooledDiskTable.erase(member) }
@@ -87,21 +114,24 @@ extension StoragePool {
 }
 
 extension PoolError {
+  /// The store's messages are whole sentences, this error's are not.
   init(_ error: MetadataError, doing action: String) {
     let cause: Cause =
       switch error.cause {
       case .invalidArgument, .diskTooSmall, .mixedPools, .tooLarge, .invalidChange: .invalid
       case .notPooled: .notFound
       case .disksMissing: .disksMissing
-      case .cloned, .stale, .split, .damaged: .damaged
+      case .cloned, .stale, .evicted, .split, .damaged: .damaged
       case .metadataFull: .noSpace
       case .unsupportedFeature, .readOnly, .closed: .wrongState
       case .diskFailed: .ioFailed
       }
-    self.init(cause, "\(action.capitalizedFirst) failed: \(error.message)", remedy: error.remedy)
+    self.init(
+      cause, "\(action.capitalizedFirst) failed: \(error.message.withoutFullStop)", remedy: error.remedy.withoutFullStop)
   }
 }
 
 extension String {
   var capitalizedFirst: String { prefix(1).uppercased() + dropFirst() }
+  var withoutFullStop: String { hasSuffix(".") ? String(dropLast()) : self }
 }

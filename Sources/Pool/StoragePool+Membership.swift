@@ -30,6 +30,28 @@ extension StoragePool {
   @inline(__always)
   public var isChangingMembership: Bool { evictionCount > 0 }
 
+  /// A disk that fails a write of metadata leaves those that keep it; the pool then lets it go altogether where it can.
+  func listenToStore() {
+    store.onDiskFailed = { [weak self] number, error in
+      guard let self, let disk = usableDisk(number) else { return }
+      let isGone = error.saysDeviceIsGone
+      reactor.spawn { [weak self] in
+        _ = try? await self?.evict(disk, because: "metadata could not be written: \(error)", isGone: isGone)
+      }
+    }
+  }
+
+  /// The system says that a disk is not there any more: it is evicted in the background.
+  public func noteGone(_ number: DiskNumber, _ error: BlockError) {
+    guard let disk = usableDisk(number) else { return }
+    reactor.spawn { [weak self] in _ = try? await self?.evict(disk, because: "\(error)", isGone: true) }
+  }
+
+  /// Disks that were there when the pool was opened, and that it had gone on without: `readmit` takes them back.
+  public var returnableDevices: [BlockDevice] { store.setAside.filter { $0.reason.cause == .evicted }.map(\.device) }
+  /// What else was there and is no disk of the pool as it is now, with the reason.
+  public var rejectedDisks: [SetAsideDisk] { store.setAside.filter { $0.reason.cause != .evicted } }
+
   /// Returns once no eviction is under way; throws when one could not be made durable: then nothing may be acknowledged any more.
   public func membershipSettled() async throws(BlockError) {
     while evictionCount > 0 && evictionFailure == nil { await withUnsafeContinuation { evictionWaiters.append($0) } }
@@ -39,7 +61,7 @@ extension StoragePool {
   /// A disk has failed a write that other copies have. Returns once its eviction is durable. Throws the disk's error where it must stay,
   /// because it holds a last copy: then the caller says what that write means.
   public func writeFailed(on disk: DataPartition, _ error: BlockError) async throws(BlockError) {
-    if try await evict(disk, because: "a write failed: \(error)") { return }
+    if try await evict(disk, because: "a write failed: \(error)", isGone: error.saysDeviceIsGone) { return }
     throw error
   }
 
@@ -54,7 +76,7 @@ extension StoragePool {
     for (index, disk) in flushed.enumerated() { if let error = split.error(ofPart: index) { failures.append((disk, error)) } }
     stripeIO.end(split)
     for (disk, error) in failures {
-      if try await evict(disk, because: "a flush failed: \(error)") { continue }
+      if try await evict(disk, because: "a flush failed: \(error)", isGone: error.saysDeviceIsGone) { continue }
       throw error
     }
     if isChangingMembership { try await membershipSettled() }
@@ -126,5 +148,5 @@ extension StoragePool {
     onEvent?(PoolEvent(kind: .diskActive, disk: disk.number, message: "\(disk.label) is up to date."))
   }
 
-  var rowOwners: [any RowOwner] { reclaimerList.compactMap { $0 as? any RowOwner } }
+  var rowOwners: [any RowOwner] { reclaimers.compactMap { $0 as? any RowOwner } }
 }

@@ -39,9 +39,11 @@ extension StoragePool {
     var rows: [StoredRow] = []
     var problem: String?
     try explained { () throws(MetadataError) in
-      var maps: [MapRecord] = []
-      try store.forEachRecord(MapRecord.self) { if $0.virtualDisk == virtualDisk { maps.append($0) } }
-      for map in maps {
+      // By the keys first: a pool has many more map records than the one virtual disk.
+      var keys: [RecordKey] = []
+      store.forEachRecord(.map) { key, _, _ in if key.first == virtualDisk.value { keys.append(key) } }
+      for key in keys {
+        guard let map: MapRecord = try store.value(for: key) else { continue }
         guard let row: RowRecord = try store.value(for: RowRecord.key(map.row)) else {
           problem = "row \(map.index) of its map is row \(map.row), which is not there"
           return

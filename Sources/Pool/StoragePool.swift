@@ -43,8 +43,8 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   var allocator: SlabAllocator
   /// The numbers that are given out next; the metadata has higher ones reserved, see `reserveNumbers`.
   private var numbers: NumberReserve
-  /// In the order they came, so that a simulated run is repeatable.
-  private(set) var reclaimerList: [any SpaceReclaimer] = []
+  /// In the order they came: a dictionary's order would differ from run to run, and a simulated run could not be repeated.
+  private(set) var reclaimers: [any SpaceReclaimer] = []
   private var isClosing = false
   // Evictions, see StoragePool+Membership.swift.
   var evictionCount = 0
@@ -221,7 +221,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
 
   /// Makes what was freed and is not durable yet available.
   public func reclaimSpace() async {
-    for reclaimer in reclaimerList { await reclaimer.reclaimSpace() }
+    for reclaimer in reclaimers { await reclaimer.reclaimSpace() }
   }
 
   /// On files this allocates the space in the host's file system, so that a full one shows here and not at a later write.
@@ -290,12 +290,13 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
     for slab in row.slabs { numbers.note(generation: slab.generation) }
   }
 
-  public var metadataStatistics: MetadataStatistics { store.statistics }
+  /// What was found and healed when the pool was opened, in sentences for the log.
+  public var notes: [String] { store.notes }
 
   // MARK: Life
 
-  public func attach(_ reclaimer: any SpaceReclaimer) { reclaimerList.append(reclaimer) }
-  public func detach(_ reclaimer: any SpaceReclaimer) { reclaimerList.removeAll { $0 === reclaimer } }
+  public func attach(_ reclaimer: any SpaceReclaimer) { reclaimers.append(reclaimer) }
+  public func detach(_ reclaimer: any SpaceReclaimer) { reclaimers.removeAll { $0 === reclaimer } }
 
   /// Commits now and then what no flush of a client has committed, so that trimmed space comes back by itself.
   public func startHousekeeping() {
@@ -303,7 +304,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
       while true {
         await reactor.sleep(milliseconds: PoolLimits.housekeepingMilliseconds)
         guard let self, !self.isClosing else { return }
-        for reclaimer in self.reclaimerList where !self.isClosing { await reclaimer.commitPending() }
+        for reclaimer in self.reclaimers where !self.isClosing { await reclaimer.commitPending() }
       }
     }
   }
@@ -316,18 +317,4 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
     await chunkIO.close()
     if let failure { throw PoolError(failure, doing: "closing the pool \(name)") }
   }
-}
-
-/// Limits of pools, beside those of their format.
-public enum PoolLimits {
-  /// Between two commits of what no client has flushed.
-  static let housekeepingMilliseconds: UInt64 = 5_000
-  /// What is reserved in the metadata for the presence bits of a row that is not committed yet: those of 8,192 chunks.
-  static let presenceByteCountPerRow = 1024
-  /// Regions of a row that is written are marked dirty in pieces of at most this, in bytes: what one hot spot costs to resynchronise.
-  static let largestRegionByteCount: UInt64 = 4 << 20
-  /// Rows have about so many regions before these grow.
-  static let regionsPerRowAimed: UInt64 = 64
-  /// A pool's name, in UTF-8 bytes.
-  public static let longestName = 64
 }

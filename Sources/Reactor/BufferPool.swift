@@ -161,33 +161,3 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
     return start == UnsafeMutableRawPointer(bitPattern: -1) ? nil : start  // MAP_FAILED
   }
 }
-
-/// How many buffers of which size a pool has.
-public struct BufferLimits: Sendable {
-  /// Small buffers, all made at start. 128 of 32 KiB are 4 MiB: what an ordinary user may lock under Debian's default of 8 MiB.
-  public var smallCount: Int
-  public var smallByteCount: Int
-  /// The largest single buffer: the largest request (NBD's customary 32 MiB).
-  public var largestByteCount: Int
-  /// The sum of all large buffers.
-  public var largeTotalByteCount: Int
-
-  public static let standard = BufferLimits(
-    smallCount: 128, smallByteCount: 32 << 10, largestByteCount: 32 << 20, largeTotalByteCount: 256 << 20)
-
-  public init(smallCount: Int, smallByteCount: Int, largestByteCount: Int, largeTotalByteCount: Int) {
-    self.smallCount = smallCount
-    self.smallByteCount = smallByteCount
-    self.largestByteCount = largestByteCount
-    self.largeTotalByteCount = largeTotalByteCount
-  }
-
-  /// 0 for small buffers, then one class for each doubling.
-  func sizeClass(for byteCount: Int) -> Int {
-    var sizeClass = 0
-    while smallByteCount << sizeClass < byteCount { sizeClass += 1 }
-    return sizeClass
-  }
-
-  var classCount: Int { sizeClass(for: largestByteCount) + 1 }
-}

@@ -32,20 +32,6 @@ public struct ReactorStartError: Error, CustomStringConvertible, Sendable {
   }
 }
 
-/// Limits of one ring.
-public enum RingLimits {
-  /// Submission entries: what one turn of the loop can queue before it enters the kernel. A full queue is submitted early, not refused.
-  static let submissionEntries: UInt32 = 1024
-  /// Completion entries: requests in flight over all connections and disks, with room for bursts; the kernel keeps what overflows.
-  static let completionEntries: UInt32 = 8192
-  /// Registered files: listeners, connections and disks of one reactor.
-  public static let registeredFiles: UInt32 = 4096
-  /// Turns of ready jobs before the ring is looked at again, so that tasks that keep each other busy cannot starve I/O.
-  static let jobTurnsPerEnter = 4
-  /// Jobs between two looks at the clock.
-  static let jobsPerClockReading = 8
-}
-
 /// Creates the ring on the calling thread, which must be the one that uses it.
 func makeRing() -> Result<OpaquePointer, ReactorStartError> {
   var error: Int32 = 0

@@ -112,6 +112,7 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
   ) async throws(BlockError) {
     var error = error
     var failed = bit(place)
+    if error.saysDeviceIsGone { pool.noteGone(rows[piece.row, place].disk, error) }
     // The buffer of a request that was given up is the disk's until it answers: nothing else may be read into it.
     while error.cause != .stalled, let (next, device, address) = source(of: piece, without: failed) {
       do throws(BlockError) {

@@ -61,16 +61,21 @@ struct DiskClaims {
   /// Refuses disks that carry anything; with `force` erases what they carry.
   func clear(_ disks: [ClaimedDisk], force: Bool) async throws(APIError) {
     for disk in disks {
-      guard let port = disk.physical.port as? DescriptorPort else { continue }
       let found: DiskSignatures
       do throws(SignatureError) {
-        found = try await port.scanSignatures()
-        if force && !found.isEmpty { _ = try await port.wipeSignatures() }
+        found = try await disk.port.scanSignatures()
+        if force && !found.isEmpty { _ = try await disk.port.wipeSignatures() }
       } catch {
         throw APIError(.ioError, error.description.withoutFullStop, remedy: "Check the disk")
       }
       if !force && !found.isEmpty { try await refuse(disk, found) }
     }
+  }
+
+  /// After partition tables were written or wiped: else the kernel goes on showing partitions that are no more, over what is the pool's.
+  /// A device of which somebody has a partition open keeps the old view until it is attached again.
+  func rereadPartitions(of disks: [ClaimedDisk]) async {
+    for disk in disks { _ = await disk.port.rereadPartitions() }
   }
 
   private func refuse(_ disk: ClaimedDisk, _ found: DiskSignatures) async throws(APIError) {

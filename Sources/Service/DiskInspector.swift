@@ -9,11 +9,15 @@ import Reactor
 public struct DiskInspection: Sendable, Codable {
   public var path: String
   public var sizeBytes: UInt64
+  /// What lies on the disk, as libblkid recognises it.
+  public var content: [String]
   /// "gpt", "none", ...
   public var partitionTable: String
   /// What is wrong with the partition table, in words.
   public var partitionTableFindings: [String]
   public var metadata: MetadataInspection
+  /// False where nothing says that the disk is, or ever was, a pool's.
+  public var isPoolDisk: Bool
 
   public var isSound: Bool { partitionTable == "gpt" && partitionTableFindings.isEmpty && metadata.isSound }
 }
@@ -27,7 +31,7 @@ public enum DiskInspector {
       do throws(DiskOpenError) {
         let port = try await DescriptorPort.open(path: path, access: .readOnly, on: reactor, blocking: blocking, claimWaitMilliseconds: 0)
         let disk = PhysicalDisk(reactor: reactor, port: port)
-        let inspection = await inspect(disk, path: path, isFile: port.facts.kind == .file)
+        let inspection = await inspect(disk, port)
         await disk.close()
         return .success(inspection)
       } catch { return .failure(error) }
@@ -36,13 +40,17 @@ public enum DiskInspector {
     do { return try result.get() } catch { throw APIError(error) }
   }
 
-  private static func inspect(_ disk: PhysicalDisk, path: String, isFile: Bool) async -> DiskInspection {
+  private static func inspect(_ disk: PhysicalDisk, _ port: DescriptorPort) async -> DiskInspection {
     let size = disk.geometry.byteCount
+    let metadata = await MetadataInspection.inspect(disk, rowLimit: ServiceLimits.inspectedRowCount)
+    // Where this fails the disk cannot be read, and the metadata's findings say so.
+    let found = try? await port.scanSignatures()
+    let hasPoolPartition = found?.partitions.contains { StoragePool.partitionTypes.contains($0.type) } ?? true
     var inspection = DiskInspection(
-      path: path, sizeBytes: size, partitionTable: "unreadable", partitionTableFindings: [],
-      metadata: await MetadataInspection.inspect(disk, rowLimit: rowLimit))
+      path: port.facts.name, sizeBytes: size, content: found?.signatures.map(\.description) ?? [], partitionTable: "unreadable",
+      partitionTableFindings: [], metadata: metadata, isPoolDisk: metadata.hasTraces || hasPoolPartition)
     do {
-      let sector = isFile ? SectorSize.bytes512 : SectorSize(rawValue: disk.geometry.logicalSector) ?? .bytes512
+      let sector = port.facts.kind == .file ? SectorSize.bytes512 : SectorSize(rawValue: disk.geometry.logicalSector) ?? .bytes512
       let scan = try await PartitionTableScan.scan(
         diskByteCount: size, sectorSize: sector,
         readAsync: { range in
@@ -53,9 +61,6 @@ public enum DiskInspector {
     } catch { inspection.partitionTableFindings = ["\(error)"] }
     return inspection
   }
-
-  /// Map entries and rows that are listed; all of them are checked.
-  private static let rowLimit = 100
 
   /// Any range, through whole blocks.
   private static func read(_ disk: PhysicalDisk, at offset: UInt64, byteCount: Int) async throws -> [UInt8] {

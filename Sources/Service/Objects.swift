@@ -37,7 +37,7 @@ extension StorageService {
   }
 
   private func info(_ disk: ClaimedDisk, of served: ServedPool) -> DiskInfo {
-    let facts = disk.physical.port.facts
+    let facts = disk.port.facts
     let member = served.pool.disks.first { $0.disk === disk.bus }
     let free = member.map(served.pool.freeByteCount) ?? 0
     let capacity = member.map(served.pool.capacityByteCount) ?? 0
@@ -77,7 +77,7 @@ extension APIError {
       case .disksMissing, .wrongState: .wrongState
       case .damaged, .ioFailed: .ioError
       }
-    self.init(code, error.message.withoutFullStop, remedy: error.remedy.withoutFullStop)
+    self.init(code, error.message, remedy: error.remedy)
   }
 
   init(_ error: DiskOpenError) {

@@ -6,28 +6,30 @@ import Pool
 import Reactor
 import VirtualDisk
 
-/// Waiting for disks at start.
-enum StartLimits {
-  /// A known pool whose disks are missing is "starting" for so long, then "incomplete" (rules M: 30 s).
-  static let startingMilliseconds: UInt64 = 30_000
-  /// It is tried again at this interval, before and after.
-  static let retryMilliseconds: UInt64 = 1_000
-}
-
 // Pools: create, open, close, destroy. All on the reactor, under the operation lock.
 
 extension StorageService {
   func create(_ request: CreatePool) async throws(APIError) -> PoolInfo {
     try checkName(request.name, of: "pool")
     try checkNameIsFree(request.name)
+    if waiting.values.contains(where: { $0.known.name == request.name }) {
+      throw APIError(
+        .alreadyExists, "A pool \(request.name) is known and waits for its disks",
+        remedy: "Choose another name, or forget that pool with `spaceport pool close \(request.name)`")
+    }
     let disks = try await claimFree(request.disks)
     do throws(APIError) {
+      let members = disks.map(\.member)
+      // Whatever can be refused is refused before the disks are touched.
+      let layout = try await explained { () throws(PoolError) in
+        try StoragePool.chooseLayout(for: members, slabByteCount: request.slabBytes)
+      }
       try await claims.clear(disks, force: request.force)
       let pool = try await explained { () throws(PoolError) in
         try await StoragePool.create(
-          named: request.name, on: disks.map(\.member), slabByteCount: request.slabBytes,
-          createdSeconds: wallClockSeconds(), reactor: reactor)
+          named: request.name, on: members, layout: layout, createdSeconds: wallClockSeconds(), reactor: reactor)
       }
+      await claims.rereadPartitions(of: disks)
       return try await serve(pool, disks)
     } catch {
       await claims.close(disks)
@@ -106,18 +108,46 @@ extension StorageService {
     pools[pool.name] = served
     waiting[pool.id] = nil
     pool.startHousekeeping()
-    for disk in disks where !disk.physical.port.facts.isDirect {
+    watchDisks(of: served)
+    for note in pool.notes { logger.warning("Healed at opening", metadata: ["pool": "\(pool.name)", "found": "\(note)"]) }
+    for disk in disks where !disk.port.facts.isDirect {
       warn("\(disk.path) is used through the page cache: its file system refuses direct I/O.")
     }
     logger.info("Pool open", metadata: ["pool": "\(pool.name)", "disks": "\(disks.count)"])
     return info(served)
   }
 
+  /// Looks at the disks of a pool once a second as long as it is open (rules A: a file that shrank or was deleted shows without a FLUSH),
+  /// and logs what got worse.
+  private func watchDisks(of served: ServedPool) {
+    reactor.spawn { [weak self, reactor] in
+      var states = served.disks.map(\.physical.health.state)
+      while true {
+        await reactor.sleep(milliseconds: ServiceLimits.diskWatchMilliseconds)
+        for (index, disk) in served.disks.enumerated() {
+          guard let self, self.pools[served.name] === served else { return }
+          try? await disk.physical.checkIntegrity()  // what it finds is in the disk's health
+          let health = disk.physical.health
+          if health.state > states[index] {
+            self.logger.warning(
+              "Disk in trouble",
+              metadata: ["disk": "\(disk.path)", "health": "\(health.state)", "error": "\(health.lastError ?? "")"])
+            states[index] = health.state
+          }
+        }
+      }
+    }
+  }
+
   func close(poolNamed name: String) async throws(APIError) {
+    if pools[name] == nil, let known = waiting.values.first(where: { $0.known.name == name })?.known {
+      waiting[known.id] = nil
+      return try forget(known.id)
+    }
     let served = try idlePool(name)
     pools[name] = nil
     try await shut(served)
-    try forget(served)
+    try forget(served.pool.id)
   }
 
   func destroy(poolNamed name: String) async throws(APIError) {
@@ -129,18 +159,18 @@ extension StorageService {
       failure = APIError(error)
     }
     for disk in served.disks {
-      guard let port = disk.physical.port as? DescriptorPort else { continue }
-      do throws(SignatureError) { _ = try await port.wipeSignatures() } catch {
+      do throws(SignatureError) { _ = try await disk.port.wipeSignatures() } catch {
         failure = APIError(.ioError, error.description.withoutFullStop, remedy: "Wipe the disk with wipefs --all")
       }
     }
+    await claims.rereadPartitions(of: served.disks)
     await claims.close(served.disks)
-    try forget(served)
+    try forget(served.pool.id)
     if let failure { throw failure }
   }
 
-  private func forget(_ served: ServedPool) throws(APIError) {
-    do throws(ServiceError) { try registry.forget(served.pool.id) } catch {
+  private func forget(_ id: PoolID) throws(APIError) {
+    do throws(ServiceError) { try registry.forget(id) } catch {
       throw APIError(.ioError, error.description.withoutFullStop, remedy: "")
     }
   }
@@ -184,7 +214,7 @@ extension StorageService {
     if waiting.isEmpty { return }
     reactor.spawn { [weak self, reactor] in
       while true {
-        await reactor.sleep(milliseconds: StartLimits.retryMilliseconds)
+        await reactor.sleep(milliseconds: ServiceLimits.retryMilliseconds)
         guard let self, !self.isStopping, !self.waiting.isEmpty else { return }
         await self.retryWaitingPools()
       }
@@ -210,7 +240,7 @@ extension StorageService {
       _ = try await openPool(named: known.name, at: known.diskPaths)
     } catch {
       if waiting[known.id]?.reason != error { logger.warning("\(error)") }
-      let until = waiting[known.id]?.startingUntil ?? reactor.now.advanced(milliseconds: StartLimits.startingMilliseconds)
+      let until = waiting[known.id]?.startingUntil ?? reactor.now.advanced(milliseconds: ServiceLimits.startingMilliseconds)
       waiting[known.id] = WaitingPool(known: known, reason: error, startingUntil: until)
     }
   }
@@ -233,7 +263,7 @@ extension StorageService {
   private func claimFree(_ paths: [String]) async throws(APIError) -> [ClaimedDisk] {
     for path in paths {
       guard let identity = DiskIdentity.of(path: path) else { continue }
-      for served in pools.values where served.disks.contains(where: { $0.identity == identity }) {
+      for served in pools.values where served.disks.contains(where: { $0.port.identity == identity }) {
         throw APIError(.busy, "\(path) is in use: it is a disk of the open pool \(served.name)", remedy: "Choose another disk")
       }
     }

@@ -10,21 +10,20 @@ import Volume
 /// A disk that this server has claimed.
 final class ClaimedDisk: Sendable {
   let path: String
-  let identity: DiskIdentity
+  let port: DescriptorPort
   let physical: PhysicalDisk
   let bus: BusDevice
 
   init(path: String, port: DescriptorPort, reactor: RingReactor) {
     self.path = path
-    identity = port.identity
+    self.port = port
     physical = PhysicalDisk(reactor: reactor, port: port)
     bus = BusDevice(disk: physical)
   }
 
   /// As the pool takes it. A file's partition table counts in sectors of 512 bytes, a block device's in its own.
   var member: PoolMember {
-    let facts = physical.port.facts
-    return PoolMember(device: bus, path: path, tableSectorByteCount: facts.kind == .file ? 512 : facts.ioAlignment)
+    PoolMember(device: bus, path: path, tableSectorByteCount: port.facts.kind == .file ? 512 : port.facts.ioAlignment)
   }
 }
 

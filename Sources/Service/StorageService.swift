@@ -15,7 +15,7 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   let claims: DiskClaims
   let logger: Logger
   private(set) var server: NBDServer?
-  private(set) var listeners: [Management.ListenAddress] = []
+  private(set) var listeners: [ListenAddress] = []
   let startedAt: Instant
 
   var registry: PoolRegistry
@@ -65,12 +65,12 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   }
 
   /// Binds the listeners; from then on clients are served.
-  public func listen(at addresses: [Management.ListenAddress]) async throws(APIError) {
+  public func listen(at addresses: [ListenAddress]) async throws(APIError) {
     let server = NBDServer(reactor: reactor, directory: self, logger: logger)
-    let bound: [Management.ListenAddress]
-    do throws(ListenError) {
-      bound = try await server.start(listeners: addresses.map { $0.forServer }).map { $0.forManagement }
-    } catch { throw APIError(.ioError, error.description.withoutFullStop, remedy: "") }
+    let bound: [ListenAddress]
+    do throws(ListenError) { bound = try await server.start(listeners: addresses) } catch {
+      throw APIError(.ioError, error.description.withoutFullStop, remedy: "")
+    }
     await reactor.run { [self] in
       self.server = server
       listeners = bound
@@ -81,7 +81,7 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   }
 
   func warn(_ text: String) {
-    warnings.append(text)
+    if !warnings.contains(text) { warnings.append(text) }
     logger.warning("\(text)")
   }
 
@@ -136,24 +136,6 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   /// Runs a question on the reactor.
   func ask<Value: Sendable>(_ body: @escaping @Sendable () throws(APIError) -> Value) async throws(APIError) -> Value {
     try await reactor.run { () async throws(APIError) -> Value in try body() }
-  }
-}
-
-extension Management.ListenAddress {
-  fileprivate var forServer: ServerAddress {
-    switch self {
-    case .unix(let path): .unix(path: path)
-    case .tcp(let host, let port): .tcp(host: host, port: port)
-    }
-  }
-}
-
-extension ServerAddress {
-  fileprivate var forManagement: Management.ListenAddress {
-    switch self {
-    case .unix(let path): .unix(path: path)
-    case .tcp(let host, let port): .tcp(host: host, port: port)
-    }
   }
 }
 

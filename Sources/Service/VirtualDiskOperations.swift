@@ -49,8 +49,11 @@ extension StorageService {
         .busy, "The virtual disk \(path) is in use: \(disk.volume.clientCount) NBD connections are connected to it",
         remedy: "Detach the clients first (nbd-client -d DEVICE)")
     }
-    served.virtualDisks[path.name] = nil
-    try await explained { () throws(PoolError) in try await disk.disk.delete() }
+    served.virtualDisks[path.name] = nil  // first, so that no client opens it meanwhile
+    do throws(PoolError) { try await disk.disk.delete() } catch {
+      if disk.disk.record.state == .active { served.virtualDisks[path.name] = disk }
+      throw APIError(error)
+    }
   }
 
   func servedDisk(_ path: VirtualDiskPath) throws(APIError) -> (ServedPool, ServedVirtualDisk) {

@@ -77,11 +77,13 @@ final class Operator: @unchecked Sendable {  // reactor-confined
 
   /// What the pool does by itself every few seconds.
   private func keepHouse() async {
+    session.note("housekeeping")
     for open in session.openDisks { await open.disk.commitPending() }
   }
 
   private func resynchronise() async {
     guard let open = anyDisk() else { return }
+    session.note("resynchronising \(open.model.name)")
     for row in open.disk.rowsToResynchronise {
       do throws(BlockError) { try await open.disk.resynchronise(row: row) } catch { excuse(error, "resynchronising", open) }
     }

@@ -41,6 +41,7 @@ extension PowerOn {
         throw Surprise("\(model.name) has \(disk.record.byteCount) bytes, not \(model.byteCounts.sorted())")
       }
       if !disk.hasAllData { throw Surprise("row \(disk.firstLostRow ?? -1) of \(model.name) has no copy left that may be used") }
+      note("\(model.name) is there, \(disk.mappedRowCount) rows mapped, to be brought together: \(disk.rowsToResynchronise)")
       model.existence = .certain
       model.byteCounts = [disk.record.byteCount]
       openDisks.append(OpenDisk(model, disk))

@@ -1,14 +1,6 @@
 import BlockDevice
 import Reactor
 
-/// Limits of the storage bus.
-public enum StorageBusLimits {
-  /// Requests in flight to one disk. Enough to keep a fast SSD busy; more would only wait inside the disk, where no class goes first.
-  public static let queueDepth = 256
-  /// Of these, at most so many for work in the background while applications wait.
-  public static let backgroundDepthUnderContention = 2
-}
-
 /// A physical disk as the pool sees it: the storage bus layer (SBL) decides which request goes next, the application's before the
 /// pool's own background work. It knows nothing of resiliency. The read cache will live here.
 public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-confined

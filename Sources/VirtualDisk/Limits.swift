@@ -18,6 +18,9 @@ public enum VirtualDiskLimits {
   static let dirtyRegionCount = 4096
   /// Ranges remembered for repair after a read failed on one copy. What is more is found by the next read or scrub.
   static let wantedRepairCount = 256
-  /// Length of a virtual disk's name, in UTF-8 bytes.
-  public static let longestName = 64
+  /// What one presence bit stands for, in bytes; powers of two. The smallest is doubled, up to the largest, as long as a row has more chunks
+  /// than aimed at: few enough bits to be rewritten with every flush, small enough that a first write brings few zeros along.
+  static let smallestChunk: UInt64 = 64 << 10
+  static let largestChunk: UInt64 = 1 << 20
+  static let chunksPerRowAimed: UInt64 = 1024
 }

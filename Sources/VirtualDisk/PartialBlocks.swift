@@ -4,7 +4,7 @@ import Pool
 import Reactor
 
 // Requests that are not aligned to the blocks of the disks below (512-byte sectors on 4096-byte disks, odd byte ranges) go through
-// bounce buffers in whole blocks. This is the one place in the stack where payload is copied.
+// bounce buffers in whole blocks: one of the two places where payload is copied (docs/architecture.md, Buffers).
 
 extension VirtualDisk {
   /// Whole blocks, in memory too: of a request that is cut at a row or chunk, the second part may lie at an odd address.

@@ -165,10 +165,6 @@ extension VirtualDisk {
   }
 }
 
-extension Range<UInt64> {
-  func contains(_ other: Range<UInt64>) -> Bool { lowerBound <= other.lowerBound && other.upperBound <= upperBound }
-}
-
 extension UInt64 {
   /// `unit` is a power of two. Values are within a row, far from overflow.
   @inline(__always)

@@ -65,6 +65,7 @@ extension VirtualDisk {
   public static func open(
     _ record: VirtualDiskRecord, in pool: StoragePool, handle: VirtualDiskHandle
   ) throws(PoolError) -> VirtualDisk {
+    try record.checkCanBeOpened(in: pool)
     let disk = VirtualDisk(pool: pool, record: record, handle: handle)
     for row in try pool.storedRows(of: record.number) {
       guard row.index < UInt64(VirtualDiskLimits.largestSlabCount), row.slabs.count == disk.slabTable.placeCount else {
@@ -115,7 +116,7 @@ extension VirtualDisk {
         remedy: "Create a smaller virtual disk and copy the data")
     }
     try VirtualDiskPlan.check(
-      byteCount: byteCount, sector: Int(record.logicalSector), columns: Int(record.columns), rowByteCount: rowByteCount, of: label)
+      byteCount: byteCount, sector: Int(record.logicalSector), slabsPerRow: slabTable.placeCount, rowByteCount: rowByteCount, of: label)
     var grown = record
     grown.byteCount = byteCount
     let oldRowCount = rows.count
@@ -157,12 +158,16 @@ extension VirtualDisk {
     await reclaimSpace()
   }
 
-  /// Takes the virtual disk and all its data away. First it is marked, so that a deletion that is interrupted goes on at the next start.
+  /// Takes the virtual disk and all its data away. First it is marked, so that a deletion that is interrupted goes on at the next start;
+  /// where it throws before that, the virtual disk is what it was (`record.state`).
   public func delete() async throws(PoolError) {
     isClosing = true
     var marked = record
     marked.state = .deleting
-    try await pool.commitOrExplain([.put(marked)], doing: "deleting \(label)")
+    do throws(PoolError) { try await pool.commitOrExplain([.put(marked)], doing: "deleting \(label)") } catch {
+      isClosing = false  // nothing was changed: it goes on
+      throw error
+    }
     record = marked
     for index in rows.indices {
       guard let row = rows[index], row.state == .mapped else { continue }
@@ -239,7 +244,8 @@ extension VirtualDiskPlan {
       throw PoolError(.invalid, "\(label): sectors of \(logicalSector) bytes cannot be", remedy: "Give 512 or 4096")
     }
     let rowByteCount = pool.slabByteCount * UInt64(columns)
-    try VirtualDiskPlan.check(byteCount: byteCount, sector: logicalSector, columns: columns, rowByteCount: rowByteCount, of: label)
+    try VirtualDiskPlan.check(
+      byteCount: byteCount, sector: logicalSector, slabsPerRow: columns * copies, rowByteCount: rowByteCount, of: label)
     if provisioning == .fixed {
       let rows = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
       let available = pool.rowsAvailable(slabsPerRow: columns * copies)
@@ -252,20 +258,21 @@ extension VirtualDiskPlan {
     }
     return VirtualDiskRecord(
       number: pool.nextVirtualDiskNumber(), id: .random(pool.reactor), name: name, byteCount: byteCount,
-      logicalSector: UInt32(logicalSector), provisioning: provisioning, resiliency: copies == 1 ? .simple : .mirror, columns: UInt16(columns),
+      logicalSector: UInt32(logicalSector), provisioning: provisioning, resiliency: copies == 1 ? .simple : .mirror,
+      columns: UInt16(columns),
       copies: UInt8(copies),
       interleave: UInt32(interleave), presenceChunkByteCount: UInt32(VirtualDiskPlan.chunkByteCount(rowByteCount: rowByteCount)),
       createdSeconds: createdSeconds)
   }
 
-  /// 64 KiB, doubled as long as a row would have more than 1024 chunks, up to 1 MiB; never more than a slab.
+  /// Never more than a slab.
   static func chunkByteCount(rowByteCount: UInt64) -> UInt64 {
-    var chunk: UInt64 = 64 << 10
-    while chunk < 1 << 20 && rowByteCount / chunk > 1024 { chunk *= 2 }
+    var chunk = VirtualDiskLimits.smallestChunk
+    while chunk < VirtualDiskLimits.largestChunk && rowByteCount / chunk > VirtualDiskLimits.chunksPerRowAimed { chunk *= 2 }
     return chunk
   }
 
-  static func check(byteCount: UInt64, sector: Int, columns: Int, rowByteCount: UInt64, of label: String) throws(PoolError) {
+  static func check(byteCount: UInt64, sector: Int, slabsPerRow: Int, rowByteCount: UInt64, of label: String) throws(PoolError) {
     guard (VirtualDiskLimits.smallestByteCount...VirtualDiskLimits.largestByteCount).contains(byteCount) else {
       throw PoolError(.invalid, "\(label): a size of \(byteCount) bytes cannot be", remedy: "Give a size from 1MiB to 64PiB")
     }
@@ -273,7 +280,7 @@ extension VirtualDiskPlan {
       throw PoolError(
         .invalid, "\(label): \(byteCount) bytes are no whole number of sectors of \(sector)", remedy: "Give a multiple of \(sector)")
     }
-    guard (byteCount + rowByteCount - 1) / rowByteCount <= UInt64(VirtualDiskLimits.largestSlabCount / columns) else {
+    guard (byteCount + rowByteCount - 1) / rowByteCount <= UInt64(VirtualDiskLimits.largestSlabCount / slabsPerRow) else {
       throw PoolError(
         .invalid, "\(label): \(byteCount) bytes need more than \(VirtualDiskLimits.largestSlabCount) slabs (rows of \(rowByteCount))",
         remedy: "Choose a smaller size, or a pool with larger slabs")

@@ -11,16 +11,18 @@ struct FreedRow {
 }
 
 extension VirtualDisk {
-  /// Makes `start ..< end` of the row read as zeros. With `keepAllocated` the row is (or becomes) mapped and stays so; else a row
+  /// Makes `start ..< requestedEnd` of the row read as zeros. With `keepAllocated` the row is (or becomes) mapped and stays so; else a row
   /// without any data left is given back.
   func clear(
-    row index: Int, from start: UInt64, to end: UInt64, keepAllocated: Bool, _ request: IORequest
+    row index: Int, from start: UInt64, to requestedEnd: UInt64, keepAllocated: Bool, _ request: IORequest
   ) async throws(BlockError) {
     while true {
       guard let row = try await rowToClear(at: index, keepAllocated) else { return }
+      let end = stretched(requestedEnd, in: row)
       let range = start.roundedDown(to: chunkByteCount)..<end.roundedUp(to: chunkByteCount)
       let ticket = await row.acquire(range, .exclusive)
-      if row.state == .freed {
+      // While this waited the row may have been freed, or the disk may have grown: what lies behind its old end is somebody's then.
+      if row.state == .freed || stretched(requestedEnd, in: row) != end {
         row.lock.release(ticket)
         continue
       }
@@ -44,6 +46,9 @@ extension VirtualDisk {
       return
     }
   }
+
+  /// To the row's end where the disk ends at `end`: what lies behind is nobody's, so that the last chunk, and the row, can be given back.
+  private func stretched(_ end: UInt64, in row: MappedRow) -> UInt64 { address(row, end) == record.byteCount ? rowByteCount : end }
 
   private func rowToClear(at index: Int, _ keepAllocated: Bool) async throws(BlockError) -> MappedRow? {
     if keepAllocated { return try await mappedRow(at: index) }

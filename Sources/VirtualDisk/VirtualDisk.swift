@@ -141,9 +141,8 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
     var position = offset
     while position < end {
       let (index, start) = position.quotientAndRemainder(dividingBy: rowByteCount)
-      var stop = min(rowByteCount, start + (end - position))
+      let stop = min(rowByteCount, start + (end - position))
       position += stop - start
-      if position == record.byteCount { stop = rowByteCount }  // what lies behind the disk's end is nobody's
       try await clear(row: Int(index), from: start, to: stop, keepAllocated: keepAllocated, request)
     }
     if request.isForceUnitAccess { try await flush(request) }

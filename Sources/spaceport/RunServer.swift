@@ -1,6 +1,5 @@
 import Logging
 import Management
-import NBDServer
 import Service
 import UnixSignals
 

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// The data path allocates nothing per request: slots, buffers and tasks are made as depth grows and kept. Counted, not timed.

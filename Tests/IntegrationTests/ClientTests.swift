@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// The server as clients see it that no one here wrote.
@@ -18,7 +19,7 @@ import Testing
       #expect(try await succeed("nbdinfo", server.uri("tank/big-sectors")).contains("block_size_minimum: 4096"))
       let list = try await succeed("nbdinfo", "--list", server.uri(""))
       #expect(list.contains("export=\"tank/disk\"") && list.contains("export=\"tank/big-sectors\""))
-      #expect(try await Command.run(["nbdinfo", server.uri("tank/none")]).succeeded == false)
+      #expect(try await Program.run(["nbdinfo", server.uri("tank/none")]).succeeded == false)
     }
   }
 
@@ -76,7 +77,7 @@ import Testing
       let same = "nbdcopy \(image) $uri"
       try await succeed("nbdkit", "-U", "-", "--filter=checkwrite", "nbd", "uri=\(server.uri("tank/disk"))", "--run", same)
       try await succeed("dd", "if=/dev/urandom", "of=\(image)", "bs=4k", "seek=100", "count=1", "conv=notrunc", "status=none")
-      let other = try await Command.run(
+      let other = try await Program.run(
         ["nbdkit", "-U", "-", "--filter=checkwrite", "nbd", "uri=\(server.uri("tank/disk"))", "--run", same])
       #expect(!other.succeeded)
     }

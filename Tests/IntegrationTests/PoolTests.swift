@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// Pools and virtual disks by the command line, on real files.
@@ -12,7 +13,7 @@ import Testing
         let table = try await succeed("sfdisk", "--json", disk)
         #expect(table.components(separatedBy: "\"node\"").count == 3, "two partitions are expected: \(table)")
         #expect(table.contains("\"name\":\"tank\"") || table.contains("\"name\": \"tank\""))
-        let report = try await Command.run([SpaceportServer.binary, "inspect", disk])
+        let report = try await Program.run([SpaceportServer.binary, "inspect", disk])
         #expect(report.succeeded && report.output.contains("tank"), "\(report.output)\(report.errors)")
       }
     }
@@ -52,6 +53,12 @@ import Testing
       let disk = try server.directory.sparseFile("full", byteCount: 256 << 20)
       try await succeed("mkfs.ext4", "-q", "-F", "-L", "precious", disk)
       try await server.refuse(["pool", "create", "tank", disk], saying: ["ext4", "precious", "--force"])
+      // What is refused for another reason has wiped nothing, even with --force.
+      let before = try await succeed("sha256sum", disk)
+      try await server.refuse(["pool", "create", "tank", disk, "--force", "--slab-size", "3MiB"], saying: ["slab", "3145728"])
+      let small = try server.directory.sparseFile("small", byteCount: 16 << 20)
+      try await server.refuse(["pool", "create", "tank", disk, small, "--force"], saying: ["too small"])
+      #expect(try await succeed("sha256sum", disk) == before)
       try await server.succeed("pool", "create", "tank", disk, "--force")
       let other = try server.directory.sparseFile("other", byteCount: 256 << 20)
       try await server.refuse(["pool", "create", "second", disk, other], saying: [disk])
@@ -60,13 +67,37 @@ import Testing
     }
   }
 
+  @Test func inspectSaysWhatADiskIsThatIsNoPools() async throws {
+    let directory = try TemporaryDirectory()
+    let disk = try directory.sparseFile("full", byteCount: 64 << 20)
+    let empty = try await Program.run([SpaceportServer.binary, "inspect", disk])
+    #expect(!empty.succeeded && empty.errors.contains("is not a disk of a pool: it carries nothing that is known"), "\(empty.errors)")
+    try await succeed("mkfs.ext4", "-q", "-F", "-L", "precious", disk)
+    let full = try await Program.run([SpaceportServer.binary, "inspect", disk])
+    #expect(!full.succeeded && full.errors.contains("is not a disk of a pool: it carries ext4 file system \"precious\""), "\(full.errors)")
+    #expect(!full.errors.contains("Keep the disk") && !full.output.contains("error:"))
+  }
+
+  @Test func aFileThatShrinksIsNoticedByItself() async throws {
+    let server = try SpaceportServer()
+    try await server.start()
+    let disks = try await server.makePool(disks: 2)
+    try await succeed("truncate", "-s", "100M", disks[1])
+    try await waitUntil("the shrunken file to be noticed") {
+      try await server.succeed("disk", "list").contains("shrank from")
+    }
+    try await waitUntil("the log to say so") { server.log.contains("Disk in trouble") }
+    #expect(try await server.succeed("pool", "show", "tank", "--json").contains("\"degraded\""))
+    try await server.end(SIGKILL)  // no flush of that disk is believed any more: it cannot stop in order
+  }
+
   @Test func destroyingLeavesNothingThatToolsRecognise() async throws {
     try await SpaceportServer.run { server in
       let disks = try await server.makePool(disks: 2)
       try await server.refuse(["pool", "destroy", "tank"], saying: ["--yes"])
       try await server.succeed("pool", "destroy", "tank", "--yes")
       for disk in disks {
-        let probe = try await Command.run(["wipefs", disk])
+        let probe = try await Program.run(["wipefs", disk])
         #expect(probe.output.isEmpty, "wipefs still finds: \(probe.output)")
       }
       try await server.makePool(disks: 2)
@@ -110,7 +141,7 @@ import Testing
       try await server.refuse(["vdisk", "show", "tank/disk"], saying: ["tank/disk"])
       // Another virtual disk on the same slabs shows none of the old bytes.
       try await server.succeed("vdisk", "create", "tank/next", "--size", "400MiB", "--provisioning", "fixed")
-      let read = try await Command.run(["qemu-io", "-f", "raw", server.uri("tank/next"), "-c", "read -P 0 0 400M"])
+      let read = try await Program.run(["qemu-io", "-f", "raw", server.uri("tank/next"), "-c", "read -P 0 0 400M"])
       #expect(read.succeeded && !read.output.contains("Pattern verification failed"), "\(read.output)")
     }
   }
@@ -120,7 +151,7 @@ import Testing
       try await server.makePool()
       try await server.succeed("vdisk", "create", "tank/disk", "--size", "100MiB")
       let client = Process()
-      client.executableURL = URL(fileURLWithPath: Command.find("qemu-io") ?? "")
+      client.executableURL = URL(fileURLWithPath: Program.find("qemu-io") ?? "")
       client.arguments = ["-f", "raw", server.uri("tank/disk")]
       let input = Pipe()
       client.standardInput = input
@@ -166,8 +197,8 @@ import Testing
 
   // MARK: Bytes
 
-  private func qemuIO(_ server: SpaceportServer, _ commands: String...) async throws -> CommandResult {
-    var result = try await Command.run(["qemu-io", "-f", "raw", server.uri("tank/disk")] + commands.flatMap { ["-c", $0] })
+  private func qemuIO(_ server: SpaceportServer, _ commands: String...) async throws -> ProgramResult {
+    var result = try await Program.run(["qemu-io", "-f", "raw", server.uri("tank/disk")] + commands.flatMap { ["-c", $0] })
     // qemu-io says so, but ends with 0, when a pattern differs.
     if result.output.contains("Pattern verification failed") { result.status = 1 }
     return result

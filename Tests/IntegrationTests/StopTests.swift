@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// SIGTERM under load: the server ends well, and everything that was answered is there afterwards.
@@ -8,19 +9,13 @@ import Testing
     try await server.start()
     try await server.makePool()
     try await server.succeed("vdisk", "create", "tank/disk", "--size", "64MiB")
-    let log = server.directory.file("writes")
-    _ = FileManager.default.createFile(atPath: log, contents: nil)
+    let writer = FlushedWriter(server)
     for round in 1...3 {
-      let writer = Process()
-      writer.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
-      writer.arguments = [KillTests.writer, "write", server.uri("tank/disk"), log, "\(round)"]
-      try writer.runWithoutBlockedSignals()
-      let wanted = KillTests.lineCount(log) + 300
-      try await waitUntil("the writer to have written") { KillTests.lineCount(log) >= wanted }
+      try await writer.start(round: round, lines: 300)
       try await server.stop()
-      try await waitUntil("the writer to see that the server is gone") { !writer.isRunning }
+      try await writer.finish()
       try await server.start()
-      try await succeed("/usr/bin/python3", KillTests.writer, "check", server.uri("tank/disk"), log)
+      try await writer.check(round: round)
     }
     try await server.stop()
   }
@@ -45,9 +40,25 @@ import Testing
     try await server.stop()
   }
 
+  @Test func aPoolWhoseDiskIsLostCanBeForgotten() async throws {
+    let server = try SpaceportServer()
+    try await server.start()
+    let disks = try await server.makePool(disks: 2)
+    try await server.stop()
+    try FileManager.default.removeItem(atPath: disks[1])
+    try await server.start()
+    let other = try server.directory.sparseFile("other", byteCount: 256 << 20)
+    // Its name is taken until then: it could never open beside another of that name.
+    try await server.refuse(["pool", "create", "tank", other], saying: ["tank", "waits", "pool close tank"])
+    try await server.succeed("pool", "close", "tank")
+    #expect(try await server.succeed("pool", "list", "--json").contains("tank") == false)
+    try await server.succeed("pool", "create", "tank", other)
+    try await server.stop()
+  }
+
   @Test func aSecondServerOnTheSameStateDirectoryIsRefused() async throws {
     try await SpaceportServer.run { server in
-      let second = try await Command.run([
+      let second = try await Program.run([
         SpaceportServer.binary, "serve", "--state-dir", server.stateDirectory, "--control", server.directory.file("other.sock"), "--listen",
         "unix:\(server.directory.file("other-nbd.sock"))",
       ])

@@ -1,37 +1,20 @@
 import Foundation
 import Management
+import TestSupport
 import Testing
 
 /// The built program against a real server with storage in memory.
 struct CommandTests {
-  private struct Outcome {
-    var status: Int32
-    var output: String
-    var errors: String
-  }
-
   /// The program lies beside the test bundle.
   private static let program: String? = {
     CommandLine.arguments.map { URL(fileURLWithPath: $0).deletingLastPathComponent().appendingPathComponent("spaceport").path }
       .first { FileManager.default.isExecutableFile(atPath: $0) }
   }()
 
-  private func run(_ server: ServerHarness?, _ arguments: String..., directory: String = "/") async throws -> Outcome {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: try #require(Self.program, "the program is not beside the tests"))
-    process.arguments = arguments
-    process.currentDirectoryURL = URL(fileURLWithPath: directory)
-    process.environment = ["SPACEPORT_CONTROL": server?.socketPath ?? "/nonexistent/control.sock", "PATH": "/bin"]
-    let (output, errors) = (Pipe(), Pipe())
-    (process.standardOutput, process.standardError) = (output, errors)
-    return try await withCheckedThrowingContinuation { continuation in
-      // The texts are far smaller than a pipe's buffer, so they can be read once the process has ended.
-      process.terminationHandler = { process in
-        let texts = [output, errors].map { String(decoding: $0.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self) }
-        continuation.resume(returning: Outcome(status: process.terminationStatus, output: texts[0], errors: texts[1]))
-      }
-      do { try process.run() } catch { continuation.resume(throwing: error) }
-    }
+  private func run(_ server: ServerHarness?, _ arguments: String..., directory: String = "/") async throws -> ProgramResult {
+    let program = try #require(Self.program, "the program is not beside the tests")
+    return try await Program.run(
+      [program] + arguments, environment: ["SPACEPORT_CONTROL": server?.socketPath ?? "/nonexistent/control.sock"], directory: directory)
   }
 
   @Test func aPoolIsCreatedUsedAndDestroyed() async throws {

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Management
@@ -7,14 +8,14 @@ struct DefaultPathsTests {
   @Test func rootHasSystemDirectories() throws {
     let paths = DefaultPaths(userID: 0, environment: ["XDG_RUNTIME_DIR": "/run/user/0", "XDG_STATE_HOME": "/root/state", "HOME": "/root"])
     #expect(paths.controlSocket == "/run/spaceport/control.sock")
-    #expect(paths.listenAddress == .unix(path: "/run/spaceport/nbd.sock"))
+    #expect(paths.nbdSocket == "/run/spaceport/nbd.sock")
     #expect(try paths.stateDirectory() == "/var/lib/spaceport")
   }
 
   @Test func othersHaveTheirXDGDirectories() throws {
     let paths = DefaultPaths(userID: 1000, environment: ["XDG_RUNTIME_DIR": "/run/user/1000", "XDG_STATE_HOME": "/s", "HOME": "/home/u"])
     #expect(paths.controlSocket == "/run/user/1000/spaceport/control.sock")
-    #expect(paths.listenAddress == .unix(path: "/run/user/1000/spaceport/nbd.sock"))
+    #expect(paths.nbdSocket == "/run/user/1000/spaceport/nbd.sock")
     #expect(try paths.stateDirectory() == "/s/spaceport")
   }
 

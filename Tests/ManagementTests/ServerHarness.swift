@@ -1,5 +1,6 @@
 import Logging
 import Management
+import TestSupport
 import Synchronization
 
 /// Where tasks wait until it is opened, whether they are cancelled or not.

@@ -156,18 +156,6 @@ import Testing
     #expect(sizes(1 << 20, 512, 512) == [65536, 65536])
   }
 
-  @Test func addressesAreParsed() throws {
-    #expect(try ListenAddress(parsing: "unix:/run/a b:c") == .unix(path: "/run/a b:c"))
-    #expect(try ListenAddress(parsing: "tcp:127.0.0.1:10809") == .tcp(host: "127.0.0.1", port: 10809))
-    #expect(try ListenAddress(parsing: "tcp:[::1]:0") == .tcp(host: "::1", port: 0))
-    #expect(try ListenAddress(parsing: "tcp:[::1]:0").description == "tcp:[::1]:0")
-    for bad in [
-      "", "unix:", "tcp:", "tcp:host", "tcp::1", "tcp:[]:1", "tcp:host:", "tcp:host:65536", "tcp:host:-1", "udp:host:1", "/run/x",
-    ] {
-      #expect(throws: ListenError.self) { try ListenAddress(parsing: bad) }
-    }
-  }
-
   // MARK: Seeded mutation
 
   @Test(arguments: 0..<4) func nothingInAnOptionOrRequestCanTrap(seed: UInt64) {

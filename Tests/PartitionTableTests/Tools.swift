@@ -1,65 +1,19 @@
 import Foundation
 import PartitionTable
+import TestSupport
 import Testing
 
 /// Runs the partition tools of other people.
 enum Tools {
-  struct Failure: Error, CustomStringConvertible {
-    var description: String
-  }
-
-  /// Runs a tool found in the usual places and returns what it printed. A tool that is missing or fails is an error: what these tests
-  /// prove cannot be proved without.
+  /// What a tool printed. One that is missing or fails is an error: what these tests prove cannot be proved without.
   @discardableResult
   static func run(_ name: String, _ arguments: [String], input: String? = nil) throws -> String {
-    let outcome = try attempt(name, arguments, input: input)
-    guard outcome.status == 0 else {
-      throw Failure(description: "\(name) \(arguments.joined(separator: " ")) ended with \(outcome.status): \(outcome.output)")
+    let result = try Program.runBlocking([name] + arguments, input: input)
+    guard result.succeeded else {
+      throw ProgramFailure(description: "\(name) \(arguments.joined(separator: " ")) ended with \(result.status): \(result.text)")
     }
-    return outcome.output
+    return result.text
   }
-
-  static func attempt(_ name: String, _ arguments: [String], input: String? = nil) throws -> (status: Int32, output: String) {
-    let places = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map { "\($0)/\(name)" }
-    guard let path = places.first(where: { FileManager.default.isExecutableFile(atPath: $0) }) else {
-      throw Failure(description: "\(name) is not installed: install the packages gdisk, fdisk and parted")
-    }
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: path)
-    process.arguments = arguments
-    // The messages that are compared are English.
-    process.environment = ["LC_ALL": "C", "PATH": "/usr/sbin:/sbin:/usr/bin:/bin"]
-    let output = Pipe()
-    let feed = Pipe()
-    process.standardOutput = output
-    process.standardError = output
-    process.standardInput = feed
-    try process.run()
-    try feed.fileHandleForWriting.write(contentsOf: Data((input ?? "").utf8))
-    try feed.fileHandleForWriting.close()
-    let data = try output.fileHandleForReading.readToEnd() ?? Data()
-    process.waitUntilExit()
-    return (process.terminationStatus, String(decoding: data, as: UTF8.self))
-  }
-}
-
-/// A sparse file in the temporary folder that goes away with the value's last reference.
-final class TemporaryImage {
-  let path: String
-  let byteCount: UInt64
-
-  init(byteCount: UInt64) throws {
-    path = FileManager.default.temporaryDirectory.appendingPathComponent("partition-\(UUID().uuidString).img").path
-    self.byteCount = byteCount
-    guard FileManager.default.createFile(atPath: path, contents: nil) else {
-      throw Tools.Failure(description: "cannot create \(path)")
-    }
-    let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
-    try handle.truncate(atOffset: byteCount)
-    try handle.close()
-  }
-
-  deinit { try? FileManager.default.removeItem(atPath: path) }
 }
 
 /// A file or block device by its path.
@@ -87,27 +41,19 @@ struct DiskPath {
     }
   }
 
-  /// Runs the body on a disk of this size: a file for 512-byte sectors, a loop device for 4096. Returns false, and says so aloud, where
-  /// there is no loop device to be had.
-  static func withDisk(byteCount: UInt64, sectorSize: SectorSize, body: (DiskPath) throws -> Void) throws -> Bool {
-    let image = try TemporaryImage(byteCount: byteCount)
-    return try withExtendedLifetime(image) {
-      guard sectorSize == .bytes4096 else {
-        try body(DiskPath(path: image.path, byteCount: byteCount, sectorSize: sectorSize))
-        return true
-      }
-      let arguments = ["--sector-size", "4096", "--find", "--show", image.path]
-      var outcome = try Tools.attempt("losetup", arguments)
-      // Another process may take the device between finding and claiming it.
-      for _ in 0..<5 where outcome.status != 0 && outcome.output.contains("busy") { outcome = try Tools.attempt("losetup", arguments) }
-      guard outcome.status == 0 else {
-        print("NOT TESTED: 4096-byte sectors against sgdisk and sfdisk, no loop device here: \(outcome.output)")
-        return false
-      }
-      let device = outcome.output.trimmingCharacters(in: .whitespacesAndNewlines)
-      defer { _ = try? Tools.attempt("losetup", ["--detach", device]) }
-      try body(DiskPath(path: device, byteCount: byteCount, sectorSize: sectorSize))
-      return true
+  /// The sector sizes that this machine has disks of: files serve for 512 bytes, and loop devices for 4096.
+  static let testableSectorSizes: [SectorSize] = LoopDevice.isAvailable ? SectorSize.allCases : [.bytes512]
+
+  /// Runs the body on a disk of this size.
+  static func withDisk(byteCount: UInt64, sectorSize: SectorSize, body: (DiskPath) throws -> Void) throws {
+    switch sectorSize {
+    case .bytes512:
+      let directory = try TemporaryDirectory()
+      let path = try directory.sparseFile(byteCount: byteCount)
+      try withExtendedLifetime(directory) { try body(DiskPath(path: path, byteCount: byteCount, sectorSize: sectorSize)) }
+    case .bytes4096:
+      let loop = try LoopDevice(sector: 4096, byteCount: byteCount)
+      try withExtendedLifetime(loop) { try body(DiskPath(path: loop.path, byteCount: byteCount, sectorSize: sectorSize)) }
     }
   }
 }
@@ -154,7 +100,7 @@ struct SgdiskLine: Equatable {
 
   static func read(_ path: String) throws -> [SgdiskLine] {
     let text = try Tools.run("sgdisk", ["-p", path])
-    guard let header = text.range(of: "Number  Start") else { throw Tools.Failure(description: text) }
+    guard let header = text.range(of: "Number  Start") else { throw ProgramFailure(description: text) }
     return text[header.upperBound...].split(separator: "\n").dropFirst().compactMap { line in
       let words = line.split(separator: " ", maxSplits: 6, omittingEmptySubsequences: true)
       guard words.count >= 6, let number = Int(words[0]), let first = UInt64(words[1]), let last = UInt64(words[2]) else { return nil }

@@ -1,6 +1,7 @@
 import CLinux
 import PhysicalDisk
 import Reactor
+import TestSupport
 import Testing
 
 /// Nobody else has a disk that is open.
@@ -14,8 +15,8 @@ import Testing
   }
 
   @Test func aSecondOpenInTheSameProcessIsRefusedUntilTheFirstIsClosed() async throws {
-    let directory = try TestDirectory()
-    let path = try directory.makeFile(byteCount: 1 << 20)
+    let directory = try TemporaryDirectory()
+    let path = try directory.sparseFile(byteCount: 1 << 20)
     try #require(link(path, directory.path + "/hard") == 0)
     try #require(symlink(path, directory.path + "/symbolic") == 0)
     let test = try TestReactor()
@@ -28,12 +29,12 @@ import Testing
     }
     await test.reactor.run { await port.close() }
     #expect(await openError(test, path) == nil)
-    #expect(DiskIdentity.of(path: try directory.makeFile("other", byteCount: 512)) != port.identity)
+    #expect(DiskIdentity.of(path: try directory.sparseFile("other", byteCount: 512)) != port.identity)
   }
 
   @Test func aLockOfAnotherProcessIsNamedAndWaitedFor() async throws {
-    let directory = try TestDirectory()
-    let path = try directory.makeFile(byteCount: 1 << 20)
+    let directory = try TemporaryDirectory()
+    let path = try directory.sparseFile(byteCount: 1 << 20)
     let test = try TestReactor()
     let holder = try LockHolder(path: path)
     let error = await openError(test, path)
@@ -48,8 +49,8 @@ import Testing
   }
 
   @Test func waitingEndsAfterItsTime() async throws {
-    let directory = try TestDirectory()
-    let path = try directory.makeFile(byteCount: 1 << 20)
+    let directory = try TemporaryDirectory()
+    let path = try directory.sparseFile(byteCount: 1 << 20)
     let test = try TestReactor()
     let holder = try LockHolder(path: path)
     await #expect(throws: DiskOpenError.self) { try await test.open(path, waitMilliseconds: 120) }
@@ -59,10 +60,10 @@ import Testing
   @Test(.enabled(if: LoopDevice.isAvailable, "needs loop devices"), .timeLimit(.minutes(10)))
   func aMountedDeviceIsRefusedAndItsMountPointNamed() async throws {
     let loop = try LoopDevice(sector: 512)
-    let directory = try TestDirectory()
+    let directory = try TemporaryDirectory()
     try #require(try run("mkfs.ext4", "-q", loop.path).status == 0)
     let mounted = try run("mount", loop.path, directory.path)
-    try #require(mounted.status == 0, "\(mounted.output)")
+    try #require(mounted.status == 0, "\(mounted.text)")
     let test = try TestReactor()
     // Even with an hour to wait: a mounted device is refused at once, else the test's time limit ends it.
     await #expect(throws: DiskOpenError.self) { try await test.open(loop.path, waitMilliseconds: 3_600_000) }
@@ -77,7 +78,7 @@ import Testing
   func aClaimedDeviceCanNeitherBeOpenedTwiceNorMounted() async throws {
     let loop = try LoopDevice(sector: 512)
     try #require(try run("mkfs.ext4", "-q", loop.path).status == 0)
-    let directory = try TestDirectory()
+    let directory = try TemporaryDirectory()
     let test = try TestReactor()
     let port = try await test.open(loop.path)
     let error = await openError(test, loop.path)
@@ -88,7 +89,7 @@ import Testing
   }
 
   @Test func whatIsNoDiskIsRefusedInWords() async throws {
-    let directory = try TestDirectory()
+    let directory = try TemporaryDirectory()
     let test = try TestReactor()
     #expect(await openError(test, directory.path)?.cause == .notADisk)
     #expect(await openError(test, "/dev/null")?.cause == .notADisk)
@@ -97,9 +98,9 @@ import Testing
     #expect(await openError(test, fifo)?.cause == .notADisk)
     let missing = await openError(test, directory.path + "/missing")
     #expect(missing?.cause == .notFound)
-    #expect(missing?.description.contains("there is no such disk") == true)
-    #expect(await openError(test, try directory.makeFile("empty", byteCount: 0))?.cause == .empty)
-    #expect(await openError(test, try directory.makeFile("tiny", byteCount: 100))?.cause == .empty)
+    #expect(missing?.description.contains("there is no such file or device") == true)
+    #expect(await openError(test, try directory.sparseFile("empty", byteCount: 0))?.cause == .empty)
+    #expect(await openError(test, try directory.sparseFile("tiny", byteCount: 100))?.cause == .empty)
   }
 
   @Test func blockingCallsRunOffTheReactorInOrderAndResumeOnIt() async throws {

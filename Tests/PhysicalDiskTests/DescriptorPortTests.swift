@@ -2,6 +2,7 @@ import BlockDevice
 import CLinux
 import PhysicalDisk
 import Reactor
+import TestSupport
 import Testing
 
 /// Where the file of a test lies.
@@ -62,8 +63,8 @@ enum FileSystemUnderTest: String, CaseIterable {
 
   @Test(arguments: FileSystemUnderTest.allCases)
   func filesAreReadWrittenPunchedAndZeroed(fileSystem: FileSystemUnderTest) async throws {
-    let directory = try TestDirectory(under: fileSystem.rawValue)
-    let path = try directory.makeFile(byteCount: 16 << 20 + 100)
+    let directory = try TemporaryDirectory(under: fileSystem.rawValue)
+    let path = try directory.sparseFile(byteCount: 16 << 20 + 100)
     let test = try TestReactor()
     let port = try await test.open(path)
     #expect(port.facts.kind == .file)
@@ -112,8 +113,8 @@ enum FileSystemUnderTest: String, CaseIterable {
   }
 
   @Test func writtenZerosComeFromTheSharedPage() async throws {
-    let directory = try TestDirectory()
-    let path = try directory.makeFile(byteCount: 8 << 20)
+    let directory = try TemporaryDirectory()
+    let path = try directory.sparseFile(byteCount: 8 << 20)
     let test = try TestReactor()
     let port = try await test.open(path)
     try await test.reactor.run { () async throws -> Void in
@@ -137,8 +138,8 @@ enum FileSystemUnderTest: String, CaseIterable {
   // MARK: Files that others change
 
   @Test func aTruncatedFileFailsItsFlushAndItsReads() async throws {
-    let directory = try TestDirectory()
-    let path = try directory.makeFile(byteCount: 8 << 20)
+    let directory = try TemporaryDirectory()
+    let path = try directory.sparseFile(byteCount: 8 << 20)
     let test = try TestReactor()
     let port = try await test.open(path)
     try await test.reactor.run { () async throws -> Void in
@@ -161,8 +162,8 @@ enum FileSystemUnderTest: String, CaseIterable {
   }
 
   @Test func aDeletedFileFailsItsFlushButCanBeRead() async throws {
-    let directory = try TestDirectory()
-    let path = try directory.makeFile(byteCount: 8 << 20)
+    let directory = try TemporaryDirectory()
+    let path = try directory.sparseFile(byteCount: 8 << 20)
     let test = try TestReactor()
     let port = try await test.open(path)
     try await test.reactor.run { () async throws -> Void in
@@ -180,11 +181,11 @@ enum FileSystemUnderTest: String, CaseIterable {
 
   /// ramfs has neither O_DIRECT nor fallocate.
   @Test(.enabled(if: mayMount, "needs root to mount")) func aFileSystemWithoutDirectIOIsUsedBufferedAndSaysSo() async throws {
-    let directory = try TestDirectory()
+    let directory = try TemporaryDirectory()
     let mounted = try run("mount", "-t", "ramfs", "ramfs", directory.path)
-    try #require(mounted.status == 0, "\(mounted.output)")
+    try #require(mounted.status == 0, "\(mounted.text)")
     defer { _ = try? run("umount", "--lazy", directory.path) }
-    let path = try directory.makeFile(byteCount: 4 << 20)
+    let path = try directory.sparseFile(byteCount: 4 << 20)
     let test = try TestReactor()
     let port = try await test.open(path)
     #expect(!port.facts.isDirect && port.facts.ioAlignment == 512)
@@ -198,11 +199,11 @@ enum FileSystemUnderTest: String, CaseIterable {
   }
 
   @Test(.enabled(if: mayMount, "needs root to mount")) func aFullFileSystemIsENOSPC() async throws {
-    let directory = try TestDirectory()
+    let directory = try TemporaryDirectory()
     let mounted = try run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", directory.path)
-    try #require(mounted.status == 0, "\(mounted.output)")
+    try #require(mounted.status == 0, "\(mounted.text)")
     defer { _ = try? run("umount", "--lazy", directory.path) }
-    let path = try directory.makeFile(byteCount: 16 << 20)
+    let path = try directory.sparseFile(byteCount: 16 << 20)
     let test = try TestReactor()
     let port = try await test.open(path)
     await test.reactor.run {
@@ -219,8 +220,8 @@ enum FileSystemUnderTest: String, CaseIterable {
   }
 
   @Test func readOnlyOpenClaimsNothing() async throws {
-    let directory = try TestDirectory()
-    let path = try directory.makeFile(byteCount: 8 << 20)
+    let directory = try TemporaryDirectory()
+    let path = try directory.sparseFile(byteCount: 8 << 20)
     let test = try TestReactor()
     let owner = try await test.open(path)
     let looker = try await test.open(path, access: .readOnly)

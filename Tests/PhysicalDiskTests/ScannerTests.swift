@@ -1,22 +1,23 @@
 import CLinux
 import PhysicalDisk
 import Reactor
+import TestSupport
 import Testing
 
 @Suite struct ScannerTests {
   private let guid = "5a6b7c8d-0123-4567-89ab-cdef01234567"
 
   @Test func everyFileOfADirectoryIsListedWithItsObstacles() async throws {
-    let directory = try TestDirectory()
+    let directory = try TemporaryDirectory()
     let test = try TestReactor()
     let scanner = DiskScanner(poolPartitionTypes: [guid], minimumByteCount: 8 << 20)
-    _ = try directory.makeFile("free", byteCount: 16 << 20)
-    _ = try directory.makeFile("small", byteCount: 1 << 20)
-    let pooled = try directory.makeFile("pooled", byteCount: 16 << 20)
+    _ = try directory.sparseFile("free", byteCount: 16 << 20)
+    _ = try directory.sparseFile("small", byteCount: 1 << 20)
+    let pooled = try directory.sparseFile("pooled", byteCount: 16 << 20)
     try #require(try run("sgdisk", "-n", "1:2048:0", "-t", "1:\(guid)", "-c", "1:tank", pooled).status == 0)
-    let used = try directory.makeFile("used", byteCount: 16 << 20)
+    let used = try directory.sparseFile("used", byteCount: 16 << 20)
     try #require(try run("mkfs.ext4", "-q", "-L", "holiday", used).status == 0)
-    let open = try await test.open(try directory.makeFile("open", byteCount: 16 << 20))
+    let open = try await test.open(try directory.sparseFile("open", byteCount: 16 << 20))
     try #require(symlink("free", directory.path + "/zlink") == 0)
     try #require(mkdir(directory.path + "/folder", 0o700) == 0)
 
@@ -54,7 +55,7 @@ import Testing
   func loopDevicesAreListedWithTheirUse() async throws {
     let free = try LoopDevice(sector: 4096)
     let mounted = try LoopDevice(sector: 512)
-    let directory = try TestDirectory()
+    let directory = try TemporaryDirectory()
     try #require(try run("mkfs.ext4", "-q", mounted.path).status == 0)
     try #require(try run("mount", mounted.path, directory.path).status == 0)
     defer { _ = try? run("umount", directory.path) }

@@ -1,6 +1,7 @@
 import CLinux
 import PhysicalDisk
 import Reactor
+import TestSupport
 import Testing
 
 /// What libblkid finds, and that wiping leaves nothing of it.
@@ -17,17 +18,17 @@ import Testing
   }
 
   @Test func anEmptyFileHasNone() async throws {
-    let directory = try TestDirectory()
-    let (found, erased, left) = try await probeAndWipe(try directory.makeFile(byteCount: 16 << 20))
+    let directory = try TemporaryDirectory()
+    let (found, erased, left) = try await probeAndWipe(try directory.sparseFile(byteCount: 16 << 20))
     #expect(found.isEmpty && found.partitions.isEmpty && erased.isEmpty && left.isEmpty)
   }
 
   @Test(arguments: [("ext4", ["mkfs.ext4", "-q", "-L", "holiday"]), ("swap", ["mkswap", "-L", "holiday"])])
   func fileSystemsAreNamedAndWiped(type: String, command: [String]) async throws {
-    let directory = try TestDirectory()
-    let path = try directory.makeFile(byteCount: 32 << 20)
-    let made = try runList(command + [path])
-    try #require(made.status == 0, "\(made.output)")
+    let directory = try TemporaryDirectory()
+    let path = try directory.sparseFile(byteCount: 32 << 20)
+    let made = try Program.runBlocking(command + [path])
+    try #require(made.status == 0, "\(made.text)")
     let (found, erased, left) = try await probeAndWipe(path)
     #expect(found.signatures.map(\.type) == [type])
     #expect(found.signatures.first?.label == "holiday")
@@ -39,11 +40,11 @@ import Testing
   }
 
   @Test func aPartitionTableIsWipedWithItsBackup() async throws {
-    let directory = try TestDirectory()
-    let path = try directory.makeFile(byteCount: 64 << 20)
+    let directory = try TemporaryDirectory()
+    let path = try directory.sparseFile(byteCount: 64 << 20)
     let guid = "5A6B7C8D-0123-4567-89AB-CDEF01234567"
     let made = try run("sgdisk", "-n", "1:2048:+8M", "-t", "1:\(guid)", "-c", "1:tank", "-n", "2:0:0", path)
-    try #require(made.status == 0, "\(made.output)")
+    try #require(made.status == 0, "\(made.text)")
     let (found, erased, left) = try await probeAndWipe(path)
     #expect(found.signatures.filter { $0.type == "gpt" }.map(\.offsetBytes) == [512, 64 << 20 - 512])
     #expect(found.signatures.contains { $0.type == "PMBR" })
@@ -58,8 +59,8 @@ import Testing
   }
 
   @Test func aBackupWithoutItsFirstCopyIsFoundAndWiped() async throws {
-    let directory = try TestDirectory()
-    let path = try directory.makeFile(byteCount: 64 << 20)
+    let directory = try TemporaryDirectory()
+    let path = try directory.sparseFile(byteCount: 64 << 20)
     try #require(try run("sgdisk", "-n", "1:2048:+8M", path).status == 0)
     try #require(try run("dd", "if=/dev/zero", "of=\(path)", "bs=1M", "count=1", "conv=notrunc").status == 0)
     let (found, _, left) = try await probeAndWipe(path)
@@ -71,8 +72,8 @@ import Testing
 
   /// A volume group member as pvcreate leaves it: the label in sector 1, its checksum right.
   @Test func aVolumeGroupMemberIsFoundAndWiped() async throws {
-    let directory = try TestDirectory()
-    let path = try directory.makeFile(byteCount: 16 << 20)
+    let directory = try TemporaryDirectory()
+    let path = try directory.sparseFile(byteCount: 16 << 20)
     var label = [UInt8](repeating: 0, count: 512)
     label.replaceSubrange(0..<8, with: Array("LABELONE".utf8))
     label[8] = 1  // its own sector
@@ -101,8 +102,8 @@ import Testing
 
   /// Swap space made over a partition table: its own backup is still there, and all of it is found.
   @Test func whatLiesUnderAnotherSignatureIsFoundToo() async throws {
-    let directory = try TestDirectory()
-    let path = try directory.makeFile(byteCount: 64 << 20)
+    let directory = try TemporaryDirectory()
+    let path = try directory.sparseFile(byteCount: 64 << 20)
     try #require(try run("sgdisk", "-n", "1:2048:+8M", path).status == 0)
     try #require(try run("mkswap", path).status == 0)
     let (found, erased, left) = try await probeAndWipe(path)
@@ -116,7 +117,7 @@ import Testing
   func partitionTablesOnBlockDevicesAreWipedWhileClaimed(sector: Int) async throws {
     let loop = try LoopDevice(sector: sector)
     let made = try run("sgdisk", "-n", "1:0:+8M", "-c", "1:tank", loop.path)
-    try #require(made.status == 0, "\(made.output)")
+    try #require(made.status == 0, "\(made.text)")
     let (found, erased, left) = try await probeAndWipe(loop.path)
     #expect(found.signatures.filter { $0.type == "gpt" }.map(\.offsetBytes) == [UInt64(sector), UInt64(64 << 20 - sector)])
     #expect(found.partitions.map(\.name) == ["tank"])
@@ -147,8 +148,8 @@ import Testing
   /// The image of a disk with 4096-byte sectors, looked at as a file.
   @Test(.enabled(if: LoopDevice.isAvailable, "needs loop devices"))
   func anImageOfADiskWithLargeSectorsIsFoundAndWiped() async throws {
-    let directory = try TestDirectory()
-    let path = try directory.makeFile(byteCount: 64 << 20)
+    let directory = try TemporaryDirectory()
+    let path = try directory.sparseFile(byteCount: 64 << 20)
     do {
       let loop = try LoopDevice(sector: 4096)
       try #require(try run("sgdisk", "-n", "1:0:+8M", "-c", "1:tank", loop.path).status == 0)

@@ -40,24 +40,29 @@ final class HeldDisk: BlockDevice, @unchecked Sendable {
     }
   }
 
-  @Test func backgroundWorkGetsAFewPlacesWhileApplicationsAreBusyAndNeverNone() async throws {
+  /// Returns once so many requests have come to the bus: each then waits there, or in the disk.
+  private func arrival(of count: Int, at bus: BusDevice) async {
+    while bus.statistics[.read].inFlight < count { await bus.reactor.sleep(milliseconds: 0) }
+  }
+
+  @Test(.timeLimit(.minutes(1))) func backgroundWorkGetsAFewPlacesWhileApplicationsAreBusyAndNeverNone() async throws {
     try await run { disk, bus, reactor in
       var tasks = (0..<8).map { _ in read(bus, .application, reactor) }
-      await reactor.sleep(milliseconds: 1)
+      await arrival(of: 8, at: bus)
       tasks += (0..<8).map { _ in read(bus, .repair, reactor) }
-      await reactor.sleep(milliseconds: 1)
+      await arrival(of: 16, at: bus)
       #expect(disk.order.count { $0 == .application } == 8)
       #expect(disk.order.count { $0 == .repair } == StorageBusLimits.backgroundDepthUnderContention)
       while disk.order.count < 16 || !disk.held.isEmpty {
         disk.releaseAll()
-        await reactor.sleep(milliseconds: 1)
+        await reactor.sleep(milliseconds: 0)
       }
       for task in tasks { await task.value }
       #expect(bus.statistics[.read].requests == 16)
     }
   }
 
-  @Test func noMoreThanTheQueueDepthIsInFlightAndEverythingIsDone() async throws {
+  @Test(.timeLimit(.minutes(1))) func noMoreThanTheQueueDepthIsInFlightAndEverythingIsDone() async throws {
     try await run { disk, bus, reactor in
       let tasks = (0..<StorageBusLimits.queueDepth + 100).map { _ in
         reactor.spawn {
@@ -65,11 +70,11 @@ final class HeldDisk: BlockDevice, @unchecked Sendable {
           _ = try? await bus.read(at: 0, into: slice, IORequest())
         }
       }
-      await reactor.sleep(milliseconds: 1)
+      await arrival(of: tasks.count, at: bus)
       #expect(disk.order.count == StorageBusLimits.queueDepth)
       while disk.order.count < tasks.count || !disk.held.isEmpty {
         disk.releaseAll()
-        await reactor.sleep(milliseconds: 1)
+        await reactor.sleep(milliseconds: 0)
       }
       for task in tasks { await task.value }
     }

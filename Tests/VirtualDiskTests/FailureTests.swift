@@ -1,6 +1,7 @@
 import BlockDevice
 import Pool
 import Reactor
+import SimulatedPool
 import Simulation
 import Testing
 
@@ -203,7 +204,81 @@ import Testing
     #expect(report.abandonedCount == 0, "\(report)")
   }
 
+  /// A zeroing up to the disk's end that waits while the disk grows spares what is written behind the old end meanwhile.
+  @Test(arguments: UInt64(1)...8) func zeroingToTheEndSparesWhatGrowthAdded(seed: UInt64) throws {
+    let machine = FailureTests.machine(seed: seed)
+    try FailureTests.run(machine) { stack, reactor in
+      let pool = try await stack.createPool()
+      let plan = VirtualDiskPlan(name: "disk", byteCount: (1 << 20) + (64 << 10), columns: 1)
+      let disk = try await VirtualDisk.create(plan, in: pool, handle: VirtualDiskHandle(number: 1))
+      let shadowed = ShadowedDisk(disk: disk, shadow: ShadowDisk(sectorCount: (2 << 20) / 512))
+      // All three wait for the second row's slabs.
+      machine.plan.add(FaultRule(.stall(seconds: 1...1), .atMatch(1), operations: [.zero]))
+      let first = Task(executorPreference: reactor) { try await shadowed.write(2048..<2056) }
+      while disk.statistics[.write].inFlight == 0 { await reactor.sleep(milliseconds: 0) }
+      let zeroing = Task(executorPreference: reactor) { try await shadowed.trim(2060..<2176, zeroes: true, flags: .keepAllocated) }
+      while disk.statistics[.writeZeroes].inFlight == 0 { await reactor.sleep(milliseconds: 0) }
+      try await disk.grow(to: 2 << 20)
+      let late = Task(executorPreference: reactor) { try await shadowed.write(2176..<2304) }
+      for task in [first, zeroing, late] { try await task.value }
+      try await shadowed.check(2048..<2304)
+      try await stack.close(pool, [disk])
+    }
+  }
+
+  // MARK: Deleting
+
+  /// A deletion whose first commit is refused leaves a virtual disk that goes on.
+  @Test func refusedDeletionLeavesTheDiskInUse() throws {
+    let machine = FailureTests.machine(seed: 1)
+    try FailureTests.run(machine) { stack, reactor in
+      let pool = try await stack.createPool()
+      let plan = VirtualDiskPlan(name: "disk", byteCount: 4 << 20, columns: 2)
+      let disk = try await VirtualDisk.create(plan, in: pool, handle: VirtualDiskHandle(number: 1))
+      let shadowed = ShadowedDisk(disk: disk, shadow: ShadowDisk(sectorCount: (4 << 20) / 512))
+      try await shadowed.write(0..<8)
+      try await shadowed.flush()
+      machine.plan.add(FaultRule(.ioError, .always, operations: [.durableWrite]))
+      await #expect(throws: PoolError.self) { try await disk.delete() }
+      #expect(disk.record.state == .active)
+      try await shadowed.write(0..<8)
+      try await shadowed.checkAll()
+    }
+  }
+
   // MARK: Opening
+
+  /// What another program made and this one does not know, or what cannot be, is refused before anything is done to it.
+  @Test func recordsThatAreNotUnderstoodAreRefused() throws {
+    let machine = FailureTests.machine(seed: 1)
+    try FailureTests.run(machine) { stack, reactor in
+      let pool = try await stack.createPool()
+      let plan = VirtualDiskPlan(name: "disk", byteCount: 4 << 20, columns: 2)
+      let disk = try await VirtualDisk.create(plan, in: pool, handle: VirtualDiskHandle(number: 1))
+      let unknown: [(inout VirtualDiskRecord) -> Void] = [
+        { $0.features.incompatible = 1 }, { $0.features.readOnlyCompatible = 1 << 63 }, { $0.resiliency = .mirror }, { $0.copies = 2 },
+        { $0.parityCount = 1 }, { $0.state = VirtualDiskRecord.State(rawValue: 77) },
+        { $0.provisioning = VirtualDiskRecord.Provisioning(rawValue: 9) }, { $0.keyID = 3 }, { $0.transformID = 1 },
+        { $0.parent = VirtualDiskNumber(2) },
+      ]
+      let impossible: [(inout VirtualDiskRecord) -> Void] = [
+        { $0.byteCount = .max - 511 }, { $0.byteCount = 0 }, { $0.columns = 200 }, { $0.interleave = 1 << 31 },
+        { $0.presenceChunkByteCount = 1 << 31 }, { $0.byteCount = VirtualDiskLimits.largestByteCount },
+      ]
+      for (cause, changes) in [(PoolError.Cause.wrongState, unknown), (.damaged, impossible)] {
+        for (index, change) in changes.enumerated() {
+          var record = disk.record
+          change(&record)
+          var refusal: PoolError?
+          do throws(PoolError) { _ = try VirtualDisk.open(record, in: pool, handle: VirtualDiskHandle(number: 2)) } catch {
+            refusal = error
+          }
+          #expect(refusal?.cause == cause, "change \(index)")
+        }
+      }
+      try await stack.close(pool, [disk])
+    }
+  }
 
   /// Metadata that contradicts itself is refused in words.
   @Test func twoOwnersOfOneSlabAreRefused() throws {

@@ -58,10 +58,6 @@ static inline int clinux_block_discard(int fd, uint64_t offset, uint64_t count) 
   uint64_t range[2] = {offset, count};
   return ioctl(fd, BLKDISCARD, range) < 0 ? -errno : 0;
 }
-static inline int clinux_block_zero_out(int fd, uint64_t offset, uint64_t count) {
-  uint64_t range[2] = {offset, count};
-  return ioctl(fd, BLKZEROOUT, range) < 0 ? -errno : 0;
-}
 static inline int clinux_block_is_read_only(int fd, int *out) { return ioctl(fd, BLKROGET, out) < 0 ? -errno : 0; }
 static inline int clinux_block_reread_partitions(int fd) { return ioctl(fd, BLKRRPART) < 0 ? -errno : 0; }
 
@@ -84,7 +80,4 @@ int clinux_fallocate(int fd, int mode, off_t offset, off_t byteCount);
 
 // Names the calling thread, for top and gdb; cut to 15 bytes.
 void clinux_set_thread_name(const char *name);
-
-// Who is at the other end of a Unix socket. 0, or -errno.
-int clinux_peer_credentials(int fd, int *pid, unsigned *uid, unsigned *gid);
 #endif

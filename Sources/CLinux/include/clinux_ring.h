@@ -20,8 +20,7 @@ int clinux_ring_register_buffer(clinux_ring *ring, void *start, size_t byte_coun
 // Puts a descriptor (-1: none) at an index of the table of registered files. 1, or -errno.
 int clinux_ring_set_file(clinux_ring *ring, unsigned index, int descriptor);
 
-// Entering the kernel: submits what is queued.
-void clinux_ring_submit(clinux_ring *ring);
+// Entering the kernel: each submits what is queued.
 // Gathers completions without waiting.
 void clinux_ring_poll(clinux_ring *ring);
 // Waits for at least one completion.

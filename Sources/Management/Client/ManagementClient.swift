@@ -1,11 +1,7 @@
 import NIOCore
 import NIOHTTP1
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// The storage of a running server, seen through its control socket.
 public struct ManagementClient: StorageBackend {

@@ -10,9 +10,9 @@ public struct DiskInfo: Codable, Sendable, Equatable {
   public var ioMode: IOMode
   /// The size of the whole disk, in bytes.
   public var sizeBytes: UInt64
-  /// How much of it is dealt out to virtual disks and metadata, in bytes.
+  /// How much of it is dealt out to virtual disks, in bytes.
   public var allocatedBytes: UInt64
-  /// How much of it can still be dealt out, in bytes. Less than size minus allocated, because of partition tables and rounding to slabs.
+  /// How much of it can still be dealt out, in bytes. Less than size minus allocated, because of metadata, partition tables and rounding to slabs.
   public var freeBytes: UInt64
   /// The size of the sectors the disk is addressed by, in bytes.
   public var logicalSectorBytes: Int

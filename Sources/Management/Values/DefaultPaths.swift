@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// Where server and clients look when they aren't told: under /run and /var/lib for root, and where the XDG Base Directory
 /// Specification says for others.
@@ -39,7 +35,7 @@ public struct DefaultPaths: Sendable {
   public var controlSocket: String { "\(runtimeDirectory)/control.sock" }
 
   /// Where NBD clients are served when --listen isn't given.
-  public var listenAddress: ListenAddress { .unix(path: "\(runtimeDirectory)/nbd.sock") }
+  public var nbdSocket: String { "\(runtimeDirectory)/nbd.sock" }
 
   /// The server's state directory when --state-dir isn't given.
   /// - Throws: `APIError` when the environment doesn't say where the user's files are.

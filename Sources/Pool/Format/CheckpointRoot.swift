@@ -95,8 +95,9 @@ public struct CheckpointRoot: Equatable, Sendable {
     ownerTerm = bytes.little(UInt64.self, at: Offset.ownerTerm)
     applied = bytes.little(UInt64.self, at: Offset.applied)
     committed = bytes.little(UInt64.self, at: Offset.committed)
-    // Numbers that never wrap: counting on from here stays far from overflow.
-    guard applied < 1 << 62, committed <= applied, sequence < 1 << 62 else { throw .invalid("journal sequence") }
+    guard applied < FormatLimits.numberLimit, committed <= applied, sequence < FormatLimits.numberLimit else {
+      throw .invalid("journal sequence")
+    }
     journalPosition = bytes.little(UInt64.self, at: Offset.journalPosition)
     guard journalPosition < layout.journalByteCount, journalPosition % UInt64(FormatLimits.blockByteCount) == 0 else {
       throw .invalid("journal position")

@@ -127,7 +127,7 @@ public struct DiskLayout: Equatable, Sendable, Codable {
 
   // MARK: On disk
 
-  /// 128 bytes from `start` on, see docs/on-disk-format.md.
+  /// 136 bytes from `start` on, see docs/on-disk-format.md.
   func encode(_ bytes: UnsafeMutableRawBufferPointer, at start: Int) {
     bytes.setLittle(diskByteCount, at: start)
     bytes.setLittle(metadataOffset, at: start + 8)

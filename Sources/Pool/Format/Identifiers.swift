@@ -172,9 +172,3 @@ public struct JournalSequence: NumberIdentifier {
   public let value: UInt64
   public init(_ value: UInt64) { self.value = value }
 }
-
-/// The number of a checkpoint.
-public struct CheckpointSequence: NumberIdentifier {
-  public let value: UInt64
-  public init(_ value: UInt64) { self.value = value }
-}

@@ -153,7 +153,7 @@ struct JournalEntryHeader: Equatable {
     let header = try StructureHeader(
       bytes, expecting: .journalEntry, byteCounts: JournalEntryHeader.byteCount...FormatLimits.journalEntryByteCount, of: owner, index: 0)
     sequence = header.sequence
-    guard sequence < 1 << 62 else { throw .invalid("journal sequence") }
+    guard sequence < FormatLimits.numberLimit else { throw .invalid("journal sequence") }
     term = bytes.little(UInt64.self, at: Offset.term)
     committed = bytes.little(UInt64.self, at: Offset.committed)
     self.position = bytes.little(UInt64.self, at: Offset.position)

@@ -89,6 +89,7 @@ public struct PoolRecord: MetadataRecord {
     nextGeneration = try reader.number()
     nextVirtualDisk = try reader.number()
     nextDisk = try reader.number()
+    guard max(nextRow.value, nextGeneration.value, nextVirtualDisk.value) < FormatLimits.numberLimit else { throw .invalid("next number") }
     try reader.skip(4)
     ownerTerm = try reader.integer()
     ownerNode = try reader.identifier()
@@ -164,7 +165,8 @@ public struct DiskRecord: MetadataRecord {
   public var physicalSector: UInt32
   /// The nonce of its newest writable opening (see `Superblock.nonce`). A disk that shows another is from the past.
   public var nonce: UInt64
-  /// The last epoch it was part of.
+  /// Written when it leaves: the number of the last epoch it was part of, or one more than that of the disk that left before it in the
+  /// same epoch. So the highest is the last to leave, and disks that left by one commit have the same.
   public var epochNumber: UInt64
   /// The cache disk in front of it; `none` without.
   public var cacheDisk: DiskID = .none
@@ -249,6 +251,7 @@ public struct DiskRecord: MetadataRecord {
     try reader.skip(48)
     faultDomain = try reader.text(limit: FormatLimits.faultDomainByteCount, "fault domain")
     pathHint = try reader.text(limit: FormatLimits.pathHintByteCount, "path")
+    guard epochNumber < 1 << 62 else { throw .invalid("epoch number") }
     trailing = reader.rest()
   }
 }

@@ -132,7 +132,7 @@ public struct RowRecord: MetadataRecord {
   }
 
   public init(key: RecordKey, value reader: inout ByteReader) throws(FormatError) {
-    guard key.first > 0, key.second == 0 else { throw .invalid("row id") }
+    guard key.first > 0, key.first < FormatLimits.numberLimit, key.second == 0 else { throw .invalid("row id") }
     id = RowID(key.first)
     owner = OwnerType(rawValue: try reader.integer())
     resiliency = ResiliencyKind(rawValue: try reader.integer())
@@ -156,6 +156,7 @@ public struct RowRecord: MetadataRecord {
       let disk: DiskNumber = try reader.number()
       let number: SlabNumber = try reader.number()
       let generation: SlabGeneration = try reader.number()
+      guard generation.value < FormatLimits.numberLimit else { throw .invalid("slab generation") }
       let state = CopyState(rawValue: try reader.integer())
       let flags = try reader.integer(UInt8.self)
       try reader.skip(2)

@@ -115,7 +115,7 @@ public struct VirtualDiskRecord: MetadataRecord {
   }
 
   public init(key: RecordKey, value reader: inout ByteReader) throws(FormatError) {
-    guard key.first > 0, key.second == 0 else { throw .invalid("virtual disk number") }
+    guard key.first > 0, key.first < FormatLimits.numberLimit, key.second == 0 else { throw .invalid("virtual disk number") }
     number = VirtualDiskNumber(key.first)
     id = try reader.identifier()
     byteCount = try reader.integer()

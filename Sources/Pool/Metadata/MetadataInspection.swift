@@ -87,6 +87,8 @@ public struct MetadataInspection: Sendable, Codable {
   /// Pool, disks and virtual disks in full, rows and map entries up to the limit asked for.
   public var records: [RecordSummary] = []
   public var findings: [Finding] = []
+  /// Something on the disk says, or cannot be read so may have said, that it is a pool's: else it is sound as what it is.
+  public var hasTraces = false
 
   public var isSound: Bool { !findings.contains { $0.severity == .error } }
 
@@ -129,6 +131,10 @@ public struct MetadataInspection: Sendable, Codable {
 
   private mutating func describe(_ report: SuperblockReport) {
     for place in report.places {
+      switch place.outcome {
+      case .bad(.empty), .bad(.wrongMagic): break
+      default: hasTraces = true
+      }
       switch place.outcome {
       case .good(let superblock):
         superblockPlaces.append(Place(offset: place.offset, state: "good", sequence: superblock.sequence))

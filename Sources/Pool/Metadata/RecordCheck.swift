@@ -15,8 +15,6 @@ struct RecordCheck {
   private var slabOwners: [UInt64: RowID] = [:]
   private var highestGeneration: UInt64 = 0
   private var listed: [RecordKind: Int] = [:]
-  /// The first so many findings of one kind are told; a damaged pool can have millions.
-  private static let findingLimit = 100
 
   init(disk: PoolDisk, rowLimit: Int) {
     self.disk = disk
@@ -36,9 +34,9 @@ struct RecordCheck {
   }
 
   private mutating func add(_ severity: MetadataInspection.Finding.Severity, _ text: String) {
-    if findings.count < RecordCheck.findingLimit {
+    if findings.count < PoolLimits.findingCount {
       findings.append(MetadataInspection.Finding(severity: severity, text: text))
-    } else if findings.count == RecordCheck.findingLimit {
+    } else if findings.count == PoolLimits.findingCount {
       findings.append(MetadataInspection.Finding(severity: .error, text: "There are more findings than these."))
     }
   }

@@ -20,6 +20,8 @@ final class VoterLoad: @unchecked Sendable {  // reactor-confined
   var lastSequence: UInt64 { journal?.lastSequence ?? 0 }
   /// What it proves to be committed.
   var committed: UInt64 { max(journal?.committed ?? 0, root?.committed ?? 0) }
+  /// The highest epoch in which its checkpoint or one of the entries behind it was written.
+  var newestEpochNumber: UInt64 { max(root?.epochNumber ?? 0, journal?.entries.last?.header.epochNumber ?? 0) }
   /// It is whole up to its last entry, as far as this was looked at.
   var isUsable: Bool { journal != nil && references.count == disk.layout.pageCount }
 

@@ -1,16 +1,13 @@
 import ArgumentParser
 import Management
+import NBDServer
 
 #if canImport(FoundationEssentials)
   import FoundationEssentials
 #else
   import Foundation
 #endif
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// How command line words become values, with the refusal's reason and remedy in the message.
 enum Parse {
@@ -21,7 +18,7 @@ enum Parse {
   }
 
   static func listenAddress(_ text: String) throws -> ListenAddress {
-    try explained { () throws(APIError) in try ListenAddress(parsing: text) }
+    do throws(ListenError) { return try ListenAddress(parsing: text) } catch { throw ValidationError("\(error)") }
   }
 
   private static func explained<Value>(_ parse: () throws(APIError) -> Value) throws -> Value {

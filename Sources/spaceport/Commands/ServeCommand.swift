@@ -1,6 +1,7 @@
 import ArgumentParser
 import Logging
 import Management
+import NBDServer
 
 extension Logger.Level: @retroactive ExpressibleByArgument {}
 
@@ -53,10 +54,10 @@ struct ServeCommand: AsyncParsableCommand {
     return ServeConfiguration(
       stateDirectory: try Paths.absolute(stateDirectory),
       controlSocket: try Paths.absolute(paths.controlSocket(option: control)),
-      listeners: listeners.isEmpty ? [paths.listenAddress] : listeners, logLevel: logLevel)
+      listeners: listeners.isEmpty ? [.unix(path: paths.nbdSocket)] : listeners, logLevel: logLevel)
   }
 
   private func usesRuntimeDirectory(_ configuration: ServeConfiguration, _ paths: DefaultPaths) -> Bool {
-    configuration.controlSocket == paths.controlSocket || configuration.listeners.contains(paths.listenAddress)
+    configuration.controlSocket == paths.controlSocket || configuration.listeners.contains(.unix(path: paths.nbdSocket))
   }
 }

@@ -7,13 +7,19 @@ struct InspectionReport {
 
   init(_ inspection: DiskInspection) { self.inspection = inspection }
 
-  var text: String { [identity, places, journal, records, findings].filter { !$0.isEmpty }.joined(separator: "\n\n") }
+  var text: String {
+    // What a disk lacks that is none of a pool's are no faults.
+    inspection.isPoolDisk ? [identity, places, journal, records, findings].filter { !$0.isEmpty }.joined(separator: "\n\n") : identity
+  }
 
   private var identity: String {
     var fields = Fields()
     fields.add("Disk", inspection.path)
     fields.add("Size", Figures.size(inspection.sizeBytes))
     fields.add("Partition table", inspection.partitionTable)
+    if !inspection.isPoolDisk {
+      fields.add("Carries", inspection.content.isEmpty ? "nothing that is known" : inspection.content.joined(separator: ", "))
+    }
     guard let superblock = inspection.metadata.superblock else { return fields.text }
     fields.add("Pool", "\(superblock.poolName) (\(superblock.pool))")
     fields.add("Disk UUID", "\(superblock.disk), number \(superblock.diskNumber)")

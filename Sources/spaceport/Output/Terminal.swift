@@ -1,10 +1,6 @@
 import Management
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// Where a command's text goes.
 enum Terminal {
@@ -30,11 +26,7 @@ enum Terminal {
     if bytes.last != UInt8(ascii: "\n") { bytes.append(UInt8(ascii: "\n")) }
     while !bytes.isEmpty {
       let count = bytes.withUnsafeBytes { buffer in
-        #if canImport(Glibc)
-          Glibc.write(descriptor, buffer.baseAddress, buffer.count)
-        #else
-          Musl.write(descriptor, buffer.baseAddress, buffer.count)
-        #endif
+        Glibc.write(descriptor, buffer.baseAddress, buffer.count)
       }
       if count < 0 {
         if errno == EINTR { continue }

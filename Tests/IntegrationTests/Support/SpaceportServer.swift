@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// The real server, from the release binary, in a directory of its own.
@@ -15,7 +16,7 @@ final class SpaceportServer: @unchecked Sendable {  // used by one test, one cal
   init() throws {
     directory = try TemporaryDirectory()
     guard FileManager.default.isExecutableFile(atPath: SpaceportServer.binary) else {
-      throw CommandFailure(description: "there is no \(SpaceportServer.binary): run make build")
+      throw ProgramFailure(description: "there is no \(SpaceportServer.binary): run make build")
     }
   }
 
@@ -44,7 +45,7 @@ final class SpaceportServer: @unchecked Sendable {  // used by one test, one cal
     process.standardError = log
     try process.runWithoutBlockedSignals()
     try await waitUntil("the server to answer") {
-      guard self.process.isRunning else { throw CommandFailure(description: "the server ended at start: \(self.log)") }
+      guard self.process.isRunning else { throw ProgramFailure(description: "the server ended at start: \(self.log)") }
       return try await self.spaceport("pool", "list").succeeded
     }
   }
@@ -61,14 +62,14 @@ final class SpaceportServer: @unchecked Sendable {  // used by one test, one cal
   }
 
   /// A command of the client.
-  func spaceport(_ arguments: String...) async throws -> CommandResult {
-    try await Command.run([SpaceportServer.binary] + arguments + ["--control", controlSocket])
+  func spaceport(_ arguments: String...) async throws -> ProgramResult {
+    try await Program.run([SpaceportServer.binary] + arguments + ["--control", controlSocket])
   }
 
   /// The same, that must succeed; its output.
   @discardableResult
   func succeed(_ arguments: [String], sourceLocation: SourceLocation = #_sourceLocation) async throws -> String {
-    let result = try await Command.run([SpaceportServer.binary] + arguments + ["--control", controlSocket])
+    let result = try await Program.run([SpaceportServer.binary] + arguments + ["--control", controlSocket])
     try #require(result.succeeded, "\(arguments.joined(separator: " ")): \(result.errors)", sourceLocation: sourceLocation)
     return result.output
   }
@@ -80,7 +81,7 @@ final class SpaceportServer: @unchecked Sendable {  // used by one test, one cal
 
   /// The same, that must be refused: with a message on standard error that contains each of `words`.
   func refuse(_ arguments: [String], saying words: [String], sourceLocation: SourceLocation = #_sourceLocation) async throws {
-    let result = try await Command.run([SpaceportServer.binary] + arguments + ["--control", controlSocket])
+    let result = try await Program.run([SpaceportServer.binary] + arguments + ["--control", controlSocket])
     #expect(!result.succeeded, "\(arguments.joined(separator: " ")) was not refused", sourceLocation: sourceLocation)
     for word in words {
       #expect(result.errors.contains(word), "\"\(word)\" is not in: \(result.errors)", sourceLocation: sourceLocation)
@@ -91,7 +92,7 @@ final class SpaceportServer: @unchecked Sendable {  // used by one test, one cal
   @discardableResult
   func makePool(disks: Int = 3, diskByteCount: UInt64 = 512 << 20) async throws -> [String] {
     let paths = try (1...disks).map { try directory.sparseFile("disk\($0)", byteCount: diskByteCount) }
-    let result = try await Command.run(
+    let result = try await Program.run(
       [SpaceportServer.binary, "pool", "create", "tank"] + paths + ["--control", controlSocket])
     try #require(result.succeeded, "pool create: \(result.errors)")
     return paths
@@ -110,7 +111,7 @@ final class SpaceportServer: @unchecked Sendable {  // used by one test, one cal
 @discardableResult
 func succeed(_ arguments: String..., timeoutSeconds: Double = 120, sourceLocation: SourceLocation = #_sourceLocation) async throws -> String
 {
-  let result = try await Command.run(arguments, timeoutSeconds: timeoutSeconds)
+  let result = try await Program.run(arguments, timeoutSeconds: timeoutSeconds)
   try #require(
     result.succeeded, "\(arguments.joined(separator: " ")) -> \(result.status): \(result.errors)\(result.output)",
     sourceLocation: sourceLocation)

@@ -22,7 +22,8 @@ import Testing
   static let rows: [RowRecord] = {
     let slabs = (0..<4).map {
       RowRecord.Slab(
-        disk: DiskNumber(UInt32($0 + 1)), number: SlabNumber(UInt32.max - UInt32($0)), generation: SlabGeneration(.max - 1),
+        disk: DiskNumber(UInt32($0 + 1)), number: SlabNumber(UInt32.max - UInt32($0)),
+        generation: SlabGeneration(FormatLimits.numberLimit - 1),
         state: .rebuilding, flags: 3, cursorByteCount: 1 << 30)
     }
     var row = RowRecord(
@@ -117,7 +118,27 @@ import Testing
     #expect(try patched(Self.rows[0], slab + RowRecord.Offset.slabCursor, [2, 0, 0, 0]).slabs[1].cursorByteCount == 8192)
     #expect(try patched(Self.rows[0], slab + RowRecord.Offset.slabNumber, [1, 0, 0, 0]).slabs[1].number == SlabNumber(1))
     #expect(
-      try patched(Self.rows[0], slab + RowRecord.Offset.slabGeneration, [0]).slabs[1].generation == SlabGeneration((.max - 1) & ~0xff))
+      try patched(Self.rows[0], slab + RowRecord.Offset.slabGeneration, [0]).slabs[1].generation
+        == SlabGeneration((FormatLimits.numberLimit - 1) & ~0xff))
+  }
+
+  /// Numbers from which counting on would overflow are damage.
+  @Test func numbersAtTheirLimitAreRefused() throws {
+    let limit = FormatLimits.numberLimit
+    var row = Self.rows[0]
+    row.slabs[1].generation = SlabGeneration(limit)
+    #expect(throws: FormatError.invalid("slab generation")) { try RowRecord(row.record) }
+    row = Self.rows[0]
+    row.id = RowID(limit)
+    #expect(throws: FormatError.invalid("row id")) { try RowRecord(row.record) }
+    var disk = Self.virtualDisk()
+    disk.number = VirtualDiskNumber(.max)
+    #expect(throws: FormatError.invalid("virtual disk number")) { try VirtualDiskRecord(disk.record) }
+    for change in [{ $0.nextRow = RowID(limit) }, { $0.nextGeneration = SlabGeneration(.max) }] as [(inout PoolRecord) -> Void] {
+      var pool = Self.pool()
+      change(&pool)
+      #expect(throws: FormatError.invalid("next number")) { try PoolRecord(pool.record) }
+    }
   }
 
   @Test func superblocksComeBackAsTheyWere() throws {

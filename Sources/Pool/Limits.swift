@@ -2,6 +2,8 @@
 public enum FormatLimits {
   /// The version of every structure. Raised only when old programs must not even try; all else goes by feature flags.
   public static let version: UInt16 = 1
+  /// Sequences and numbers that count up stay below this: whatever a disk says, counting on from there never overflows.
+  public static let numberLimit: UInt64 = 1 << 62
   /// Everything of the pool's own starts and ends on this, so that a 4Kn disk can take any other's place.
   public static let blockByteCount = 4096
   /// Partitions and slabs start on this.
@@ -51,6 +53,9 @@ public enum FormatLimits {
   public static let virtualDiskNameByteCount = 128
   public static let faultDomainByteCount = 255
   public static let pathHintByteCount = 1024
+
+  /// One of the two slots of a witness. A block, so that a disk with 4096-byte sectors could hold it too.
+  public static let witnessSlotByteCount = 4096
 }
 
 /// How the store uses the format.
@@ -68,6 +73,10 @@ public enum StoreLimits {
   public static let transferByteCount = 1 << 20
   /// Devices asked for one pool at the same time.
   public static let diskCount = 4096
+  /// Superblocks written at the same time when the membership changes: 64 KiB, a size of buffers that requests rarely use up.
+  public static let superblocksInFlight = 16
+  /// A membership change that neither the witness nor enough voters took is tried again so often; commits wait meanwhile.
+  public static let membershipRetryMilliseconds: UInt64 = 1_000
 }
 
 /// What the layout of a new pool is chosen by.
@@ -89,4 +98,23 @@ public enum LayoutLimits {
   public static let journalLargest: UInt64 = 16 << 20
   /// 16 MiB of metadata, the margins, and some slabs.
   public static let diskSmallest: UInt64 = 64 << 20
+}
+
+/// Limits of pools, beside those of their format.
+public enum PoolLimits {
+  /// Between two commits of what no client has flushed.
+  static let housekeepingMilliseconds: UInt64 = 5_000
+  /// What is reserved in the metadata for the presence bits of a row that is not committed yet: those of 8,192 chunks.
+  static let presenceByteCountPerRow = 1024
+  /// Regions of a row that is written are marked dirty in pieces of at most this, in bytes: what one hot spot costs to resynchronise.
+  static let largestRegionByteCount: UInt64 = 4 << 20
+  /// Rows have about so many regions before these grow.
+  static let regionsPerRowAimed: UInt64 = 64
+  /// A name of a pool or virtual disk, in UTF-8 bytes: it is part of export names and paths.
+  public static let longestName = 64
+  /// Buffers for partial blocks, and bytes of each: 1 MiB a pool. Who finds none waits for a disk.
+  static let bounceBufferCount = 16
+  static let bounceBufferByteCount = 64 << 10
+  /// Findings that `inspect` tells of one disk; a damaged pool can have millions.
+  static let findingCount = 100
 }

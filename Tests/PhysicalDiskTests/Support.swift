@@ -2,52 +2,17 @@ import CLinux
 import Glibc
 import PhysicalDisk
 import Reactor
+import TestSupport
 import Testing
-
-/// A directory that goes with the test.
-final class TestDirectory: Sendable {
-  let path: String
-
-  /// Under /tmp, on the disk's file system; "/dev/shm" is a tmpfs.
-  init(under parent: String = "/tmp") throws {
-    path = "\(parent)/spaceport-disk-\(UInt64.random(in: 0 ... .max))"
-    try #require(mkdir(path, 0o700) == 0)
-  }
-
-  deinit { _ = try? run("rm", "-rf", "--one-file-system", path) }
-
-  func makeFile(_ name: String = "disk", byteCount: Int) throws -> String {
-    let file = "\(path)/\(name)"
-    let descriptor = clinux_open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-    try #require(descriptor >= 0)
-    try #require(ftruncate(descriptor, off_t(byteCount)) == 0)
-    close(descriptor)
-    return file
-  }
-}
-
-struct CommandResult {
-  var status: Int32
-  var output: String
-}
 
 /// For the shell.
 private func quoted(_ word: String) -> String {
   "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
 }
 
-/// Runs a program of the machine to its end; output and errors together.
+/// Runs a program of the machine to its end.
 @discardableResult
-func run(_ command: String...) throws -> CommandResult { try runList(command) }
-
-func runList(_ command: [String]) throws -> CommandResult {
-  let line = "PATH=/usr/sbin:/usr/bin:/sbin:/bin exec \(command.map(quoted).joined(separator: " ")) 2>&1 </dev/null"
-  let stream = try #require(popen(line, "re"))
-  var output: [UInt8] = []
-  var piece = [UInt8](repeating: 0, count: 4096)
-  while case let count = fread(&piece, 1, piece.count, stream), count > 0 { output += piece[..<count] }
-  return CommandResult(status: pclose(stream) >> 8, output: String(decoding: output, as: UTF8.self))
-}
+func run(_ command: String...) throws -> ProgramResult { try Program.runBlocking(command) }
 
 /// A second process that holds a lock on a file until it is told to end.
 final class LockHolder {
@@ -72,44 +37,6 @@ final class LockHolder {
     close(descriptor)
     pclose(stream)
   }
-}
-
-struct LoopDeviceError: Error, CustomStringConvertible {
-  var description: String
-}
-
-/// A loop device over a sparse file.
-final class LoopDevice {
-  let path: String
-  private let directory: TestDirectory
-
-  init(sector: Int, byteCount: Int = 64 << 20, hasPartitions: Bool = false) throws {
-    directory = try TestDirectory()
-    let file = try directory.makeFile(byteCount: byteCount)
-    var result = CommandResult(status: 1, output: "")
-    for _ in 0..<5 where result.status != 0 {  // another process may take the free one first
-      let options = ["--find", "--show", "--direct-io=on", "--sector-size", String(sector)] + (hasPartitions ? ["--partscan"] : [])
-      result = try runList(["losetup"] + options + [file])
-    }
-    guard result.status == 0 else { throw LoopDeviceError(description: result.output) }
-    path = String(result.output.prefix { $0 != "\n" })
-  }
-
-  deinit { _ = try? run("losetup", "--detach", path) }
-
-  /// Why this machine has none for us; nil when it does. Printed, since a skipped test is easily overlooked.
-  static let obstacle: String? = {
-    do {
-      _ = try LoopDevice(sector: 4096, byteCount: 1 << 20)
-      return nil
-    } catch {
-      let reason = "SKIPPED: tests on loop devices, because losetup does not work here: \(error)"
-      print(reason)
-      return reason
-    }
-  }()
-
-  static var isAvailable: Bool { obstacle == nil }
 }
 
 /// Tests that mount need root.

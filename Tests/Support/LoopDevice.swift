@@ -1,0 +1,34 @@
+import Foundation
+
+/// A loop device over a sparse file of its own, detached with its last reference. Tests that need one say so by
+/// `.enabled(if: LoopDevice.isAvailable, "needs loop devices")`.
+public final class LoopDevice: Sendable {
+  public let path: String
+  private let directory: TemporaryDirectory
+
+  public init(sector: Int, byteCount: UInt64 = 64 << 20, hasPartitions: Bool = false) throws {
+    directory = try TemporaryDirectory()
+    let file = try directory.sparseFile(byteCount: byteCount)
+    var arguments = ["losetup", "--find", "--show", "--direct-io=on", "--sector-size", "\(sector)"]
+    if hasPartitions { arguments.append("--partscan") }
+    var result = try Program.runBlocking(arguments + [file])
+    for _ in 0..<4 where !result.succeeded {  // another process may have taken the free one first
+      result = try Program.runBlocking(arguments + [file])
+    }
+    guard result.succeeded else { throw ProgramFailure(description: result.text) }
+    path = result.output.trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+
+  deinit { _ = try? Program.runBlocking(["losetup", "--detach", path]) }
+
+  /// Whether this machine has loop devices for us. Where it has none the reason is printed, since a skipped test is easily overlooked.
+  public static let isAvailable: Bool = {
+    do {
+      _ = try LoopDevice(sector: 4096, byteCount: 1 << 20)
+      return true
+    } catch {
+      print("SKIPPED: tests on loop devices, because losetup does not work here: \(error)")
+      return false
+    }
+  }()
+}

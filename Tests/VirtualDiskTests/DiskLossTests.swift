@@ -1,0 +1,183 @@
+import BlockDevice
+import PhysicalDisk
+import Pool
+import Reactor
+import SimulatedPool
+import Simulation
+import StorageBus
+import Testing
+
+@testable import VirtualDisk
+
+/// Disks that vanish, fail and return under clients at work: no client sees an error, and what comes back is brought up to date by the
+/// regions that were written meanwhile.
+@Suite struct DiskLossTests {
+  /// Three data disks and one that holds the witness, all under one power supply.
+  static func machine(seed: UInt64, files: Bool) -> SimulatedMachine {
+    let machine = FailureTests.machine(seed: seed, files: files)
+    machine.addDisk(.file("witness", byteCount: 1 << 20))
+    return machine
+  }
+
+  /// The layers over the machine's disks; disks that are away are left out.
+  final class Stack: @unchecked Sendable {  // one thread at a time: who runs the reactor
+    let machine: SimulatedMachine
+    let reactor: SimulatedReactor
+    let witness: Witness
+    var open: [Int: PhysicalDisk] = [:]
+
+    init(_ machine: SimulatedMachine) throws {
+      self.machine = machine
+      guard let reactor = machine.reactor else { throw Surprise("no power") }
+      self.reactor = reactor
+      guard let port = machine.disks[3].open() else { throw Surprise("no witness") }
+      witness = Witness(device: PhysicalDisk(reactor: reactor, port: port))
+    }
+
+    func member(_ index: Int) throws -> PoolMember {
+      guard let port = machine.disks[index].open() else { throw Surprise("\(machine.disks[index].options.name) cannot be opened") }
+      let disk = PhysicalDisk(reactor: reactor, port: port)
+      open[index] = disk
+      return PoolMember(device: BusDevice(disk: disk), path: disk.label)
+    }
+
+    func createPool() async throws -> StoragePool {
+      let members = try (0..<3).map(member)
+      var layout = try LayoutChoice(diskByteCounts: members.map(\.device.geometry.byteCount), slabByteCount: 1 << 20)
+      layout.metadataByteCount = 2 << 20
+      layout.journalByteCount = 64 << 10
+      let pool = try await StoragePool.create(
+        named: "tank", on: members, layout: layout, createdSeconds: 1, reactor: reactor, options: OpenOptions(witness: witness))
+      return pool
+    }
+
+    func openPool(_ indices: [Int], evictMissing: Bool = false) async throws -> StoragePool {
+      try await StoragePool.open(
+        indices.map(member), reactor: reactor, options: OpenOptions(witness: witness, evictMissing: evictMissing))
+    }
+
+    func bringBack(_ index: Int, to pool: StoragePool, _ disks: [VirtualDisk]) async throws {
+      machine.disks[index].reappear()
+      await open[index]?.close()
+      let partition = try await pool.readmit(member(index).device)
+      try await resynchronise(pool, disks)
+      try await pool.finishReturn(of: partition)
+      #expect(pool.isWhole)
+    }
+
+    func resynchronise(_ pool: StoragePool, _ disks: [VirtualDisk]) async throws {
+      for disk in disks {
+        for row in disk.rowsToResynchronise { try await disk.resynchronise(row: row) }
+        #expect(disk.rowsToResynchronise.isEmpty)
+      }
+      try await pool.flushDisks(IORequest())
+    }
+  }
+
+  static let sectorCount: UInt64 = (4 << 20) / 512
+
+  private static func clients(_ disk: ShadowedDisk, _ reactor: SimulatedReactor, seed: UInt64, stream: UInt64) -> [Task<Void, any Error>] {
+    (0..<3).map { client in
+      Task(executorPreference: reactor) {
+        try await MirrorCrashTests.work(disk, client: UInt64(client), SeededRandom(seed: seed, stream: stream + UInt64(client)))
+      }
+    }
+  }
+
+  /// Errors while clients write: the disk that fails a write or a flush is evicted, one that fails a read is not, and is repaired.
+  @Test(arguments: [DiskOperation.write, .flush, .read], UInt64(1)...6) func oneDiskFailsNowAndThen(operation: DiskOperation, seed: UInt64) throws {
+    let machine = DiskLossTests.machine(seed: seed, files: seed % 2 == 0)
+    let bad = Int(seed % 3)
+    let stack = try Stack(machine)
+    try stack.reactor.runToCompletion {
+      let pool = try await stack.createPool()
+      let disk = try await VirtualDisk.create(
+        VirtualDiskPlan(name: "disk", byteCount: 4 << 20, copies: 2, columns: 1), in: pool, handle: VirtualDiskHandle(number: 1))
+      let shadowed = ShadowedDisk(disk: disk, shadow: ShadowDisk(sectorCount: DiskLossTests.sectorCount))
+      try await shadowed.write(0..<DiskLossTests.sectorCount / 2)
+      try await shadowed.flush()
+      // A disk is asked three times before an error counts.
+      machine.plan.add(FaultRule(.ioError, .perMillion(operation == .flush ? 1_000_000 : 700_000), disk: bad, operations: [operation]))
+      for stream in 0..<4 {
+        for task in DiskLossTests.clients(shadowed, stack.reactor, seed: seed, stream: UInt64(stream) * 10) { try await task.value }
+        try await shadowed.flush()
+        try await shadowed.checkAll()
+      }
+      #expect(pool.isWhole == (operation == .read))
+      machine.plan.rules.removeAll()
+      if operation == .read {
+        while disk.isRepairing { await stack.reactor.sleep(milliseconds: 10) }
+        try await Examination.checkCopiesAgree(disk)
+      } else {
+        try await stack.bringBack(bad, to: pool, [disk])
+        try await shadowed.checkAll()
+        try await Examination.checkCopiesAgree(disk)
+      }
+      try await disk.close()
+      try await pool.close()
+    }
+  }
+
+  /// One of three disks is pulled while clients write a two-way mirror; it comes back, is brought up to date, and then another goes.
+  @Test(arguments: [true, false], UInt64(1)...12) func aDiskIsPulledAndReturns(files: Bool, seed: UInt64) throws {
+    let machine = DiskLossTests.machine(seed: seed, files: files)
+    var random = SeededRandom(seed: seed, stream: 99)
+    let first = Int(random.below(3))
+    let second = (first + 1 + Int(random.below(2))) % 3
+    let moment = 1 + random.below(60)
+    let shadow = ShadowDisk(sectorCount: DiskLossTests.sectorCount)
+    let stack = try Stack(machine)
+    try stack.reactor.runToCompletion {
+      let pool = try await stack.createPool()
+      let disk = try await VirtualDisk.create(
+        VirtualDiskPlan(name: "disk", byteCount: 4 << 20, copies: 2, columns: 1), in: pool, handle: VirtualDiskHandle(number: 1))
+      let shadowed = ShadowedDisk(disk: disk, shadow: shadow)
+      try await shadowed.write(0..<DiskLossTests.sectorCount / 2)
+      try await shadowed.flush()
+      machine.plan.restartCounting()
+      machine.plan.add(FaultRule(.diskVanishes, .atMatch(moment), disk: first, limit: 1))
+      for task in DiskLossTests.clients(shadowed, stack.reactor, seed: seed, stream: 0) { try await task.value }
+      try await shadowed.flush()
+      try await shadowed.checkAll()
+      machine.plan.rules.removeAll()
+      if pool.isWhole { machine.disks[first].vanish() }
+      // Some of it lies on that disk.
+      try await shadowed.write(0..<DiskLossTests.sectorCount)
+      try await shadowed.flush()
+      #expect(pool.absentDiskNumbers.count == 1)
+      for task in DiskLossTests.clients(shadowed, stack.reactor, seed: seed, stream: 10) { try await task.value }
+      try await shadowed.checkAll()
+
+      let tasks = DiskLossTests.clients(shadowed, stack.reactor, seed: seed, stream: 20)
+      try await stack.bringBack(first, to: pool, [disk])
+      for task in tasks { try await task.value }
+      try await Examination.checkCopiesAgree(disk)
+
+      machine.disks[second].vanish()
+      for task in DiskLossTests.clients(shadowed, stack.reactor, seed: seed, stream: 30) { try await task.value }
+      try await shadowed.flush()
+      try await shadowed.checkAll()
+      #expect(!pool.isWhole)
+      // Closed while one disk is away, and opened without it.
+      try await disk.close()
+      try await pool.close()
+    }
+    machine.cutPower()
+    shadow.crashed()
+    machine.powerOn()
+    let again = try Stack(machine)
+    try again.reactor.runToCompletion {
+      let pool = try await again.openPool([0, 1, 2].filter { $0 != second })
+      guard let record = try pool.virtualDiskRecords().first else { throw Surprise("the virtual disk is gone") }
+      let disk = try VirtualDisk.open(record, in: pool, handle: VirtualDiskHandle(number: 2))
+      let reopened = ShadowedDisk(disk: disk, shadow: shadow)
+      try await reopened.checkAll()
+      try await reopened.write(100..<200)
+      try await again.bringBack(second, to: pool, [disk])
+      try await reopened.checkAll()
+      try await Examination.checkCopiesAgree(disk)
+      try await disk.close()
+      try await pool.close()
+    }
+  }
+}
