@@ -112,7 +112,8 @@ extension VirtualDisk {
     }
     let dirty = row.dirty
     slabTable.change(row.index) { condition in
-      if !pool.wasClosedCleanly { condition.unsettled = dirty }
+      // After a clean close, too: what was not brought together before it, the close has left as it was.
+      condition.unsettled = dirty
       condition.storedStale = Set(stored.stalePlaces)
       for (place, slab) in stored.slabs.enumerated()
       where stored.stalePlaces.contains(place) || pool.usableDisk(slab.disk)?.state == .returning {
