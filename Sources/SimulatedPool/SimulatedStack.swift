@@ -69,7 +69,7 @@ public final class SimulatedStack: @unchecked Sendable {  // reactor-confined
   }
 
   /// `evictMissing`: disks that are not there are waited for no longer.
-  public func openPool(evictMissing: Bool = false) async throws -> StoragePool {
+  public func openPool(evictMissing: Bool = false) async throws(PoolError) -> StoragePool {
     try await StoragePool.open(members, reactor: reactor, options: OpenOptions(witness: witness, evictMissing: evictMissing))
   }
 

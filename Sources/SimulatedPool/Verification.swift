@@ -10,6 +10,8 @@ extension PowerOn {
   func verify(_ stack: SimulatedStack, _ pool: StoragePool) async throws {
     phase = "verifying"
     try await openVirtualDisks(stack, pool)
+    scenario.evicted = scenario.evicted.union(unusableDisks(pool))
+    if schedule == nil || random.below(4) > 0 { await takeBackAbsentDisks(reappearing: false) }
     let unusable = unusableDisks(pool)
     switch schedule == nil ? 0 : random.below(4) {
     case 0:
@@ -53,7 +55,7 @@ extension PowerOn {
   /// Disks of the machine that the pool does without, by their places there.
   private func unusableDisks(_ pool: StoragePool) -> Set<Int> {
     let usable = Set(pool.usableDisks.map(\.disk.label))
-    return Set(machine.disks.indices.filter { !usable.contains(machine.disks[$0].options.name) })
+    return Set(scenario.shape.disks.indices.filter { !usable.contains(machine.disks[$0].options.name) })
   }
 
   /// Reads everything.
@@ -85,7 +87,8 @@ extension PowerOn {
 
   /// A new virtual disk on whatever slabs are free shows none of what lay there.
   private func checkFresh(_ pool: StoragePool) async throws {
-    let copies = min(scenario.shape.leastCopyCount, pool.usableDisks.count)
+    let copies = scenario.shape.leastCopyCount
+    if pool.usableDisks.count < copies { return }
     let plan = VirtualDiskPlan(name: PowerOn.freshName, byteCount: 2 << 20, copies: copies, columns: 1)
     let disk: VirtualDisk
     do throws(PoolError) { disk = try await VirtualDisk.create(plan, in: pool, handle: nextHandle()) } catch {
