@@ -4,16 +4,24 @@ import Simulation
 /// everything is opened and verified; every fifth time that power-on is crashed as well.
 public enum ExhaustiveSweep {
   public static func run(
-    seed: UInt64, operationCount: Int = SimulatedPoolLimits.exhaustiveOperationCount
+    seed: UInt64, operationCount: Int = SimulatedPoolLimits.exhaustiveOperationCount, points: ClosedRange<UInt64>? = nil
   ) throws(CrashSweepFailure) -> CrashSweepReport {
     try crashAtEveryWrite(
-      seed: seed, options: CrashSweepOptions(secondCrashEvery: 5),
+      seed: seed, options: CrashSweepOptions(points: points, secondCrashEvery: 5),
       prepare: { machine in
         machine.plan.isArmed = false
         return ScenarioBox(machine)
       },
       workload: { machine, box in try await box.live(operationCount) },
       verify: { machine, box in try await box.live(0) })
+  }
+
+  /// One slice of a sweep, for another process.
+  package static func runEncoded(seed: UInt64, _ operationCount: Int?, _ points: ClosedRange<UInt64>) -> String {
+    let count = operationCount ?? SimulatedPoolLimits.exhaustiveOperationCount
+    do throws(CrashSweepFailure) {
+      return try run(seed: seed, operationCount: count, points: points).encoded
+    } catch { return error.description }
   }
 
   /// The scenario of one run: the same for each, because it comes from the seed alone.

@@ -39,6 +39,16 @@ public struct FaultCoverage: Sendable, CustomStringConvertible {
 
   public init() {}
 
+  /// For another process.
+  package var numbers: [UInt64] {
+    get { offered + fired }
+    set {
+      guard newValue.count == offered.count + fired.count else { return }
+      offered = Array(newValue[..<offered.count])
+      fired = Array(newValue[offered.count...])
+    }
+  }
+
   private func place(_ kind: FaultKind) -> Int { FaultKind.allCases.firstIndex(of: kind) ?? 0 }
 
   mutating func offer(_ kind: FaultKind) { offered[place(kind)] += 1 }

@@ -11,6 +11,7 @@ struct FaultSchedule {
   private(set) var missing: Int?
   /// The disk loses its power alone, about so many milliseconds after the work has begun.
   private(set) var powerLossMilliseconds: UInt64?
+  private(set) var hasLies = false
   /// Requests of clients may be told that there is no space.
   private(set) var mayBeFull: Bool
   /// Virtual disks without copies may lose requests.
@@ -105,6 +106,7 @@ struct FaultSchedule {
   }
 
   private mutating func addLies(_ disk: Int, _ fault: Fault, _ kind: FaultKind, _ geometry: DiskGeometry, _ random: inout SeededRandom) {
+    hasLies = true
     let writes: Set<DiskOperation> = [.write, .durableWrite]
     let rule = FaultRule(
       fault, .perMillion(50_000), disk: disk, operations: writes, range: geometry.metadata, limit: 1 + random.below(3))

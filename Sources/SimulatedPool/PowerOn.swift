@@ -51,8 +51,7 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     order.shuffle(using: &random)
     let stack = try SimulatedStack(machine, order: order, witness: scenario.shape.witness)
     self.stack = stack
-    let isMissing = order.count < scenario.shape.disks.count
-    let pool = try await (number == 1 ? stack.createPool(layout: scenario.layout) : stack.openPool(evictMissing: isMissing))
+    let pool = try await (number == 1 ? stack.createPool(layout: scenario.layout) : openPool(stack))
     self.pool = pool
     if number > 1 { try await verify(stack, pool) } else { try await createFirst(pool) }
     if operationCount > 0 { try await work(stack, pool) }
@@ -60,6 +59,15 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     phase = "checking what is left"
     if schedule == nil || random.coin() { try await checkAll(pool) }
     if schedule == nil || schedule?.ending == .close { try await close(stack, pool) }
+  }
+
+  /// As the server does: first it waits for all disks, then it goes on without those that something has happened to.
+  private func openPool(_ stack: SimulatedStack) async throws(PoolError) -> StoragePool {
+    do throws(PoolError) { return try await stack.openPool() } catch {
+      if isOver || error.cause != .disksMissing || scenario.budget.bad.isEmpty { throw error }
+      note("the wait for missing disks is over")
+      return try await stack.openPool(evictMissing: true)
+    }
   }
 
   private func createFirst(_ pool: StoragePool) async throws {

@@ -35,7 +35,8 @@ extension PowerOn {
       try await pool.finishReturn(of: partition)
       scenario.faults.fire(.returns)
     } catch {
-      if isOver || schedule?.victim == index { return }  // what befalls the disk goes on to befall it
+      // What befalls the disk goes on to befall it; and one that has lied about its writes may look like an earlier state of itself.
+      if isOver || schedule?.victim == index || scenario.liars.contains(index) { return }
       found("taking back \(machine.disks[index].options.name) failed: \(error)")
     }
   }

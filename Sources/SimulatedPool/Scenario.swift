@@ -23,6 +23,24 @@ public struct SeedReport: Sendable {
   public let faults: FaultCoverage
 }
 
+extension SeedReport {
+  /// As text, to hand it from one process to another.
+  package var encoded: String {
+    ([seed, digest.value, powerOnCount] + coverage.numbers + faults.numbers).map { String($0) }.joined(separator: " ")
+  }
+
+  package init?(encoded: String) {
+    let numbers = encoded.split(separator: " ").compactMap { UInt64($0) }
+    var coverage = Coverage()
+    var faults = FaultCoverage()
+    let split = 3 + coverage.numbers.count
+    guard numbers.count == split + faults.numbers.count else { return nil }
+    coverage.numbers = Array(numbers[3..<split])
+    faults.numbers = Array(numbers[split...])
+    self.init(seed: numbers[0], digest: TraceDigest(value: numbers[1]), powerOnCount: numbers[2], coverage: coverage, faults: faults)
+  }
+}
+
 /// A promise that was broken.
 public struct SeedFailure: Error, CustomStringConvertible, Sendable {
   public let seed: UInt64
@@ -48,6 +66,8 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
   var models: [DiskModel] = []
   /// Numbers the virtual disks that are made on the way.
   var createdCount: UInt64 = 0
+  /// Disks that have answered writes of metadata which they never did.
+  var liars: Set<Int> = []
   var random: SeededRandom
   /// Where a loss could cost data, all that happens, happens to one disk: virtual disks with copies survive that.
   private let fixedVictim: Int?
@@ -96,6 +116,7 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     }
     let absent = schedule?.missing
     for index in shape.disks.indices where index != absent { machine.disks[index].reappear() }
+    if let schedule, schedule.hasLies, let victim = schedule.victim { liars.insert(victim) }
     if let absent {
       faults.offer(.missingWhenOpened)
       faults.fire(.missingWhenOpened)

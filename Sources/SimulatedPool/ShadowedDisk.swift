@@ -62,7 +62,10 @@ public struct ShadowedDisk: Sendable {
     let slice = await buffers.acquire(byteCount: sectors.count * shadow.sectorByteCount)
     defer { buffers.release(slice.buffer) }
     let moment = shadow.readBegan()
-    try await disk.read(at: sectors.lowerBound * sector, into: slice, IORequest())
+    do { try await disk.read(at: sectors.lowerBound * sector, into: slice, IORequest()) } catch {
+      shadow.readFailed(moment)
+      throw error
+    }
     try shadow.check(UnsafeRawBufferPointer(slice.bytes), firstSector: sectors.lowerBound, since: moment)
   }
 

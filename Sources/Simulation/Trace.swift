@@ -4,6 +4,8 @@ import Reactor
 public struct TraceDigest: Hashable, Sendable, CustomStringConvertible {
   public private(set) var value: UInt64
 
+  package init(value: UInt64) { self.value = value }
+
   public init(seed: UInt64 = 0) { value = SeededRandom.mix(seed ^ 0x73_7061_6365_706F) }
 
   public mutating func combine(_ word: UInt64) { value = SeededRandom.mix((value ^ word) &* 0x9E37_79B9_7F4A_7C15 &+ 1) }

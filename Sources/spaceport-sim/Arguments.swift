@@ -15,6 +15,8 @@ struct Arguments {
   var operationCount: Int?
   var bug: PlantedBug?
   var isTracing = false
+  /// Seeds that run at the same time.
+  var jobCount = 1
 
   struct UsageError: Error, CustomStringConvertible { let description: String }
 
@@ -36,6 +38,7 @@ struct Arguments {
       case "--seconds": seconds = try Arguments.number(word, rest.popFirst())
       case "--ops": operationCount = try Arguments.operationCount(rest.popFirst())
       case "--plant": bug = try Arguments.bug(rest.popFirst())
+      case "--jobs": jobCount = try Arguments.jobCount(rest.popFirst())
       case "--exhaustive": isExhaustive = true
       case "--trace": isTracing = true
       default: throw UsageError(description: "\(word) is no option of this program")
@@ -87,6 +90,15 @@ struct Arguments {
     return count
   }
 
+  private static let mostJobs = 256
+
+  private static func jobCount(_ text: String?) throws(UsageError) -> Int {
+    guard let text, let count = Int(text), (1...mostJobs).contains(count) else {
+      throw UsageError(description: "--jobs takes a number from 1 to \(mostJobs), not \(text ?? "nothing")")
+    }
+    return count
+  }
+
   private static func bug(_ text: String?) throws(UsageError) -> PlantedBug {
     guard let text, let bug = PlantedBug(rawValue: text) else {
       throw UsageError(description: "--plant takes the name of a bug, not \(text ?? "nothing"); --list-bugs prints the names")
@@ -111,6 +123,7 @@ struct Arguments {
     Options:
       --ops M       requests of all clients in one seed together (\(SimulatedPoolLimits.operationCount); --exhaustive: \
     \(SimulatedPoolLimits.exhaustiveOperationCount))
+      --jobs N      so many seeds at the same time, each in a process of its own (1)
       --plant BUG   puts a known bug into the layers, which the seeds should find (debug builds only)
       --trace       prints every event of the machine
 

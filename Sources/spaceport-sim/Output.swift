@@ -5,7 +5,7 @@ enum Output {
   static func say(_ text: String) { put(text + "\n", STDOUT_FILENO) }
   static func complain(_ text: String) { put("spaceport-sim: \(text)\n", STDERR_FILENO) }
 
-  private static func put(_ text: String, _ descriptor: Int32) {
+  static func put(_ text: String, _ descriptor: Int32) {
     var rest = Array(text.utf8)[...]
     while !rest.isEmpty {
       let written = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }

@@ -19,7 +19,6 @@ enum SpaceportSim {
   private static func run(_ arguments: Arguments) {
     makeHashingRepeatable()
     PlantedBug.plant(arguments.bug)
-    CrashReport.install()
     var runner = Runner(arguments)
     let isGood =
       switch arguments.mode {
