@@ -47,6 +47,8 @@ var targets: [Target] = [
   .target(name: "CLinux", linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("blkid")]),
   // Beside it.
   layer("Simulation", ["PhysicalDisk", "CLinux"]),
+  layer("SimulatedPool", ["VirtualDisk", "Resiliency", "Pool", "StorageBus", "PhysicalDisk", "Simulation", "CLinux"]),
+  .executableTarget(name: "spaceport-sim", dependencies: ["SimulatedPool", "CLinux"], swiftSettings: swiftSettings),
   .executableTarget(
     name: "nbd-memory", dependencies: ["NBDServer"], path: "Tests/Tools/NBDMemory", swiftSettings: swiftSettings),
 
@@ -57,7 +59,8 @@ var targets: [Target] = [
   tests("StorageBusTests", ["StorageBus"]),
   tests("VolumeTests", ["Volume"]),
   tests("ResiliencyTests", ["Resiliency"]),
-  tests("VirtualDiskTests", ["VirtualDisk", "Resiliency", "StorageBus", "PhysicalDisk", "Simulation"]),
+  tests("VirtualDiskTests", ["VirtualDisk", "Resiliency", "StorageBus", "PhysicalDisk", "Simulation", "SimulatedPool"]),
+  tests("SimulatedPoolTests", ["SimulatedPool", "BlockDevice", "spaceport-sim", "TestSupport"]),
   tests("PhysicalDiskTests", ["PhysicalDisk", "CLinux", "TestSupport"]),
   tests("BlockDeviceTests", ["BlockDevice"]),
   tests("ReactorTests", ["Reactor", "CLinux"]),

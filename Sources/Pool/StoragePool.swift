@@ -135,8 +135,6 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   public var usableDisks: [DataPartition] { disks.filter(\.isUsable) }
   public var dataDevices: [BlockDevice] { usableDisks }
   public var absentDiskNumbers: [DiskNumber] { absentNumbers.sorted() }
-  /// Whether the pool was closed in order before it was opened: then copies that are there agree.
-  public var wasClosedCleanly: Bool { store.wasClosedCleanly }
   /// A slab that was just allocated reads as zeros, so all presence bits of a new row are set from the start.
   public var slabsStartZeroed: Bool { commonGeometry.zeroesCheaply }
   public var capacityByteCount: UInt64 { UInt64(allocator.totalSlabCount) * slabByteCount }

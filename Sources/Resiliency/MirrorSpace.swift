@@ -31,7 +31,7 @@ public protocol CopyKeeper: AnyObject {
 public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-confined
   let pool: StoragePool
   let rows: RowTable
-  let layout: StripeLayout
+  package let layout: StripeLayout
   let parallel: ParallelIO
   public weak var keeper: (any CopyKeeper)?
   private var flushCount: UInt64 = 0
@@ -263,6 +263,10 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
     var missed: [Int] = []
     for failure in outcome.failures {
       guard let disk = failure.device as? DataPartition else { continue }
+      if PlantedBug.writeAcknowledgedBeforeEviction.isPlanted && failure.place != moveTag {
+        reactor.spawn { _ = try? await self.pool.writeFailed(on: disk, failure.error) }
+        continue
+      }
       do throws(BlockError) { try await pool.writeFailed(on: disk, failure.error) } catch {
         if failure.place != moveTag { missed.append(failure.place) }
       }

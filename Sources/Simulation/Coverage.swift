@@ -21,6 +21,12 @@ public struct Coverage: Sendable, CustomStringConvertible {
 
   public init() {}
 
+  /// For another process.
+  package var numbers: [UInt64] {
+    get { counts }
+    set { if newValue.count == counts.count { counts = newValue } }
+  }
+
   public subscript(event: CoverageEvent) -> UInt64 { counts[Coverage.index[event] ?? 0] }
 
   public mutating func count(_ event: CoverageEvent, _ amount: UInt64 = 1) { counts[Coverage.index[event] ?? 0] += amount }

@@ -19,8 +19,8 @@ public enum Fault: Sendable, Equatable {
   case bitFlip
   /// A write that is answered with 0 and was never done.
   case phantomWrite
-  /// A write that lands elsewhere on the same disk, answered with 0.
-  case misdirectedWrite
+  /// A write that lands elsewhere on the same disk, answered with 0: somewhere within these bytes, nil for anywhere.
+  case misdirectedWrite(within: Range<UInt64>? = nil)
 }
 
 /// When a rule fires.

@@ -215,11 +215,13 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
     case .phantomWrite:
       machine.coverage.count(.phantomWrite)
       return 0
-    case .misdirectedWrite:
+    case .misdirectedWrite(let range):
       machine.coverage.count(.misdirectedWrite)
       let count = UInt64(operation.bytes.count)
-      let places = (options.byteCount - count) / UInt64(options.ioAlignment) + 1
-      write(operation, at: random.below(places) * UInt64(options.ioAlignment), isDurable: operation.operation == .durableWrite)
+      let area = range ?? 0..<options.byteCount
+      let places = (UInt64(area.count) - count) / UInt64(options.ioAlignment) + 1
+      let offset = area.lowerBound + random.below(places) * UInt64(options.ioAlignment)
+      write(operation, at: offset, isDurable: operation.operation == .durableWrite)
       return 0
     }
   }

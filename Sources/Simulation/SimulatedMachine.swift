@@ -75,6 +75,9 @@ public final class SimulatedMachine: @unchecked Sendable {  // used by one threa
   /// A line of the trace (and part of the digest).
   public func note(_ text: String) { trace.note(text, at: now) }
 
+  /// Hands every line of the trace to `sink` as it comes.
+  public func printTrace(to sink: @escaping @Sendable (String) -> Void) { trace.sink = sink }
+
   /// For the report of a failure: seed, digest, what is in flight, the last events.
   public func report(lines: Int = SimulationLimits.printedTraceLines) -> String {
     let hashing =

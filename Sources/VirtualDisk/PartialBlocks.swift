@@ -71,7 +71,9 @@ extension VirtualDisk {
   func zeroBlocks(_ row: MappedRow, from start: UInt64, to end: UInt64, _ request: IORequest) async throws(BlockError) {
     let innerStart = start.roundedUp(to: blockByteCount)
     let innerEnd = end.roundedDown(to: blockByteCount)
-    try await markDirty(row, start.roundedDown(to: blockByteCount), end.roundedUp(to: blockByteCount))
+    if !PlantedBug.trimsDoNotMarkStaleCopies.isPlanted {
+      try await markDirty(row, start.roundedDown(to: blockByteCount), end.roundedUp(to: blockByteCount))
+    }
     guard innerStart < innerEnd else { return try await zeroPartial(row, from: start, to: end, request) }
     if start < innerStart { try await zeroPartial(row, from: start, to: innerStart, request) }
     try await space.writeZeroes(at: address(row, innerStart), byteCount: innerEnd - innerStart, request)

@@ -71,6 +71,7 @@ extension VirtualDisk: RowOwner {
     for index in rows.indices {
       guard let row = rows[index], row.state == .mapped else { continue }
       let places = (0..<slabTable.placeCount).filter { slabTable[index, $0].disk == disk }
+      if PlantedBug.staleOnlySinceFailure.isPlanted && !places.isEmpty { row.dirty.removeAll() }
       guard slabTable.condition(index) != nil else { continue }
       slabTable.change(index) { condition in
         for place in places { condition.stale[place] = nil }

@@ -61,7 +61,9 @@ extension VirtualDisk {
     dropCleanRows()
     if candidates.isEmpty { return }
     let membership = pool.membershipChanges
-    try await space.flush(IORequest(virtualDisk: handle, ioClass: .metadata))
+    if !PlantedBug.dirtyRegionClearedWithoutFlush.isPlanted {
+      try await space.flush(IORequest(virtualDisk: handle, ioClass: .metadata))
+    }
     guard membership == pool.membershipChanges else { return }
     let rowsPerCommit = max(1, pool.commitByteLimit / DirtyRegionsRecord.changeByteCount(regionCount: regions.regionCount))
     for first in stride(from: 0, to: candidates.count, by: rowsPerCommit) {
@@ -113,7 +115,8 @@ extension VirtualDisk {
       stored.stalePlaces.contains(place) || (pool.usableDisk(stored.slabs[place].disk)?.state == .returning && !isFreshest(row.index, place))
     }
     slabTable.change(row.index) { condition in
-      if !pool.wasClosedCleanly { condition.unsettled = dirty }
+      // After a clean close, too: what was not brought together before it, the close has left as it was.
+      condition.unsettled = dirty
       condition.storedStale = Set(stored.stalePlaces)
       for place in lacking { condition.stale[place] = dirty }
     }

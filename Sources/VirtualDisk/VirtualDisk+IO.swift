@@ -24,7 +24,7 @@ extension VirtualDisk {
         row.lock.release(ticket)
         continue
       }
-      if slabTable.isUnsettled(index, start, end) {
+      if slabTable.isUnsettled(index, start, end) && !PlantedBug.readFromUnsettledRegion.isPlanted {
         row.lock.release(ticket)
         try await settle(row, start, end)
         continue
@@ -91,7 +91,7 @@ extension VirtualDisk {
         continue
       }
       defer { row.lock.release(ticket) }
-      try await markDirty(row, range.lowerBound, range.upperBound)
+      if !PlantedBug.dirtyRegionMarkedAfterWrite.isPlanted { try await markDirty(row, range.lowerBound, range.upperBound) }
       if row.presence.allPresent(in: chunks(start, end)) {
         try await writeBlocks(at: address(row, start), from: slice, request)
       } else {
@@ -99,6 +99,7 @@ extension VirtualDisk {
         row.presence.set(chunks(start, end))
         notePending(row)
       }
+      if PlantedBug.dirtyRegionMarkedAfterWrite.isPlanted { try await markDirty(row, range.lowerBound, range.upperBound) }
       return row
     }
   }

@@ -82,7 +82,12 @@ extension VirtualDisk {
     if row.state == .mapped && row.presence.isEmpty {
       row.state = .freed
       rows[row.index] = nil
-      pendingFrees.append(FreedRow(row: row, slabs: slabTable.takeRow(row.index)))
+      var slabs = slabTable.takeRow(row.index)
+      if PlantedBug.slabReusedBeforeFreeIsDurable.isPlanted {
+        for slab in slabs { pool.releaseUncommitted(slab) }
+        slabs = []
+      }
+      pendingFrees.append(FreedRow(row: row, slabs: slabs))
     }
     row.lock.release(ticket)
   }

@@ -2,6 +2,7 @@ import BlockDevice
 import PhysicalDisk
 import Pool
 import Reactor
+import SimulatedPool
 import Simulation
 import StorageBus
 import Testing
@@ -108,11 +109,11 @@ import Testing
       machine.plan.rules.removeAll()
       if operation == .read {
         while disk.isRepairing { await stack.reactor.sleep(milliseconds: 10) }
-        try await MirrorCrashTests.checkCopiesAgree(disk)
+        try await Examination.checkCopiesAgree(disk)
       } else {
         try await stack.bringBack(bad, to: pool, [disk])
         try await shadowed.checkAll()
-        try await MirrorCrashTests.checkCopiesAgree(disk)
+        try await Examination.checkCopiesAgree(disk)
       }
       try await disk.close()
       try await pool.close()
@@ -146,7 +147,7 @@ import Testing
       try await shadowed.checkAll()
       if !pool.isWhole { try await stack.bringBack(bad, to: pool, [disk]) }
       try await shadowed.checkAll()
-      try await MirrorCrashTests.checkCopiesAgree(disk)
+      try await Examination.checkCopiesAgree(disk)
       try await disk.close()
       try await pool.close()
     }
@@ -193,7 +194,7 @@ import Testing
       for partition in [first, second] { try await pool.finishReturn(of: partition) }
       #expect(pool.isWhole)
       try await shadowed.checkAll()
-      try await MirrorCrashTests.checkCopiesAgree(disk)
+      try await Examination.checkCopiesAgree(disk)
       // What was not flushed when the last copy went is not known: no FLUSH may say so before the virtual disk is opened again.
       await #expect(throws: BlockError(.ioFailed)) { try await disk.flush(IORequest()) }
       _ = try? await disk.close()
@@ -234,7 +235,7 @@ import Testing
       let tasks = DiskLossTests.clients(shadowed, stack.reactor, seed: seed, stream: 20)
       try await stack.bringBack(first, to: pool, [disk])
       for task in tasks { try await task.value }
-      try await MirrorCrashTests.checkCopiesAgree(disk)
+      try await Examination.checkCopiesAgree(disk)
 
       machine.disks[second].vanish()
       for task in DiskLossTests.clients(shadowed, stack.reactor, seed: seed, stream: 30) { try await task.value }
@@ -258,7 +259,7 @@ import Testing
       try await reopened.write(100..<200)
       try await again.bringBack(second, to: pool, [disk])
       try await reopened.checkAll()
-      try await MirrorCrashTests.checkCopiesAgree(disk)
+      try await Examination.checkCopiesAgree(disk)
       try await disk.close()
       try await pool.close()
     }

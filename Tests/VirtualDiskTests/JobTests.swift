@@ -2,6 +2,7 @@ import BlockDevice
 import PhysicalDisk
 import Pool
 import Reactor
+import SimulatedPool
 import Simulation
 import StorageBus
 import Testing
@@ -27,7 +28,7 @@ import Testing
       pool.jobs.start()
       try await body(stack, pool, shadowed)
       try await shadowed.checkAll()
-      try await MirrorCrashTests.checkCopiesAgree(disk)
+      try await Examination.checkCopiesAgree(disk)
       try await disk.close()
       try await pool.close()
     }

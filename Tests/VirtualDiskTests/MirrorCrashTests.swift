@@ -1,6 +1,7 @@
 import BlockDevice
 import Pool
 import Reactor
+import SimulatedPool
 import Simulation
 import Testing
 
@@ -51,7 +52,7 @@ import Testing
         for task in tasks { try await task.value }
         for disk in disks {
           try await disk.checkAll()
-          try await MirrorCrashTests.checkCopiesAgree(disk.disk)
+          try await Examination.checkCopiesAgree(disk.disk)
           try await disk.disk.clearDirtyRegions(evenTouched: true)
         }
         for disk in disks { #expect(disk.disk.dirtyRegionCount == 0) }
@@ -69,7 +70,7 @@ import Testing
           // The first read has settled what it met; the rest is the background's.
           for row in disk.rowsToResynchronise { try await disk.resynchronise(row: row) }
           if !disk.rowsToResynchronise.isEmpty { throw Surprise("rows are not settled: \(disk.rowsToResynchronise)") }
-          try await MirrorCrashTests.checkCopiesAgree(disk)
+          try await Examination.checkCopiesAgree(disk)
           try await ShadowedDisk(disk: disk, shadow: shadow).checkAll()
         }
         for disk in open.values { mapped += disk.allocatedByteCount }
@@ -78,40 +79,6 @@ import Testing
       })
     #expect(report.pointCount > 100, "\(report)")
     #expect(report.abandonedCount == 0, "\(report)")
-  }
-
-  /// Reads every copy of what is present, and compares.
-  static func checkCopiesAgree(_ disk: VirtualDisk) async throws {
-    let buffers = disk.reactor.buffers
-    let unit = 64 << 10
-    let first = await buffers.acquire(byteCount: unit)
-    let other = await buffers.acquire(byteCount: unit)
-    defer {
-      buffers.release(first.buffer)
-      buffers.release(other.buffer)
-    }
-    for row in disk.rows.compactMap({ $0 }) where row.state == .mapped {
-      for offset in stride(from: UInt64(0), to: disk.rowByteCount, by: Int(unit)) where row.presence[Int(offset / disk.chunkByteCount)] {
-        let columns = UInt64(disk.slabTable.columns)
-        let interleave = UInt64(disk.record.interleave)
-        // One piece of each column is enough: the columns' offsets are gone through as the row is.
-        for piece in stride(from: offset, to: offset + UInt64(unit), by: Int(min(interleave, UInt64(unit)))) {
-          let length = Int(min(interleave, UInt64(unit)))
-          let column = Int(piece / interleave % columns)
-          let inSlab = piece / interleave / columns * interleave + piece % interleave
-          var compared = 0
-          for place in column * disk.copies..<(column + 1) * disk.copies {
-            guard let (device, address) = disk.pool.locate(disk.slabTable[row.index, place], inSlab) else { continue }
-            let slice = (compared == 0 ? first : other).part(from: 0, byteCount: length)
-            try await device.read(at: address, into: slice, IORequest())
-            if compared > 0 && !slice.bytes.elementsEqual(first.part(from: 0, byteCount: length).bytes) {
-              throw Surprise("\(disk.label) row \(row.index): copies differ at \(piece)")
-            }
-            compared += 1
-          }
-        }
-      }
-    }
   }
 
   /// Each client has sectors of its own, in turn with the others', so that they meet in chunks, regions and rows but never in a sector.

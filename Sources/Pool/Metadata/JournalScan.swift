@@ -1,3 +1,5 @@
+import BlockDevice
+
 /// What a voter's journal holds: the chain of entries behind its checkpoint, and whatever else proves how far the pool has come.
 struct JournalScan {
   struct Entry {
@@ -35,8 +37,8 @@ struct JournalScan {
   private func next(_ ring: UnsafeRawBufferPointer, _ term: UInt64, _ owner: StructureOwner) -> Entry? {
     for start in position == 0 ? [0] : [position, 0] {
       let rest = ring.part(from: Int(start), byteCount: ring.count - Int(start))
-      guard let header = JournalScan.header(rest, owner, start), header.sequence == lastSequence + 1, header.term == term,
-        header.chainBefore == chain
+      guard let header = JournalScan.header(rest, owner, start), header.term == term,
+        (header.sequence == lastSequence + 1 && header.chainBefore == chain) || isOldLap(header, start)
       else { continue }
       // Only an entry that did not fit may lie at the beginning instead.
       if start != position, UInt64(header.paddedByteCount) <= UInt64(ring.count) - position { continue }
@@ -44,6 +46,11 @@ struct JournalScan {
       return Entry(header: header, chainAfter: header.chainAfter(changes: changes))
     }
     return nil
+  }
+
+  /// Never so, but for the bug that can be planted.
+  private func isOldLap(_ header: JournalEntryHeader, _ start: UInt64) -> Bool {
+    PlantedBug.oldJournalLapReplayed.isPlanted && start == position && start > 0 && header.sequence <= lastSequence && entries.count < 64
   }
 
   private static func header(_ bytes: UnsafeRawBufferPointer, _ owner: StructureOwner, _ position: UInt64) -> JournalEntryHeader? {

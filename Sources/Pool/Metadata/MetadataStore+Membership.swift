@@ -60,6 +60,10 @@ extension MetadataStore {
 
   /// Waiting has a point only while a voter that could go on answers.
   private func checkVoters() async {
+    // The last one was left to a disk that failed.
+    if superblockBuffer == nil {
+      superblockBuffer = reactor.buffers.reserve(byteCount: StoreLimits.superblocksInFlight * Superblock.byteCount)
+    }
     guard let buffer = superblockBuffer else { return }
     for voter in voters where !voter.disk.hasFailed {
       var failure: BlockError?

@@ -37,8 +37,6 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   public internal(set) var disks: [PoolDisk]
   /// Devices that were given at opening and are left alone, with the reason. Those with `.evicted` may be readmitted.
   public internal(set) var setAside: [SetAsideDisk] = []
-  /// Whether every disk said, when it was opened, that the pool was closed in order.
-  public let wasClosedCleanly: Bool
   /// What was found and healed at opening, in words for the log.
   public internal(set) var notes: [String]
   /// Why the store takes no more commits: no voter is left, or the membership could not be changed before closing. Nil while it does.
@@ -118,7 +116,6 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
     poolName = loaded.members.poolName
     disks = loaded.members.disks
     epoch = loaded.members.epoch
-    wasClosedCleanly = loaded.members.disks.allSatisfy { $0.superblock.isClosedCleanly }
     highestEpochNumber = (loaded.members.disks.map(\.superblock.epoch.number) + [loaded.members.epoch.number]).max() ?? 0
     notes = loaded.notes
     pages = loaded.pages

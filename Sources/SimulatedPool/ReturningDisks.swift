@@ -1,0 +1,64 @@
+import BlockDevice
+import Pool
+import Simulation
+import VirtualDisk
+
+// Disks that the pool has gone on without: taken back, or alone.
+
+extension PowerOn {
+  /// Takes back every disk that the pool has evicted and that is there, and brings it up to date, as the server does. `reappearing`: those
+  /// that were pulled out are there again.
+  func takeBackAbsentDisks(reappearing: Bool) async {
+    guard let pool, let stack else { return }
+    for index in scenario.shape.disks.indices {
+      let isUsable = pool.usableDisks.contains { $0.disk.label == machine.disks[index].options.name }
+      if isUsable || pool.isChangingMembership || isOver { continue }
+      // One that is still being evicted is none to take back yet.
+      if pool.disks.contains(where: { $0.disk.label == machine.disks[index].options.name }) { continue }
+      if reappearing { machine.disks[index].reappear() }
+      guard machine.disks[index].isPresent else { continue }
+      await takeBack(index, to: pool, stack)
+    }
+  }
+
+  private func takeBack(_ index: Int, to pool: StoragePool, _ stack: SimulatedStack) async {
+    scenario.faults.offer(.returns)
+    note("taking back \(machine.disks[index].options.name)")
+    scenario.evicted.remove(index)
+    do {
+      await stack.close(index)
+      let partition = try await pool.readmit(stack.open(index).device)
+      try await bringUpToDate(pool)
+      // What could not be brought up to date stays to be done.
+      if openDisks.contains(where: { !$0.disk.rowsToResynchronise.isEmpty }) { return }
+      try await pool.flushDisks(IORequest(ioClass: .resync))
+      try await pool.finishReturn(of: partition)
+      scenario.faults.fire(.returns)
+    } catch {
+      // What befalls the disk goes on to befall it; and one that has lied about its writes may look like an earlier state of itself.
+      if isOver || schedule?.victim == index || scenario.liars.contains(index) { return }
+      found("taking back \(machine.disks[index].options.name) failed: \(error)")
+    }
+  }
+
+  private func bringUpToDate(_ pool: StoragePool) async throws(BlockError) {
+    for open in openDisks where open.model.plan.copies > 1 {
+      for row in open.disk.rowsToResynchronise { try await open.disk.resynchronise(row: row) }
+    }
+  }
+
+  /// What was evicted must never become a pool by itself, however long the others stay away.
+  func checkStaleDisksAlone() async throws {
+    let stale = scenario.evicted.filter { machine.disks[$0].isPresent }.sorted()
+    if stale.isEmpty { return }
+    scenario.faults.offer(.staleDisksAlone)
+    note("only \(stale.map { machine.disks[$0].options.name }) are there")
+    let stack = try SimulatedStack(machine, order: stale, witness: scenario.shape.witness)
+    let opened: StoragePool?
+    do throws(PoolError) { opened = try await stack.openPool(evictMissing: true) } catch { opened = nil }
+    if isOver { return }
+    if opened != nil { throw Surprise("a pool was opened from disks alone that it had gone on without") }
+    scenario.faults.fire(.staleDisksAlone)
+    for index in stale + [scenario.shape.witness] { await stack.close(index) }
+  }
+}

@@ -1,0 +1,157 @@
+import Pool
+import Reactor
+import Simulation
+import VirtualDisk
+
+/// How a seed is run.
+public struct ScenarioOptions: Sendable {
+  /// Requests of all clients together.
+  public var operationCount = SimulatedPoolLimits.operationCount
+  /// Gets each line of the trace.
+  public var trace: (@Sendable (String) -> Void)?
+
+  public init() {}
+}
+
+/// What a seed came to.
+public struct SeedReport: Sendable {
+  public let seed: UInt64
+  /// The same for two runs of the same seed and options.
+  public let digest: TraceDigest
+  public let powerOnCount: UInt64
+  public let coverage: Coverage
+  public let faults: FaultCoverage
+}
+
+extension SeedReport {
+  /// As text, to hand it from one process to another.
+  package var encoded: String {
+    ([seed, digest.value, powerOnCount] + coverage.numbers + faults.numbers).map { String($0) }.joined(separator: " ")
+  }
+
+  package init?(encoded: String) {
+    let numbers = encoded.split(separator: " ").compactMap { UInt64($0) }
+    var coverage = Coverage()
+    var faults = FaultCoverage()
+    let split = 3 + coverage.numbers.count
+    guard numbers.count == split + faults.numbers.count else { return nil }
+    coverage.numbers = Array(numbers[3..<split])
+    faults.numbers = Array(numbers[split...])
+    self.init(seed: numbers[0], digest: TraceDigest(value: numbers[1]), powerOnCount: numbers[2], coverage: coverage, faults: faults)
+  }
+}
+
+/// A promise that was broken.
+public struct SeedFailure: Error, CustomStringConvertible, Sendable {
+  public let seed: UInt64
+  public let reason: String
+  /// What was in flight, and the last events.
+  public let trace: String
+
+  public var description: String { "seed \(seed): \(reason)\n\(trace)" }
+}
+
+/// The life of one pool, all of it drawn from a seed: power-ons one after the other, in each of which everything is opened and verified,
+/// used, and left in one way or another. After the last a quiet one looks whether everything is there.
+public final class Scenario: @unchecked Sendable {  // used by one thread at a time: who runs the reactor
+  let machine: SimulatedMachine
+  let shape: ScenarioShape
+  let options: ScenarioOptions
+  let geometry: [DiskGeometry]
+  let layout: LayoutChoice
+  var budget: DamageBudget
+  /// Disks that the pool has evicted for certain, and not taken back since.
+  var evicted: Set<Int> = []
+  var faults = FaultCoverage()
+  var models: [DiskModel] = []
+  /// Numbers the virtual disks that are made on the way.
+  var createdCount: UInt64 = 0
+  /// Disks that have answered writes of metadata which they never did.
+  var liars: Set<Int> = []
+  var random: SeededRandom
+  /// Where a loss could cost data, all that happens, happens to one disk: virtual disks with copies survive that.
+  private let fixedVictim: Int?
+
+  /// On a new machine without disks. `isRoomy`: slabs do not run out.
+  init(_ machine: SimulatedMachine, _ options: ScenarioOptions, isRoomy: Bool = false) throws {
+    self.options = options
+    self.machine = machine
+    if let trace = options.trace { machine.printTrace(to: trace) }
+    random = SeededRandom(seed: machine.seed, stream: 10)
+    shape = ScenarioShape(&random, isRoomy: isRoomy)
+    budget = DamageBudget(leastCopyCount: shape.leastCopyCount)
+    let layout = try SimulatedStack.layout(
+      diskByteCounts: shape.disks.map(\.byteCount), slabByteCount: shape.slabByteCount,
+      metadataByteCount: SimulatedPoolLimits.metadataByteCount, journalByteCount: shape.journalByteCount)
+    self.layout = layout
+    geometry = try shape.disks.map { disk in
+      let places = try layout.layout(diskByteCount: disk.byteCount)
+      let slabs = places.slabsOffset..<places.slabsOffset + UInt64(places.slabCount) * places.slabStride
+      return DiskGeometry(metadata: places.metadataOffset..<places.metadataOffset + places.metadataByteCount, slabs: slabs)
+    }
+    fixedVictim = shape.leastCopyCount == 1 && shape.disks.count > 1 ? random.index(below: shape.disks.count) : nil
+    for disk in shape.disks { machine.addDisk(disk) }
+    machine.addDisk(.file("witness", byteCount: 1 << 20))
+  }
+
+  /// Runs a seed to its end. Throws at the first promise that is found broken.
+  public static func run(seed: UInt64, _ options: ScenarioOptions = ScenarioOptions()) throws(SeedFailure) -> SeedReport {
+    let scenario: Scenario
+    do { scenario = try Scenario(SimulatedMachine(seed: seed), options) } catch {
+      throw SeedFailure(seed: seed, reason: "the scenario cannot be made: \(error)", trace: "")
+    }
+    for number in 1...scenario.shape.powerOnCount { try scenario.powerOn(number, isLast: false) }
+    try scenario.powerOn(scenario.shape.powerOnCount + 1, isLast: true)
+    return SeedReport(
+      seed: seed, digest: scenario.machine.digest, powerOnCount: scenario.machine.powerOnCount, coverage: scenario.machine.coverage,
+      faults: scenario.faults)
+  }
+
+  private func powerOn(_ number: UInt64, isLast: Bool) throws(SeedFailure) {
+    let operationCount = isLast ? 0 : max(1, options.operationCount / Int(shape.powerOnCount))
+    var schedule: FaultSchedule?
+    if !isLast {
+      schedule = FaultSchedule(
+        powerOn: number, shape, geometry, &budget, victim: fixedVictim, operationCount: operationCount, &random)
+    }
+    let absent = schedule?.missing
+    for index in shape.disks.indices where index != absent { machine.disks[index].reappear() }
+    if let schedule, schedule.hasLies, let victim = schedule.victim { liars.insert(victim) }
+    if let absent {
+      faults.offer(.missingWhenOpened)
+      faults.fire(.missingWhenOpened)
+      machine.disks[absent].vanish()
+    }
+    machine.plan.restartCounting()
+    machine.plan.isArmed = number > 1
+    let reactor = machine.powerOn()
+    let session = PowerOn(self, number: number, operationCount: operationCount, schedule, SeededRandom(seed: random.next()))
+    session.schedule?.installEarly(machine, &faults)
+    try run(session, on: reactor)
+    if machine.isPowered && !session.isClosed { faults.fire(.powerOffAfterWork) }
+    machine.cutPower()
+    session.schedule?.remove(from: machine, &faults)
+    if !session.isClosed { for model in models { model.shadow.crashed() } }
+  }
+
+  private func run(_ session: PowerOn, on reactor: SimulatedReactor) throws(SeedFailure) {
+    let outcome: Result<Void, any Error>?
+    do throws(SimulationError) {
+      outcome = try reactor.runAsFarAsPossible(
+        seconds: SimulationLimits.graceSeconds, isDead: { [machine] in !machine.isPowered }, { try await session.live() })
+      if !machine.isPowered {
+        // A process that is killed needs no end; here its tasks have to, or each seed would leave some behind.
+        _ = try reactor.runAsFarAsPossible(seconds: SimulationLimits.graceSeconds, isDead: { true }, { await session.letGo() })
+        try reactor.unwind(seconds: SimulationLimits.graceSeconds)
+      }
+    } catch { throw failure("\(error)", session) }
+    if let finding = session.finding { throw failure(finding, session) }
+    // A pool that has lost all its voters waits for one to come back: for ever, without power.
+    guard let outcome else { return }
+    if case .failure(let error) = outcome, machine.isPowered || error is ShadowError { throw failure("\(error)", session) }
+  }
+
+  private func failure(_ reason: String, _ session: PowerOn) -> SeedFailure {
+    SeedFailure(seed: machine.seed, reason: "power-on \(session.number), \(session.phase): \(reason)", trace: machine.report())
+  }
+}
