@@ -35,7 +35,8 @@ struct FaultSchedule {
       let point = 1 + random.below(UInt64(operationCount + 4) * SimulatedPoolLimits.crashPointsPerOperation)
       late.append((.crashInWork, FaultRule(.powerCut, .atPoint(point), limit: 1)))
     case .crashWhileOpening:
-      early.append((.crashWhileOpening, FaultRule(.powerCut, .atPoint(1 + random.below(SimulatedPoolLimits.crashPointsOfOpening)), limit: 1)))
+      early.append(
+        (.crashWhileOpening, FaultRule(.powerCut, .atPoint(1 + random.below(SimulatedPoolLimits.crashPointsOfOpening)), limit: 1)))
     case .close, .powerOff: break
     }
     addPassing(shape, geometry, &random)

@@ -100,7 +100,9 @@ final class Operator: @unchecked Sendable {  // reactor-confined
     let row = rows[random.index(below: rows.count)]
     let place = random.index(below: open.disk.slabsPerRow)
     session.note("moving \(open.model.name) row \(row) place \(place)")
-    do throws(BlockError) { _ = try await open.disk.move(CopyPlace(row: row, place: place), to: nil) } catch { excuse(error, "moving a copy", open) }
+    do throws(BlockError) { _ = try await open.disk.move(CopyPlace(row: row, place: place), to: nil) } catch {
+      excuse(error, "moving a copy", open)
+    }
   }
 
   private func anyDisk() -> OpenDisk? {

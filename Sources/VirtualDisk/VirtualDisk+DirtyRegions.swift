@@ -112,7 +112,8 @@ extension VirtualDisk {
     }
     let dirty = row.dirty
     let lacking = stored.slabs.indices.filter { place in
-      stored.stalePlaces.contains(place) || (pool.usableDisk(stored.slabs[place].disk)?.state == .returning && !isFreshest(row.index, place))
+      stored.stalePlaces.contains(place)
+        || (pool.usableDisk(stored.slabs[place].disk)?.state == .returning && !isFreshest(row.index, place))
     }
     slabTable.change(row.index) { condition in
       // After a clean close, too: what was not brought together before it, the close has left as it was.
