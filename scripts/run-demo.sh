@@ -11,7 +11,7 @@ unset SPACEPORT_CONTROL # the server's default places, so that `spaceport` finds
 
 say() { echo "run-demo: $*" >&2; }
 # The values of a key in the JSON on standard input, one a line.
-values() { sed -nE "s/^ *\"$1\" : \"?([^\"]*)\"?,?\$/\1/p"; }
+values() { sed -nE "/^ *\"$1\" : /{s///;s/,\$//;s/^\"(.*)\"\$/\1/;p}"; }
 running() { kill -0 "$server" 2> /dev/null; }
 # Only this server: another one, whose sockets this one could not have, would answer as well.
 answers() { [ "$("$spaceport" status --json 2> /dev/null | values processID)" = "$server" ]; }
@@ -26,7 +26,11 @@ find_pool() {
         if is_pooled "$disk"; then pooled+=("$disk"); fi
     done
     if [ ${#pooled[@]} -gt 0 ]; then
-        "$spaceport" pool open "${pooled[@]}" > /dev/null && return
+        if "$spaceport" pool open "${pooled[@]}" > /dev/null; then
+            [ -z "$(pool_state)" ] || return 0
+            say "${pooled[*]}: the disks of another pool than demo. Choose another place: DEMO_DIR=/somewhere make run"
+            return 1
+        fi
         [ ${#missing[@]} = 0 ] || say "The file ${missing[*]} is missing. Put it back and type: $spaceport pool open ${disks[*]}"
         say "To begin with a new demo instead, stop this, remove the files in $demo, and start again."
         return 1
@@ -34,7 +38,8 @@ find_pool() {
     mkdir -p "$demo"
     for disk in "${missing[@]}"; do truncate -s 4GiB "$disk"; done
     if ! error=$("$spaceport" pool create demo "${disks[@]}" 2>&1 > /dev/null); then
-        say "The demo's pool can't be made: ${error#spaceport: }" | sed 's/, or give --force[^.]*//' >&2
+        # Without the advice to wipe what somebody may want to keep.
+        say "$(sed -E 's/^spaceport: //; s/,? or give --force[^.]*//' <<< "$error")"
         say "Move what is in $demo away, or choose another place: DEMO_DIR=/somewhere make run"
         return 1
     fi
