@@ -35,7 +35,7 @@ enum CommandWords {
   ) throws -> any ParsableCommand.Type {
     let commands = command.configuration.subcommands
     if let found = commands.first(where: { $0.configuration.commandName == word }) { return found }
-    let known = commands.compactMap(\.configuration.commandName).map { (names + [$0]).joined(separator: " ") }
+    let known = commands.map { (names + [$0.configuration.commandName ?? ""]).joined(separator: " ") }
     throw ValidationError("There is no command '\((names + [word]).joined(separator: " "))'; there are: \(known.joined(separator: ", ")).")
   }
 }
