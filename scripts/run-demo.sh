@@ -32,7 +32,7 @@ find_pool() {
             return 1
         fi
         [ ${#missing[@]} = 0 ] || say "The file ${missing[*]} is missing. Put it back and type: $spaceport pool open ${disks[*]}"
-        say "To begin with a new demo instead, stop this, remove the files in $demo, and start again."
+        say "To begin with a new demo instead, stop this, move what is in $demo away, and start again."
         return 1
     fi
     mkdir -p "$demo"
@@ -64,7 +64,7 @@ case $(pool_state) in
     *)
         "$spaceport" pool list >&2
         say "The server runs on, and opens the pool demo as soon as its disks are there."
-        say "To begin with a new demo instead: $spaceport pool close demo, stop this, remove the files in $demo, and start again."
+        say "To begin with a new demo instead: $spaceport pool close demo, stop this, move what is in $demo away, and start again."
         ;;
 esac
 until case $(pool_state) in ok | degraded) true ;; *) false ;; esac do
