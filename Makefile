@@ -2,13 +2,19 @@
 
 PREFIX ?= /usr/local
 SWIFT ?= swift
-# Every build has a time limit: a compiler that hangs must not hang you.
+# Every build has a time limit: a compiler that hangs must not hang you. In the foreground, so that Ctrl-C reaches what it runs.
 BUILD_TIMEOUT ?= 2400
+TIMEOUT := timeout --foreground -k 10
+# Without this the compiler's arguments depend on whether a terminal looks on, and `make run` after `make run > log` builds all anew.
+SWIFT_FLAGS := --no-color-diagnostics
 RELEASE := .build/release/spaceport
 
-BUILD_PACKAGES := liburing-dev libblkid-dev libc6-dev binutils
+# What the toolchain is linked to: without these `swift` itself does not start.
+TOOLCHAIN_PACKAGES := libncurses6 libsqlite3-0 libcurl4 libxml2
+# git and ca-certificates fetch the dependencies; libgcc and libstdc++ are what the toolchain's clang links with.
+BUILD_PACKAGES := git ca-certificates binutils libc6-dev libgcc-12-dev libstdc++-12-dev liburing-dev libblkid-dev $(TOOLCHAIN_PACKAGES)
 USE_PACKAGES := nbd-client fio e2fsprogs
-TEST_PACKAGES := gdisk fdisk parted xfsprogs libnbd-bin nbdkit qemu-utils util-linux python3 strace \
+TEST_PACKAGES := gdisk fdisk parted xfsprogs libnbd-bin python3-libnbd nbdkit qemu-utils util-linux python3 strace \
 	$(shell cat Tests/Kernel/packages.txt Tests/Bench/packages.txt 2>/dev/null | grep -v '^\#')
 
 .PHONY: help deps deps-build deps-test toolchain build run test test-unit test-kernel bench lint install clean
@@ -32,33 +38,35 @@ deps-build:
 deps-test:
 	@scripts/install-packages.sh $(TEST_PACKAGES)
 
-toolchain:
+# After the packages: it may be one of these that `swift` lacks.
+toolchain: deps-build
 	@scripts/check-toolchain.sh $(SWIFT)
 
-build: toolchain deps-build
-	timeout $(BUILD_TIMEOUT) $(SWIFT) build -c release --static-swift-stdlib --product spaceport
+build: toolchain
+	$(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) build $(SWIFT_FLAGS) -c release --static-swift-stdlib --product spaceport
 
 run: build
 	scripts/run-demo.sh $(RELEASE)
 
 # Unit tests are built for debugging, where our own invariants are asserted. The integration tests drive the release binary; they run
-# apart, because they wait for programs with time limits while the simulator's tests keep every core busy.
-test: build deps-test
+# apart, because they wait for programs with time limits while the simulator's tests keep every core busy. The packages come first: what
+# asks for a password must not do so after a long build.
+test: toolchain deps-test build
 	python3 -m unittest discover -s Tests/Bench
-	timeout $(BUILD_TIMEOUT) $(SWIFT) build --build-tests
-	timeout 600 $(SWIFT) test --skip-build --skip IntegrationTests --skip ManagementTests --skip VirtualDiskTests
-	timeout 1200 $(SWIFT) test --skip-build --filter VirtualDiskTests
-	timeout 600 $(SWIFT) test --skip-build --filter ManagementTests
-	SPACEPORT_BINARY=$(CURDIR)/$(RELEASE) timeout 600 $(SWIFT) test --skip-build --filter IntegrationTests
+	$(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) build $(SWIFT_FLAGS) --build-tests
+	$(TIMEOUT) 600 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --skip IntegrationTests --skip ManagementTests --skip VirtualDiskTests
+	$(TIMEOUT) 1200 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter VirtualDiskTests
+	$(TIMEOUT) 600 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter ManagementTests
+	SPACEPORT_BINARY=$(CURDIR)/$(RELEASE) $(TIMEOUT) 600 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter IntegrationTests
 
 # Everything but the management plane and the real server: builds in a minute.
-test-unit: toolchain deps-build
-	SPACEPORT_CORE=1 timeout $(BUILD_TIMEOUT) $(SWIFT) test --scratch-path .build-core --skip IntegrationTests
+test-unit: toolchain
+	SPACEPORT_CORE=1 $(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) test $(SWIFT_FLAGS) --scratch-path .build-core --skip IntegrationTests
 
-test-kernel: build deps-test
+test-kernel: toolchain deps-test build
 	Tests/Kernel/run.sh --spaceport $(RELEASE)
 
-bench: build deps-test
+bench: toolchain deps-test build
 	Tests/Bench/bench.py --spaceport $(RELEASE) $(BENCH_FLAGS)
 
 lint: toolchain

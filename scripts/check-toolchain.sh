@@ -6,8 +6,16 @@ if ! command -v "$swift" > /dev/null; then
     echo "spaceport: building needs Swift 6.2 or newer, and there is no '$swift' here. $where" >&2
     exit 1
 fi
-version=$("$swift" --version 2>/dev/null | grep -oE 'Swift version [0-9]+\.[0-9]+' | grep -oE '[0-9]+\.[0-9]+')
+if ! said=$("$swift" --version 2>&1); then
+    echo "spaceport: '$swift' does not start; '$swift --version' said:" >&2
+    head -5 <<< "${said:-(nothing)}" | sed 's/^/    /' >&2
+    echo "If it misses a library: 'make deps' installs those that a toolchain for Debian 12 needs. Is this one made for Debian 12? $where" >&2
+    exit 1
+fi
+version=$(grep -oE 'Swift version [0-9]+\.[0-9]+' <<< "$said" | grep -oE '[0-9]+\.[0-9]+' | head -1)
 if [ -z "$version" ] || [ "$(printf '%s\n6.2\n' "$version" | sort -V | head -1)" != 6.2 ]; then
-    echo "spaceport: building needs Swift 6.2 or newer; '$swift' is ${version:-of an unknown version}. $where" >&2
+    echo "spaceport: building needs Swift 6.2 or newer; '$swift --version' said:" >&2
+    head -5 <<< "${said:-(nothing)}" | sed 's/^/    /' >&2
+    echo "$where" >&2
     exit 1
 fi

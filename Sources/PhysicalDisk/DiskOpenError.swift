@@ -39,7 +39,7 @@ public struct DiskOpenError: Error, Sendable, CustomStringConvertible {
     case ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG:
       DiskOpenError(
         .notFound, path, errorNumber: errorNumber,
-        "\(path): there is no such file or device. Check the path.")
+        "\(path): there is no such file or device. Check the path; `truncate -s 4GiB FILE` makes a file that can be pooled.")
     case EACCES, EPERM:
       DiskOpenError(
         .permissionDenied, path, errorNumber: errorNumber,

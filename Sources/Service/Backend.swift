@@ -7,10 +7,12 @@ import Pool
 extension StorageService: StorageBackend {
   public func status() async throws(APIError) -> ServerStatus {
     try await ask { [self] () throws(APIError) in
-      ServerStatus(
+      let waits = waiting.values.map(\.reason.description).sorted()
+      let space = sortedPools.flatMap(spaceWarnings).map(\.text)
+      return ServerStatus(
         version: spaceportVersion, processID: getpid(), uptimeSeconds: Double(reactor.now.nanoseconds(since: startedAt)) / 1e9,
         listeners: listeners.map(\.description), stateDirectory: registry.directory, poolsReady: sortedPools.map(\.name),
-        poolsStarting: waiting.values.map(\.known.name).sorted(), warnings: warnings)
+        poolsStarting: waiting.values.map(\.known.name).sorted(), warnings: warnings + waits + space)
     }
   }
 

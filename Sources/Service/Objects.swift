@@ -93,5 +93,8 @@ extension APIError {
   }
 }
 
+/// A count of NBD connections, in words.
+func connections(_ count: Int) -> String { count == 1 ? "1 NBD connection" : "\(count) NBD connections" }
+
 /// Seconds since 1970: for dates in metadata, which nothing is decided by.
 func wallClockSeconds() -> UInt64 { UInt64(max(0, time(nil))) }

@@ -60,7 +60,10 @@ extension StorageService {
 
   private func pooledDisks(in directory: String) async throws(APIError) -> [String] {
     let candidates: [DiskCandidate]
-    do throws(DiskOpenError) { candidates = try await scanner.disks(in: directory, on: claims.blocking) } catch { throw APIError(error) }
+    do throws(DiskOpenError) { candidates = try await scanner.disks(in: directory, on: claims.blocking) } catch {
+      guard error.cause == .notFound else { throw APIError(error) }
+      throw APIError(.notFound, "There is no directory \(directory)", remedy: "Name the one in which the disks lie")
+    }
     var paths: [String] = []
     for candidate in candidates where await claims.peek(candidate.path) != nil { paths.append(candidate.path) }
     if paths.isEmpty {
@@ -109,6 +112,7 @@ extension StorageService {
     waiting[pool.id] = nil
     pool.startHousekeeping()
     watchDisks(of: served)
+    watchSpace(of: served)
     for note in pool.notes { logger.warning("Healed at opening", metadata: ["pool": "\(pool.name)", "found": "\(note)"]) }
     for disk in disks where !disk.port.facts.isDirect {
       warn("\(disk.path) is used through the page cache: its file system refuses direct I/O.")
@@ -201,7 +205,7 @@ extension StorageService {
     let served = try servedPool(name)
     guard served.clientCount == 0 else {
       throw APIError(
-        .busy, "The pool \(name) is in use: \(served.clientCount) NBD connections are connected to its virtual disks",
+        .busy, "The pool \(name) is in use: clients are connected to its virtual disks (\(connections(served.clientCount)))",
         remedy: "Detach the clients first (nbd-client -d DEVICE)")
     }
     return served

@@ -46,7 +46,7 @@ extension StorageService {
     let (served, disk) = try servedDisk(path)
     guard disk.volume.clientCount == 0 else {
       throw APIError(
-        .busy, "The virtual disk \(path) is in use: \(disk.volume.clientCount) NBD connections are connected to it",
+        .busy, "The virtual disk \(path) is in use: clients are connected to it (\(connections(disk.volume.clientCount)))",
         remedy: "Detach the clients first (nbd-client -d DEVICE)")
     }
     served.virtualDisks[path.name] = nil  // first, so that no client opens it meanwhile

@@ -19,7 +19,7 @@ struct Spaceport: AsyncParsableCommand {
   /// Like the library's own, but errors come out as `spaceport: WHAT. REMEDY`.
   static func main() async {
     do {
-      var command = try parseAsRoot()
+      var command = try parseAsRoot(CommandWords.arranged(Array(CommandLine.arguments.dropFirst()), of: Spaceport.self))
       if var command = command as? any AsyncParsableCommand {
         try await command.run()
       } else {

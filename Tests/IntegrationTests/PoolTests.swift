@@ -15,6 +15,9 @@ import Testing
         #expect(table.contains("\"name\":\"tank\"") || table.contains("\"name\": \"tank\""))
         let report = try await Program.run([SpaceportServer.binary, "inspect", disk])
         #expect(report.succeeded && report.output.contains("tank"), "\(report.output)\(report.errors)")
+        #expect(report.output.contains("No faults found.") && !report.output.contains("slabByteCount="), "\(report.output)")
+        let records = try await Program.run([SpaceportServer.binary, "inspect", "--records", disk])
+        #expect(records.output.contains("slabByteCount="), "\(records.output)")
       }
     }
   }
@@ -31,6 +34,7 @@ import Testing
       try await server.succeed("pool", "open", moved[2], moved[0], moved[1])
       try await check(server, pattern: "0x5a")
       try await server.succeed("pool", "close", "tank")
+      try await server.refuse(["pool", "open", "--scan", "/nowhere"], saying: ["There is no directory /nowhere."])
       try await server.succeed("pool", "open", "--scan", server.directory.path)
       try await check(server, pattern: "0x5a")
     }
@@ -121,9 +125,29 @@ import Testing
       let full = try await qemuIO(server, "write -P 0x22 64M 512M")
       #expect(!full.succeeded && (full.output + full.errors).contains("No space left"), "\(full.output)\(full.errors)")
       try await check(server, pattern: "0x21", range: "0 64M")
+      #expect(try await server.succeed("status").contains("The pool tank is nearly full: "))
+      try await waitUntil("the log to say that it is nearly full") { server.log.contains("The pool tank is nearly full: ") }
       // Freeing makes room again.
       let again = try await qemuIO(server, "discard 0 1G", "flush", "write -P 0x23 900M 64M", "flush", "read -P 0x23 900M 64M")
       #expect(again.succeeded, "\(again.output)\(again.errors)")
+    }
+  }
+
+  @Test func aStripeThatFindsNoRoomOnUnequalDisksIsExplained() async throws {
+    try await SpaceportServer.run { server in
+      let disks = [128, 1024].map { ("disk\($0)", UInt64($0) << 20) }
+      let paths = try disks.map { try server.directory.sparseFile($0.0, byteCount: $0.1) }
+      try await server.succeed(["pool", "create", "tank"] + paths)
+      try await server.succeed("vdisk", "create", "tank/disk", "--size", "1GiB")
+      #expect(try await !server.succeed("status").contains("can take no more space"))
+      let full = try await qemuIO(server, "write -P 0x22 0 512M")
+      #expect(!full.succeeded && full.text.contains("No space left"), "\(full.text)")
+      let status = try await server.succeed("status")
+      #expect(status.contains("The virtual disk tank/disk can take no more space, though ") && status.contains("on 2 disks"), "\(status)")
+      #expect(!status.contains("nearly full"), "\(status)")
+      try await waitUntil("the log to say it") { server.log.contains("The virtual disk tank/disk can take no more space") }
+      // One column uses what is left.
+      try await server.succeed("vdisk", "create", "tank/narrow", "--size", "256MiB", "--columns", "1", "--provisioning", "fixed")
     }
   }
 
@@ -160,7 +184,7 @@ import Testing
       try await waitUntil("the client to be connected") {
         try await server.succeed("vdisk", "show", "tank/disk", "--json").contains("\"clientCount\" : 1")
       }
-      try await server.refuse(["vdisk", "delete", "tank/disk", "--yes"], saying: ["connected"])
+      try await server.refuse(["vdisk", "delete", "tank/disk", "--yes"], saying: ["connected", "(1 NBD connection)"])
       try await server.refuse(["pool", "close", "tank"], saying: ["connected"])
       try await server.refuse(["pool", "destroy", "tank", "--yes"], saying: ["connected"])
       try input.fileHandleForWriting.close()

@@ -32,6 +32,10 @@ import Testing
     let list = try await server.succeed("pool", "list", "--json")
     #expect(list.contains("\"starting\"") && list.contains("\"ok\""), "\(list)")
     try await server.refuse(["vdisk", "create", "tank/disk", "--size", "1GiB"], saying: ["tank", disks[1]])
+    for command in [["vdisk", "list"], ["status"]] {
+      let text = try await server.succeed(command)
+      #expect(text.contains("waits for missing disks") && text.contains(disks[1]), "\(text)")
+    }
     // The disk comes back, and with it the pool.
     try FileManager.default.moveItem(atPath: moved[0], toPath: disks[1])
     try await waitUntil("the pool to open by itself") {

@@ -87,6 +87,36 @@ struct ArgumentTests {
     #expect(try parse("stack", as: StackCommand.self).path == nil)
     #expect(try parse("stack tank/data --json", as: StackCommand.self).path == VirtualDiskPath(pool: "tank", name: "data"))
     #expect(try parse("inspect /dev/sdb --json", as: InspectCommand.self).disk == "/dev/sdb")
+    #expect(try !parse("inspect /dev/sdb", as: InspectCommand.self).records)
+    #expect(try parse("inspect --records /dev/sdb", as: InspectCommand.self).records)
+  }
+
+  private func arranged(_ line: String) throws -> String {
+    try CommandWords.arranged(line.split(separator: " ").map(String.init), of: Spaceport.self).joined(separator: " ")
+  }
+
+  @Test(arguments: [
+    ("--control /c status", "status --control /c"), ("--control=/c --json pool list", "pool list --control=/c --json"),
+    ("pool --json show tank", "pool show --json tank"), ("--json pool create tank -- -a", "pool create --json tank -- -a"),
+    ("pool --help", "pool --help"), ("help pool", "help pool"), ("--version", "--version"), ("status --control /c", "status --control /c"),
+    ("stack tank/data", "stack tank/data"), ("pool", "pool"), ("--control", "--control"), ("", ""),
+    ("--control /c pool", "pool --control /c"),
+  ])
+  func optionsMayStandBeforeTheCommand(line: String, arranged: String) throws {
+    #expect(try self.arranged(line) == arranged)
+  }
+
+  @Test(arguments: [
+    ("vdisks list", "There is no command 'vdisks'; there are: serve, status, disk, pool, vdisk, stack, inspect."),
+    ("--control /c vdisk lst", "There is no command 'vdisk lst'; there are: vdisk create, vdisk list, "),
+  ])
+  func anUnknownCommandIsToldWhichThereAre(line: String, text: String) {
+    do {
+      Issue.record("\(line) was taken for \(try arranged(line))")
+    } catch {
+      #expect(Spaceport.usageText(for: error).hasPrefix("spaceport: \(text)"), "\(Spaceport.usageText(for: error))")
+      #expect(Spaceport.exitCode(for: error) == .validationFailure)
+    }
   }
 
   @Test(arguments: [

@@ -56,6 +56,8 @@ struct CommandTests {
     try await ServerHarness.run(backend) { (server) async throws in
       let list = try await run(server, "pool", "list")
       #expect(list.status == 0 && list.output.contains("starting"))
+      let virtualDisks = try await run(server, "vdisk", "list")
+      #expect(virtualDisks.status == 0 && virtualDisks.output == "No virtual disks are served.\ncold: Bring back /b\n")
       let open = try await run(server, "pool", "open", "x", directory: "/tmp")
       #expect(open.status == 1 && open.errors == "spaceport: Not open yet: cold. Bring back /b.\n")
       #expect(backend.openRequests == [OpenPools(disks: ["/tmp/x"])])
@@ -92,6 +94,10 @@ struct CommandTests {
     #expect(misspelled.errors.hasPrefix("spaceport: ") && misspelled.errors.contains("TiB"))
     let chosen = try await run(nil, "pool", "list", "--control", "/elsewhere")
     #expect(chosen.errors.contains("/elsewhere"))
+    let early = try await run(nil, "--control", "/elsewhere", "pool", "list")
+    #expect(early.status == 1 && early.errors.contains("/elsewhere"))
+    let unknown = try await run(nil, "vdisks", "list")
+    #expect(unknown.status == 64 && unknown.errors.hasPrefix("spaceport: There is no command 'vdisks'; there are: serve, "))
     let version = try await run(nil, "--version")
     #expect(version.status == 0 && version.output == "spaceport \(spaceportVersion)\n")
   }

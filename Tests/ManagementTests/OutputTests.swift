@@ -79,6 +79,17 @@ struct OutputTests {
     #expect(ObjectTables.virtualDisk(disk).contains("Size:          1 TiB (1099511627776 bytes)"))
   }
 
+  @Test func poolsThatWaitAreExplainedBelowTheVirtualDisks() {
+    var waiting = Samples.pool("cold", disks: ["/a"], state: .incomplete)
+    waiting.reason = "1 of 2 disks is missing: /b"
+    waiting.nextStep = "Bring it back"
+    #expect(
+      ObjectTables.virtualDisks([], waiting: [waiting]) == "No virtual disks are served.\ncold: 1 of 2 disks is missing: /b. Bring it back")
+    let disk = Samples.virtualDisk(CreateVirtualDisk(pool: "tank", name: "data", sizeBytes: 1 << 40))
+    let lines = ObjectTables.virtualDisks([disk], waiting: [waiting]).split(separator: "\n")
+    #expect(lines.count == 3 && lines.last == "cold: 1 of 2 disks is missing: /b. Bring it back")
+  }
+
   @Test func theStackIsATreeOfAtMost120Columns() {
     let text = StackTree(roots: [Samples.stack(export: "tank/data")]).text
     #expect(text.split(separator: "\n").allSatisfy { $0.count <= 120 })

@@ -95,6 +95,16 @@ extension Process {
   }
 }
 
+extension Process {
+  /// Whether it has ended, as the kernel says. `isRunning` learns of it when a pipe is closed that other processes, if they are started at
+  /// the same moment, inherit and keep open.
+  public var hasEnded: Bool {
+    var information = siginfo_t()
+    let outcome = waitid(P_PID, id_t(processIdentifier), &information, WEXITED | WNOHANG | WNOWAIT)
+    return outcome == 0 ? information.si_signo == SIGCHLD : errno == ECHILD
+  }
+}
+
 /// Polls `condition` until it holds; throws after `timeoutSeconds`.
 public func waitUntil(
   timeoutSeconds: Double = 30, _ what: String, onTimeout: () -> Void = {}, _ condition: () async throws -> Bool

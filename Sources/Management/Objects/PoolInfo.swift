@@ -40,6 +40,9 @@ public struct PoolInfo: Codable, Sendable, Equatable {
     self.features = features
   }
 
+  /// Whether it waits for disks and serves nothing.
+  public var isWaiting: Bool { state == .starting || state == .incomplete }
+
   /// The operational state. The words are those of Windows Storage Spaces.
   public struct State: OpenName {
     public let rawValue: String

@@ -14,7 +14,8 @@ public struct ServerStatus: Codable, Sendable, Equatable {
   public var poolsReady: [String]
   /// The names of the pools that wait for disks.
   public var poolsStarting: [String]
-  /// What the operator should know, a sentence each: buffered disks, missing privileges, TCP beyond loopback.
+  /// What the operator should know, a sentence each: buffered disks, missing privileges, TCP beyond loopback, what pools wait for,
+  /// pools that fill up.
   public var warnings: [String]
 
   public init(

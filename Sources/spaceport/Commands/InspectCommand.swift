@@ -8,10 +8,13 @@ struct InspectCommand: AsyncParsableCommand {
   @Argument(help: "A file or block device.")
   var disk: String
 
-  @Flag(help: "Print JSON.")
+  @Flag(help: "List the records of the metadata too.")
+  var records = false
+
+  @Flag(help: "Print JSON, with the records.")
   var json = false
 
   func run() async throws {
-    try await inspectDisk(path: Paths.absolute(disk), json: json)
+    try await inspectDisk(path: Paths.absolute(disk), records: records, json: json)
   }
 }

@@ -89,7 +89,7 @@ struct PoolOpenCommand: AsyncParsableCommand {
         .notFound, "No pool was found \(directory.map { "in \($0)" } ?? "on those disks")", remedy: "Look at a disk with spaceport inspect")
     }
     try client.show(pools, as: ObjectTables.pools(pools))
-    let waiting = pools.filter { $0.state == .starting || $0.state == .incomplete }
+    let waiting = pools.filter(\.isWaiting)
     guard waiting.isEmpty else {
       throw APIError(
         .wrongState, "Not open yet: \(waiting.map(\.name).joined(separator: ", "))",

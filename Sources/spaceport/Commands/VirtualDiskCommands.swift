@@ -76,8 +76,11 @@ struct VirtualDiskListCommand: AsyncParsableCommand {
   @OptionGroup var client: ClientOptions
 
   func run() async throws {
-    let disks = try await client.storage().virtualDisks(ofPool: nil)
-    try client.show(disks, as: ObjectTables.virtualDisks(disks))
+    let storage = try client.storage()
+    let disks = try await storage.virtualDisks(ofPool: nil)
+    // Those of a pool that waits can't be listed: what it waits for is.
+    let waiting = client.json ? [] : try await storage.pools().filter(\.isWaiting)
+    try client.show(disks, as: ObjectTables.virtualDisks(disks, waiting: waiting))
   }
 }
 

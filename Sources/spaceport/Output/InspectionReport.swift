@@ -4,8 +4,13 @@ import Service
 /// What `spaceport inspect` found, for a person.
 struct InspectionReport {
   let inspection: DiskInspection
+  /// Whether each record has a line: a pool has thousands.
+  let listsRecords: Bool
 
-  init(_ inspection: DiskInspection) { self.inspection = inspection }
+  init(_ inspection: DiskInspection, listsRecords: Bool) {
+    self.inspection = inspection
+    self.listsRecords = listsRecords
+  }
 
   var text: String {
     // What a disk lacks that is none of a pool's are no faults.
@@ -56,8 +61,9 @@ struct InspectionReport {
   private var records: String {
     let counts = inspection.metadata.recordCounts.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }
     if counts.isEmpty { return "" }
-    var lines = ["Records: " + counts.joined(separator: ", ")]
-    for record in inspection.metadata.records {
+    let hint = listsRecords ? "" : " (--records lists them)"
+    var lines = ["Records: " + counts.joined(separator: ", ") + hint]
+    for record in inspection.metadata.records where listsRecords {
       let fields = record.fields.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
       lines.append(Printable.text("  \(record.key): \(fields.joined(separator: " "))"))
     }

@@ -44,8 +44,12 @@ enum ObjectTables {
     return pool.disks.isEmpty ? fields.text : "\(fields.text)\n\n\(disks(pool.disks))"
   }
 
-  static func virtualDisks(_ disks: [VirtualDiskInfo]) -> String {
-    guard !disks.isEmpty else { return "No virtual disks. Create one with spaceport vdisk create POOL/NAME --size SIZE" }
+  /// - Parameter waiting: pools that are not open, whose virtual disks are unknown.
+  static func virtualDisks(_ disks: [VirtualDiskInfo], waiting: [PoolInfo] = []) -> String {
+    guard !disks.isEmpty else {
+      if waiting.isEmpty { return "No virtual disks. Create one with spaceport vdisk create POOL/NAME --size SIZE" }
+      return (["No virtual disks are served."] + waiting.compactMap(explanation)).joined(separator: "\n")
+    }
     var table = Table(
       .left("NAME"), .left("STATE"), .right("SIZE"), .right("ALLOCATED"), .left("PROVISIONING"), .left("RESILIENCY"), .right("COLUMNS"),
       .right("INTERLEAVE"), .right("SECTOR"), .right("CLIENTS"))
@@ -54,7 +58,8 @@ enum ObjectTables {
         "\(disk.path)", "\(disk.state)", Figures.size(disk.sizeBytes), Figures.size(disk.allocatedBytes), "\(disk.provisioning)",
         "\(disk.resiliency)", "\(disk.columns)", Figures.size(disk.interleaveBytes), "\(disk.logicalSectorBytes)", "\(disk.clientCount)")
     }
-    return ([table.text] + disks.compactMap { disk in disk.reason.map { Printable.text("\(disk.path): \($0)") } }).joined(separator: "\n")
+    let remarks = disks.compactMap { disk in disk.reason.map { Printable.text("\(disk.path): \($0)") } }
+    return ([table.text] + remarks + waiting.compactMap(explanation)).joined(separator: "\n")
   }
 
   static func virtualDisk(_ disk: VirtualDiskInfo) -> String {

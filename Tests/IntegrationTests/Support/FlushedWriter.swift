@@ -10,6 +10,7 @@ final class FlushedWriter {
 
   private let server: SpaceportServer
   private let log: String
+  private static let errorFile = "writer-errors"
   private var process = Process()
 
   init(_ server: SpaceportServer) {
@@ -30,9 +31,13 @@ final class FlushedWriter {
     process = Process()
     process.executableURL = URL(fileURLWithPath: FlushedWriter.python)
     process.arguments = [FlushedWriter.script, "write", server.uri("tank/disk"), log, "\(round)"]
+    process.standardError = try server.directory.createFile(FlushedWriter.errorFile)
     try process.runWithoutBlockedSignals()
     try await waitUntil("the writer to have written") {
-      guard self.process.isRunning else { throw ProgramFailure(description: "the writer ended by itself: \(self.server.log)") }
+      if self.process.hasEnded {
+        let errors = self.server.directory.text(FlushedWriter.errorFile)
+        throw ProgramFailure(description: "the writer ended by itself: \(errors)\nThe server's log: \(self.server.log)")
+      }
       return self.lineCount >= wanted
     }
   }

@@ -45,7 +45,7 @@ final class SpaceportServer: @unchecked Sendable {  // used by one test, one cal
     process.standardError = log
     try process.runWithoutBlockedSignals()
     try await waitUntil("the server to answer") {
-      guard self.process.isRunning else { throw ProgramFailure(description: "the server ended at start: \(self.log)") }
+      if self.process.hasEnded { throw ProgramFailure(description: "the server ended at start: \(self.log)") }
       return try await self.spaceport("pool", "list").succeeded
     }
   }
