@@ -12,20 +12,19 @@ extension PowerOn {
     try await openVirtualDisks(stack, pool)
     scenario.evicted = scenario.evicted.union(unusableDisks(pool))
     if schedule == nil || random.below(4) > 0 { await takeBackAbsentDisks(reappearing: false) }
-    let unusable = unusableDisks(pool)
     switch schedule == nil ? 0 : random.below(4) {
     case 0:
       // A reader is the first to touch what a crash left.
       try await checkAll(pool)
       try await bringTogether(pool)
-      scenario.budget.found(bad: unusable)
+      scenario.budget.found(bad: unusableDisks(pool))
     case 1:
       try await bringTogether(pool)
       try await checkAll(pool)
-      scenario.budget.found(bad: unusable)
+      scenario.budget.found(bad: unusableDisks(pool))
     default:
       // The clients are, and the background comes to it or not.
-      scenario.budget.found(bad: unusable.union(scenario.budget.bad))
+      scenario.budget.found(bad: unusableDisks(pool).union(scenario.budget.bad))
     }
     try Examination.checkSlabs(of: pool, openDisks.map(\.disk))
     if schedule == nil || random.below(3) == 0 { try await checkFresh(pool) }
@@ -52,9 +51,9 @@ extension PowerOn {
     if let name = found.keys.min() { throw Surprise("the virtual disk \(name) is there again") }
   }
 
-  /// Disks of the machine that the pool does without, by their places there.
+  /// Disks of the machine that the pool does without, or that lack something, by their places there.
   private func unusableDisks(_ pool: StoragePool) -> Set<Int> {
-    let usable = Set(pool.usableDisks.map(\.disk.label))
+    let usable = Set(pool.usableDisks.filter { $0.state != .returning }.map(\.disk.label))
     return Set(scenario.shape.disks.indices.filter { !usable.contains(machine.disks[$0].options.name) })
   }
 
@@ -81,6 +80,7 @@ extension PowerOn {
       }
       if schedule?.victim == nil { try await Examination.checkCopiesAgree(open.disk) }
     }
+    try await finishReturns(pool)
   }
 
   static let freshName = "fresh"

@@ -57,5 +57,7 @@ extension VirtualDisk {
 
   /// What `move` can be asked to move: the rows that are mapped, and the places of each.
   package var mappedRows: [Int] { rows.indices.filter { rows[$0]?.state == .mapped } }
+  /// Sectors of 512 bytes in a row.
+  package var rowSectorCount: UInt64 { rowByteCount / 512 }
   package var placeCount: Int { slabTable.placeCount }
 }
