@@ -45,6 +45,18 @@ extension PowerOn {
     if returning.isEmpty { return }
     try await pool.flushDisks(IORequest(ioClass: .resync))
     for disk in returning { try await pool.finishReturn(of: disk) }
+    try await fillEmptyPlaces()
+  }
+
+  /// As repair does. Where there is no room a row goes on lacking a copy.
+  func fillEmptyPlaces() async throws(BlockError) {
+    for open in openDisks {
+      for (row, place) in open.disk.emptyPlaces {
+        do throws(BlockError) { _ = try await open.disk.move(row: row, place: place) } catch {
+          if error.cause != .noSpace { throw error }
+        }
+      }
+    }
   }
 
   private func bringUpToDate(_ pool: StoragePool) async throws(BlockError) {

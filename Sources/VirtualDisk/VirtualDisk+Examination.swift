@@ -57,6 +57,10 @@ extension VirtualDisk {
 
   /// What `move` can be asked to move: the rows that are mapped, and the places of each.
   package var mappedRows: [Int] { rows.indices.filter { rows[$0]?.state == .mapped } }
+  /// Copies that have no slab, because there were too few disks when their row was allocated.
+  package var emptyPlaces: [(row: Int, place: Int)] {
+    mappedRows.flatMap { row in (0..<slabTable.placeCount).filter { slabTable[row, $0].isNone }.map { (row, $0) } }
+  }
   /// Sectors of 512 bytes in a row.
   package var rowSectorCount: UInt64 { rowByteCount / 512 }
   package var placeCount: Int { slabTable.placeCount }
