@@ -60,7 +60,7 @@ var targets: [Target] = [
   tests("VolumeTests", ["Volume"]),
   tests("ResiliencyTests", ["Resiliency"]),
   tests("VirtualDiskTests", ["VirtualDisk", "Resiliency", "StorageBus", "PhysicalDisk", "Simulation", "SimulatedPool"]),
-  tests("SimulatedPoolTests", ["SimulatedPool", "BlockDevice", "spaceport-sim", "TestSupport"]),
+  tests("SimulatedPoolTests", ["SimulatedPool", "Simulation", "BlockDevice", "spaceport-sim", "TestSupport"]),
   tests("PhysicalDiskTests", ["PhysicalDisk", "CLinux", "TestSupport"]),
   tests("BlockDeviceTests", ["BlockDevice"]),
   tests("ReactorTests", ["Reactor", "CLinux"]),

@@ -177,8 +177,9 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
     _ columns: Int, _ copies: Int, _ virtualDisk: VirtualDiskHandle
   ) async throws(BlockError) -> (slabs: [SlabAssignment], startsZeroed: Bool) {
     var full: Set<DiskNumber> = []
+    var failure = BlockError(.noSpace)
     while true {
-      guard let dealt = await deal(columns, copies, without: full) else { throw BlockError(.noSpace) }
+      guard let dealt = await deal(columns, copies, without: full) else { throw failure }
       let slabs = dealt.map { slab in
         slab.map { SlabAssignment(disk: $0.disk, slab: $0.slab, generation: numbers.takeGeneration()) } ?? .none
       }
@@ -187,8 +188,15 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
       if failures.isEmpty { return (slabs, startsZeroed) }
       for slab in slabs where !slab.isNone { allocator.release(slab.slab, on: slab.disk) }
       for (disk, error) in failures {
-        // A full file system below is no failure of the disk: the row goes elsewhere.
-        if error.cause == .noSpace { full.insert(disk.number) } else { try await writeFailed(on: disk, error) }
+        // A full file system below is no failure of the disk: the row goes elsewhere. So it does where a disk failed that must stay.
+        if error.cause == .noSpace {
+          full.insert(disk.number)
+          continue
+        }
+        do throws(BlockError) { try await writeFailed(on: disk, error) } catch {
+          full.insert(disk.number)
+          failure = error
+        }
       }
     }
   }
@@ -211,7 +219,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
       guard let (disk, error) = failures.first else { return slab }
       allocator.release(slab.slab, on: slab.disk)
       excluded.insert(disk.number)
-      if error.cause != .noSpace { try await writeFailed(on: disk, error) }
+      if error.cause != .noSpace { _ = try? await writeFailed(on: disk, error) }
     }
   }
 

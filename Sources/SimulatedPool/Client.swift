@@ -20,10 +20,11 @@ final class Client: @unchecked Sendable {  // reactor-confined
   func run(operationCount: Int) async {
     for _ in 0..<operationCount {
       if open.isLeaving || session.isOver { return }
-      let sectors = range()
       let choice = random.below(24)
       let coin = random.coin()
       let isDurable = random.below(5) == 0
+      // Of trims, every third takes whole rows away, so that their slabs are dealt again.
+      let sectors = (9..<11).contains(choice) && random.below(3) == 0 ? wholeRow() : range()
       await session.attempt(name, on: open, Client.operation(choice, isDurable: isDurable, coin), sectors)
     }
   }
@@ -37,6 +38,13 @@ final class Client: @unchecked Sendable {  // reactor-confined
     case 16: .clearDirtyRegions(evenTouched: coin)
     default: .check
     }
+  }
+
+  private func wholeRow() -> Range<UInt64> {
+    let count = open.shadowed.sectorCount
+    let row = open.disk.rowSectorCount
+    let start = random.below((count + row - 1) / row) * row
+    return start..<min(count, start + row)
   }
 
   /// Mostly short and within a hot spot; now and then whole chunks, or half the disk.

@@ -1,10 +1,11 @@
 /// Limits of a simulated pool's life, each with its unit and reason.
 public enum SimulatedPoolLimits {
-  /// Requests of all clients in one seed, unless asked otherwise: enough for rows to come and go, a journal of 64 KiB to come round and
-  /// several power-ons, few enough for tens of seeds a second.
+  /// Requests of all clients in one seed, unless asked otherwise: enough for rows to come and go over several power-ons, few enough for tens of seeds a second.
   public static let operationCount = 240
   /// The most requests of one seed, so that the model and the trace stay small.
   public static let largestOperationCount = 1_000_000
+  /// How many times the operations a long scenario has: a journal comes round in each of its power-ons.
+  static let longFactor = 4
   /// Power-ons of one seed, the first included.
   static let powerOnCount: ClosedRange<UInt64> = 2...5
   /// The virtual disks of one pool, at most. Each costs a full check at every power-on.
@@ -16,7 +17,7 @@ public enum SimulatedPoolLimits {
   /// Bytes of a simulated disk: one on which slabs run out, and one on which they do not.
   static let smallDiskByteCount: UInt64 = 12 << 20
   static let largeDiskByteCount: UInt64 = 48 << 20
-  static let metadataByteCount: UInt64 = 2 << 20
+  static let metadataByteCount: UInt64 = 1 << 20
   /// Sectors of 512 bytes in one request, at most: two chunks of 64 KiB and a bit.
   static let requestSectorCount: UInt64 = 300
   /// Crash points that an operation of a client comes to, roughly: where the power is cut is drawn from so many times the operations.

@@ -27,17 +27,35 @@ extension PowerOn {
     scenario.evicted.remove(index)
     do {
       await stack.close(index)
-      let partition = try await pool.readmit(stack.open(index).device)
-      try await bringUpToDate(pool)
-      // What could not be brought up to date stays to be done.
-      if openDisks.contains(where: { !$0.disk.rowsToResynchronise.isEmpty }) { return }
-      try await pool.flushDisks(IORequest(ioClass: .resync))
-      try await pool.finishReturn(of: partition)
+      _ = try await pool.readmit(stack.open(index).device)
       scenario.faults.fire(.returns)
+      try await bringUpToDate(pool)
+      try await finishReturns(pool)
     } catch {
       // What befalls the disk goes on to befall it; and one that has lied about its writes may look like an earlier state of itself.
       if isOver || schedule?.victim == index || scenario.liars.contains(index) { return }
       found("taking back \(machine.disks[index].options.name) failed: \(error)")
+    }
+  }
+
+  /// Disks that lack nothing any more are whole again; the others are at the next look.
+  func finishReturns(_ pool: StoragePool) async throws {
+    if openDisks.contains(where: { !$0.disk.rowsToResynchronise.isEmpty }) { return }
+    let returning = pool.disks.filter { $0.state == .returning }
+    if returning.isEmpty { return }
+    try await pool.flushDisks(IORequest(ioClass: .resync))
+    for disk in returning { try await pool.finishReturn(of: disk) }
+    try await fillEmptyPlaces()
+  }
+
+  /// As repair does. Where there is no room a row goes on lacking a copy.
+  func fillEmptyPlaces() async throws(BlockError) {
+    for open in openDisks {
+      for (row, place) in open.disk.emptyPlaces {
+        do throws(BlockError) { _ = try await open.disk.move(CopyPlace(row: row, place: place), to: nil) } catch {
+          if error.cause != .noSpace { throw error }
+        }
+      }
     }
   }
 

@@ -108,7 +108,8 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
   }
 
   private func powerOn(_ number: UInt64, isLast: Bool) throws(SeedFailure) {
-    let operationCount = isLast ? 0 : max(1, options.operationCount / Int(shape.powerOnCount))
+    let share = max(1, options.operationCount / Int(shape.powerOnCount))
+    let operationCount = isLast ? 0 : shape.isLong ? share * SimulatedPoolLimits.longFactor : share
     var schedule: FaultSchedule?
     if !isLast {
       schedule = FaultSchedule(

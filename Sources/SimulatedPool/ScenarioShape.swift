@@ -12,6 +12,8 @@ struct ScenarioShape: Sendable {
   var powerOnCount: UInt64 = 2
   /// The fewest copies that any virtual disk may have; 1 where a loss of a disk may cost data.
   var leastCopyCount = 1
+  /// Power-ons have so many operations that the journal comes round in each.
+  var isLong = false
   /// Slabs are so few that they run out.
   var isSmall = false
 
@@ -22,7 +24,9 @@ struct ScenarioShape: Sendable {
     journalByteCount = random.below(4) == 0 ? 128 << 10 : 64 << 10
     let kind = random.below(4)
     for index in 0..<diskCount { disks.append(ScenarioShape.disk(index, kind, isSmall, &random)) }
-    clientCount = 1 + random.index(below: 3)
+    clientCount = 1 + random.index(below: 4)
+    isLong = random.below(6) == 0
+    if isLong { journalByteCount = 64 << 10 }
     powerOnCount = random.value(in: SimulatedPoolLimits.powerOnCount)
     for index in 0..<1 + random.index(below: 2) {
       virtualDisks.append(plan(named: "disk\(index)", diskCount: disks.count, &random))

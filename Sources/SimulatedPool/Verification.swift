@@ -10,22 +10,23 @@ extension PowerOn {
   func verify(_ stack: SimulatedStack, _ pool: StoragePool) async throws {
     phase = "verifying"
     try await openVirtualDisks(stack, pool)
+    let states = pool.disks.map { "\($0.disk.label) \($0.state)" }.joined(separator: ", ")
+    note("the pool has \(states); bad by the budget: \(scenario.budget.bad.sorted())")
     scenario.evicted = scenario.evicted.union(unusableDisks(pool))
     if schedule == nil || random.below(4) > 0 { await takeBackAbsentDisks(reappearing: false) }
-    let unusable = unusableDisks(pool)
     switch schedule == nil ? 0 : random.below(4) {
     case 0:
       // A reader is the first to touch what a crash left.
       try await checkAll(pool)
       try await bringTogether(pool)
-      scenario.budget.found(bad: unusable)
+      scenario.budget.found(bad: unusableDisks(pool), lacksCopies: lacksCopies)
     case 1:
       try await bringTogether(pool)
       try await checkAll(pool)
-      scenario.budget.found(bad: unusable)
+      scenario.budget.found(bad: unusableDisks(pool), lacksCopies: lacksCopies)
     default:
       // The clients are, and the background comes to it or not.
-      scenario.budget.found(bad: unusable.union(scenario.budget.bad))
+      scenario.budget.found(bad: unusableDisks(pool).union(scenario.budget.bad), lacksCopies: lacksCopies)
     }
     try Examination.checkSlabs(of: pool, openDisks.map(\.disk))
     if schedule == nil || random.below(3) == 0 { try await checkFresh(pool) }
@@ -52,9 +53,11 @@ extension PowerOn {
     if let name = found.keys.min() { throw Surprise("the virtual disk \(name) is there again") }
   }
 
-  /// Disks of the machine that the pool does without, by their places there.
+  private var lacksCopies: Bool { openDisks.contains { !$0.disk.emptyPlaces.isEmpty } }
+
+  /// Disks of the machine that the pool does without, or that lack something, by their places there.
   private func unusableDisks(_ pool: StoragePool) -> Set<Int> {
-    let usable = Set(pool.usableDisks.map(\.disk.label))
+    let usable = Set(pool.usableDisks.filter { $0.state != .returning }.map(\.disk.label))
     return Set(scenario.shape.disks.indices.filter { !usable.contains(machine.disks[$0].options.name) })
   }
 
@@ -81,6 +84,8 @@ extension PowerOn {
       }
       if schedule?.victim == nil { try await Examination.checkCopiesAgree(open.disk) }
     }
+    try await finishReturns(pool)
+    try await fillEmptyPlaces()
   }
 
   static let freshName = "fresh"

@@ -55,4 +55,10 @@ extension VirtualDisk {
   /// Housekeeping that a simulated run does when its seed says so. With `evenTouched`, as when a virtual disk is closed.
   package func clearDirtyRegionsNow(evenTouched: Bool) async throws(BlockError) { try await clearDirtyRegions(evenTouched: evenTouched) }
 
+  /// Copies that have no slab, because there were too few disks when their row was allocated.
+  package var emptyPlaces: [(row: Int, place: Int)] {
+    mappedRows.flatMap { row in (0..<slabTable.placeCount).filter { slabTable[row, $0].isNone }.map { (row, $0) } }
+  }
+  /// Sectors of 512 bytes in a row.
+  package var rowSectorCount: UInt64 { rowByteCount / 512 }
 }
