@@ -70,8 +70,10 @@ extension StoragePool {
     }
     let isLast = rowOwners.contains { $0.holdsLastCopy(on: disk.number) }
     if isLast && !isGone {
-      events.add(.error, "diskKept", disk: disk.number, "\(disk.label) failed (\(reason)) and stays in the pool, because it holds the last copy of some data. "
-            + "Back that data up, then replace the disk.")
+      events.add(
+        .error, "diskKept", disk: disk.number,
+        "\(disk.label) failed (\(reason)) and stays in the pool, because it holds the last copy of some data. "
+          + "Back that data up, then replace the disk.")
       return false
     }
     evictionCount += 1

@@ -48,7 +48,8 @@ struct DiskCondition {
 
   /// A disk that is away.
   init(absent: AbsentDisk?, isDistrusted: Bool, _ number: DiskNumber, pool: String) {
-    let replacement = "replace it: spaceport disk replace --pool \(pool) \(number) NEW, or give it up: spaceport pool remove \(pool) \(number)"
+    let replacement =
+      "replace it: spaceport disk replace --pool \(pool) \(number) NEW, or give it up: spaceport pool remove \(pool) \(number)"
     let why = absent?.reason.map { ": \($0.withoutFullStop)" } ?? ""
     if isDistrusted {
       (health, state) = (.unhealthy, .failedMedia)
@@ -78,17 +79,28 @@ struct VirtualDiskCondition {
       health = .unhealthy
       state = served.volume.clientCount > 0 ? .noRedundancy : .detached
       let cause = away.isEmpty ? "" : "; away \(absent.count == 1 ? "is" : "are") \(away)"
-      reason = "incomplete: row \(row) and maybe others have no whole copy on the disks that are there\(cause)"
+      reason =
+        "incomplete: row \(row) and maybe others have no whole copy on the disks that are there\(cause)"
         + (served.volume.clientCount > 0 ? "; connected clients get errors there, new ones are refused" : "; it is not served")
       nextStep = "Bring the missing disks back: it is served again when its data is there"
       return
     }
     let whole = disk.fewestWholeCopies
-    guard whole < copies else { return }
+    guard whole < copies else {
+      let width = copies * Int(disk.record.columns)
+      let takers = pool.pool.disks.filter { $0.state == .active || $0.state == .returning }.count
+      if copies > 1 && takers < width {
+        (health, state) = (.warning, .degraded)
+        reason = "its new data needs \(width) disks for all copies, and \(takers) are there"
+        nextStep = absent.isEmpty ? "Add a disk: spaceport pool add \(pool.name) DISK" : "Bring the missing disk back, or replace it"
+      }
+      return
+    }
     health = .warning
     let isWorkedOn = pool.pool.jobs.jobs.contains { $0.state == .running && [.resync, .repair, .retire].contains($0.kind) }
     state = isWorkedOn ? .inService : .degraded
-    reason = "of some data only \(whole) of \(copies) copies \(whole == 1 ? "is" : "are") there and up to date"
+    reason =
+      "of some data only \(whole) of \(copies) copies \(whole == 1 ? "is" : "are") there and up to date"
       + (away.isEmpty ? "" : "; away \(absent.count == 1 ? "is" : "are") \(away)")
     if isWorkedOn {
       nextStep = "Wait: spaceport job watch \(pool.name)"

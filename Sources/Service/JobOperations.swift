@@ -42,7 +42,8 @@ extension StorageService {
   func info(_ job: Job, of served: ServedPool) -> JobInfo {
     let record = job.record
     return JobInfo(
-      pool: served.name, number: job.number, kind: JobInfo.Kind(rawValue: "\(job.kind)"), state: JobInfo.State(rawValue: job.state.rawValue),
+      pool: served.name, number: job.number, kind: JobInfo.Kind(rawValue: "\(job.kind)"),
+      state: JobInfo.State(rawValue: job.state.rawValue),
       disk: record.disk == DiskNumber(0) ? nil : served.path(of: record.disk), percent: job.percent, doneBytes: record.doneByteCount,
       totalBytes: record.totalByteCount, bytesPerSecond: job.byteRate, secondsLeft: job.secondsLeft,
       message: job.message.isEmpty ? nil : job.message, startedSeconds: record.startedSeconds)

@@ -97,9 +97,9 @@ extension StorageService {
     let pool = served.pool
     if pool.isReserveMet { return [] }
     return [
-      "The pool \(pool.name) has no reserve: if a disk were lost, the others could not take all of its copies "
-        + "(\(ByteSize(byteCount: pool.reserveByteCount)) have to be free on disks that hold no other copy of the same data). "
-        + "Add a disk, also as a hot spare, or free space."
+      "The pool \(pool.name) has no reserve: if a disk were lost, the others could not take its copies, and the data would stay with "
+        + "fewer until the disk is replaced. That takes one more disk than a mirror's copies lie on, and as much free space as the "
+        + "fullest disk holds. Add a disk: spaceport pool add \(pool.name) DISK."
     ]
   }
 

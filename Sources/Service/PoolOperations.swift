@@ -97,6 +97,8 @@ extension StorageService {
     var losses: [String] = []
     /// The wait for missing disks is over.
     var evictsMissing = false
+    /// They are still waited for.
+    var mayGoOnLater = false
   }
 
   func openPool(_ opening: PoolOpening) async throws(APIError) -> PoolInfo {

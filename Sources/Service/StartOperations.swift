@@ -41,7 +41,8 @@ extension StorageService {
     state.triedPaths = present
     state.wasTriedDegraded = isOverdue
     do throws(APIError) {
-      _ = try await openPool(PoolOpening(id: known.id, name: known.name, paths: present, evictsMissing: isOverdue))
+      _ = try await openPool(
+        PoolOpening(id: known.id, name: known.name, paths: present, evictsMissing: isOverdue, mayGoOnLater: !isOverdue))
       noteAbsence(in: known.name)
     } catch {
       state.reason = error
@@ -100,6 +101,12 @@ extension StorageService {
   /// Where disks are missing, the error with the command that goes on without them.
   func offeringLoss(_ error: PoolError, _ opening: PoolOpening, _ disks: [ClaimedDisk]) async -> APIError {
     guard error.cause == .disksMissing else { return APIError(error) }
+    if opening.mayGoOnLater && error.canOpenDegraded {
+      return APIError(
+        .wrongState, error.message,
+        remedy: "Connect them, or if they have moved name all of the pool's disks to `spaceport pool open`; "
+          + "after \(tuning.diskWaitMilliseconds / 1000) s the pool goes on without them by itself")
+    }
     var records: [DiskRecord] = []
     do throws(PoolError) {
       records = try await StoragePool.missingDisks(of: disks.map(\.member), reactor: reactor).filter { $0.state != .evicted }

@@ -98,7 +98,8 @@ extension StorageService: ExportDirectory {
     let served = try export(named: name)
     if let row = served.disk.firstLostRow {
       throw ExportError(
-        .unavailable, "\(served.volume.label) is offline: row \(row) of its data has no whole copy on the disks that are there. "
+        .unavailable,
+        "\(served.volume.label) is offline: row \(row) of its data has no whole copy on the disks that are there. "
           + "Bring the missing disks back; `spaceport vdisk show \(served.volume.label)` says more.")
     }
     return OpenExport(served)

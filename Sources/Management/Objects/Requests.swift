@@ -51,7 +51,8 @@ public struct CreateVirtualDisk: Codable, Sendable, Equatable {
 
   public init(
     pool: String, name: String, sizeBytes: UInt64, provisioning: VirtualDiskInfo.Provisioning = .thin,
-    resiliency: VirtualDiskInfo.Resiliency = .simple, copies: Int? = nil, columns: Int? = nil, interleaveBytes: UInt64? = nil, logicalSectorBytes: Int? = nil
+    resiliency: VirtualDiskInfo.Resiliency = .simple, copies: Int? = nil, columns: Int? = nil, interleaveBytes: UInt64? = nil,
+    logicalSectorBytes: Int? = nil
   ) {
     self.pool = pool
     self.name = name

@@ -33,7 +33,7 @@ struct JobWatchCommand: AsyncParsableCommand {
 
   func run() async throws {
     let jobs = try await JobWatcher(storage: try client.storage(), json: client.json).watch(pool: pool)
-    if jobs.isEmpty && !client.json { try Terminal.write("No job is under way.") }
+    if jobs.isEmpty { try client.show(jobs, as: "No job is under way.") }
   }
 }
 

@@ -5,11 +5,13 @@ enum ObjectTables {
   static func disks(_ disks: [DiskInfo]) -> String {
     guard !disks.isEmpty else { return "No disks: no pool is known. Create one with spaceport pool create NAME DISK..." }
     var table = Table(
-      .left("PATH"), .left("POOL"), .right("DISK"), .left("KIND"), .left("I/O"), .right("SIZE"), .right("ALLOCATED"), .right("FREE"), .left("SECTOR"),
+      .left("PATH"), .left("POOL"), .right("DISK"), .left("KIND"), .left("I/O"), .right("SIZE"), .right("ALLOCATED"), .right("FREE"),
+      .left("SECTOR"),
       .left("ROLE"), .left("USAGE"), .left("HEALTH"), .left("STATE"), .left("UUID"))
     for disk in disks {
       table.add(
-        disk.path, disk.pool ?? "-", disk.number == 0 ? "-" : "\(disk.number)", "\(disk.kind)", "\(disk.ioMode)", Figures.size(disk.sizeBytes), Figures.size(disk.allocatedBytes),
+        disk.path, disk.pool ?? "-", disk.number == 0 ? "-" : "\(disk.number)", "\(disk.kind)", "\(disk.ioMode)",
+        Figures.size(disk.sizeBytes), Figures.size(disk.allocatedBytes),
         Figures.size(disk.freeBytes), "\(disk.logicalSectorBytes)/\(disk.physicalSectorBytes)", "\(disk.role)", "\(disk.usage)",
         "\(disk.health)", disk.state.words, disk.uuid)
     }
@@ -20,11 +22,13 @@ enum ObjectTables {
   static func pools(_ pools: [PoolInfo]) -> String {
     guard !pools.isEmpty else { return "No pools. Create one with spaceport pool create NAME DISK..." }
     var table = Table(
-      .left("NAME"), .left("STATE"), .left("HEALTH"), .right("CAPACITY"), .right("ALLOCATED"), .right("FREE"), .right("SLAB"), .right("DISKS"),
+      .left("NAME"), .left("STATE"), .left("HEALTH"), .right("CAPACITY"), .right("ALLOCATED"), .right("FREE"), .right("SLAB"),
+      .right("DISKS"),
       .right("VDISKS"))
     for pool in pools {
       table.add(
-        pool.name, pool.state.words, "\(pool.health)", Figures.size(pool.capacityBytes), Figures.size(pool.allocatedBytes), Figures.size(pool.freeBytes),
+        pool.name, pool.state.words, "\(pool.health)", Figures.size(pool.capacityBytes), Figures.size(pool.allocatedBytes),
+        Figures.size(pool.freeBytes),
         Figures.size(pool.slabBytes), "\(pool.disks.count)", "\(pool.virtualDisks.count)")
     }
     return ([table.text] + pools.compactMap(explanation)).joined(separator: "\n")
@@ -45,7 +49,10 @@ enum ObjectTables {
       fields.add(room.copies == 1 ? "Room for simple" : "Room for \(room.copies) copies", Figures.size(room.bytes))
     }
     if !pool.remaining.isEmpty {
-      fields.add("Reserve", pool.reserveBytes == 0 ? "none needed" : "\(Figures.size(pool.reserveBytes)), \(pool.isReserveMet ? "met" : "not met")")
+      fields.add(
+        "Reserve",
+        pool.reserveBytes == 0 && pool.isReserveMet
+          ? "none needed" : "\(Figures.size(pool.reserveBytes)), \(pool.isReserveMet ? "met" : "not met")")
     }
     fields.add("Slab size", Figures.size(pool.slabBytes))
     fields.add("Features", pool.features.isEmpty ? "none" : pool.features.joined(separator: ", "))
@@ -61,8 +68,10 @@ enum ObjectTables {
       .right("COPIES"), .right("COLUMNS"), .right("INTERLEAVE"), .right("SECTOR"), .right("CLIENTS"))
     for disk in disks {
       table.add(
-        "\(disk.path)", disk.state.words, "\(disk.health)", Figures.size(disk.sizeBytes), Figures.size(disk.allocatedBytes), "\(disk.provisioning)",
-        "\(disk.resiliency)", "\(disk.copies)", "\(disk.columns)", Figures.size(disk.interleaveBytes), "\(disk.logicalSectorBytes)", "\(disk.clientCount)")
+        "\(disk.path)", disk.state.words, "\(disk.health)", Figures.size(disk.sizeBytes), Figures.size(disk.allocatedBytes),
+        "\(disk.provisioning)",
+        "\(disk.resiliency)", "\(disk.copies)", "\(disk.columns)", Figures.size(disk.interleaveBytes), "\(disk.logicalSectorBytes)",
+        "\(disk.clientCount)")
     }
     let remarks = disks.compactMap { explanation("\($0.path)", $0.reason, $0.nextStep) }
     return ([table.text] + remarks).joined(separator: "\n")
