@@ -101,7 +101,7 @@ if !coreOnly {
       swiftSettings: managementSettings),
     .testTarget(
       name: "ManagementTests",
-      dependencies: ["Management", "NBDServer", "spaceport", "TestSupport", argumentParser, logging, nioCore, nioHTTP1],
+      dependencies: ["Management", "NBDServer", "Service", "spaceport", "TestSupport", argumentParser, logging, nioCore, nioHTTP1],
       swiftSettings: managementSettings),
   ]
 }

@@ -13,6 +13,8 @@ import Reactor
 public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-confined
   public let port: any DiskPort
   public private(set) var health = DiskHealth()
+  /// The disk is not what it was opened as.
+  public private(set) var fault: DiskFault?
   private let facts: DiskFacts
   private let storedGeometry: BlockGeometry
   private var gate = FlushGate()
@@ -126,7 +128,10 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
       throw error
     }
     let fault = await port.checkIntegrity()
-    if let fault { health.count(fault) }
+    if let fault {
+      health.count(fault)
+      self.fault = fault
+    }
     gate.end(succeeded: fault == nil && !isAbandoned)
   }
 
@@ -136,7 +141,8 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
     let fault = await port.checkIntegrity()
     if isAbandoned { throw BlockError(.stalled) }
     guard let fault else { return }
-    if !gate.hasFailed { health.count(fault) }
+    if !gate.hasFailed || self.fault == nil { health.count(fault) }
+    self.fault = fault
     gate.fail()
     throw BlockError(.ioFailed, errorNumber: EIO)
   }

@@ -16,7 +16,8 @@ public final class EventLog: @unchecked Sendable {  // reactor-confined
     events = found.sorted { $0.number < $1.number }
   }
 
-  func add(_ severity: EventRecord.Severity, _ name: String, disk: DiskNumber = DiskNumber(0), _ message: String) {
+  /// Writes down what happened; told to `StoragePool.onEvent` at once, durable a moment later.
+  public func add(_ severity: EventRecord.Severity, _ name: String, disk: DiskNumber = DiskNumber(0), _ message: String) {
     let event = EventRecord(
       number: (events.last?.number ?? 0) + 1, seconds: pool.wallClockSeconds(), severity: severity, name: name, disk: disk,
       message: String(message.prefix(FormatLimits.eventMessageByteCount / 4)))

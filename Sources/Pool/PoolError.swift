@@ -18,11 +18,14 @@ public struct PoolError: Error, CustomStringConvertible, Sendable {
   /// Without a full stop at the end, as is `remedy`.
   public let message: String
   public let remedy: String
+  /// Of `.disksMissing`: the pool may go on without them (`OpenOptions.evictMissing`).
+  public let canOpenDegraded: Bool
 
-  public init(_ cause: Cause, _ message: String, remedy: String) {
+  public init(_ cause: Cause, _ message: String, remedy: String, canOpenDegraded: Bool = false) {
     self.cause = cause
     self.message = message
     self.remedy = remedy
+    self.canOpenDegraded = canOpenDegraded
   }
 
   public var description: String { "\(message). \(remedy)." }

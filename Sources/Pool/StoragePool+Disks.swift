@@ -4,15 +4,19 @@ import Reactor
 // Disks that are added, emptied and released by the operator, and how full they are.
 
 extension StoragePool {
-  /// All disks that the pool counts on are there.
-  var hasEveryDisk: Bool { absentDiskNumbers.isEmpty }
-
   /// What the metadata says of a disk; nil for a number that never was.
   public func diskRecord(_ number: DiskNumber) -> DiskRecord? { store.diskRecord(number) }
 
   /// The disks of the pool, present or not, without those removed; in the order of their numbers.
   public var diskRecords: [DiskRecord] {
     (disks.map(\.number) + absentDiskNumbers).sorted().compactMap(store.diskRecord)
+  }
+
+  /// Throws what would keep `member` from being added; nothing on it is touched.
+  public func checkCanAdd(_ member: PoolMember) throws(PoolError) {
+    do throws(MetadataError) { _ = try store.memberLayout(diskByteCount: member.device.geometry.byteCount) } catch {
+      throw PoolError(error, doing: "adding \(member.path) to the pool \(name)")
+    }
   }
 
   /// Makes `member`, whose content is lost, a disk of this pool.
@@ -133,4 +137,18 @@ extension StoragePool {
     let used = disks.filter { $0.usage == .auto }.map { disk in disk.slabCount - allocator.freeSlabCount(of: disk.number) }
     return UInt64(used.max() ?? 0) * slabByteCount
   }
+
+  /// Whether each disk could be lost and what it holds be made anew on the others: these have the room, and there is a disk more than the
+  /// widest row of a mirror has slabs. True where there is nothing to make anew.
+  public var isReserveMet: Bool {
+    guard let widest = rowOwners.lazy.filter({ $0.copyCount > 1 }).map(\.slabsPerRow).max() else { return true }
+    let takers = disks.filter { $0.state == .active && ($0.usage == .auto || $0.usage == .hotspare) }
+    guard takers.count > widest else { return false }
+    let free = takers.map { allocator.freeSlabCount(of: $0.number) }
+    let all = free.reduce(0, +)
+    return zip(takers, free).allSatisfy { disk, own in disk.slabCount - own <= all - own }
+  }
+
+  /// What disks lack, or may, of the copies they hold, in bytes of the virtual disks.
+  public var byteCountToResynchronise: UInt64 { rowOwners.reduce(0) { $0 + $1.byteCountToResynchronise } }
 }

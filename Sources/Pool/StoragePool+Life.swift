@@ -71,6 +71,16 @@ extension StoragePool {
     return pool
   }
 
+  /// The disks of the pool that are not among `members`, as far as those know, without those removed. Nothing is written or claimed.
+  public static func missingDisks(of members: [PoolMember], reactor: any Reactor) async throws(PoolError) -> [DiskRecord] {
+    do throws(MetadataError) {
+      let store = try await MetadataStore.readOnlyLoad(devices: members.map(\.device), reactor: reactor)
+      let missing = store.absentDisks
+      await store.close()
+      return missing
+    } catch { throw PoolError(error, doing: "looking for the pool's missing disks") }
+  }
+
   private static func assemble(_ store: MetadataStore, _ reactor: any Reactor) throws(PoolError) -> StoragePool {
     let record: PoolRecord
     do throws(MetadataError) {
@@ -131,7 +141,8 @@ extension PoolError {
       case .diskFailed: .ioFailed
       }
     self.init(
-      cause, "\(action.capitalizedFirst) failed: \(error.message.withoutFullStop)", remedy: error.remedy.withoutFullStop)
+      cause, "\(action.capitalizedFirst) failed: \(error.message.withoutFullStop)", remedy: error.remedy.withoutFullStop,
+      canOpenDegraded: error.canOpenDegraded)
   }
 }
 

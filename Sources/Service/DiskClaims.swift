@@ -11,11 +11,13 @@ struct DiskClaims {
   let blocking: BlockingCalls
 
   /// Claims every path, or none: what was opened is closed again when one fails.
-  func claim(_ paths: [String]) async throws(APIError) -> [ClaimedDisk] {
+  func claim(
+    _ paths: [String], waitMilliseconds: UInt64 = DiskLimits.claimWaitMilliseconds
+  ) async throws(APIError) -> [ClaimedDisk] {
     try refuseTwins(paths)
     var disks: [ClaimedDisk] = []
     do throws(APIError) {
-      for path in paths { disks.append(try await claim(path)) }
+      for path in paths { disks.append(try await claim(path, waitMilliseconds)) }
     } catch {
       await close(disks)
       throw error
@@ -36,9 +38,9 @@ struct DiskClaims {
     }
   }
 
-  private func claim(_ path: String) async throws(APIError) -> ClaimedDisk {
+  private func claim(_ path: String, _ wait: UInt64) async throws(APIError) -> ClaimedDisk {
     do throws(DiskOpenError) {
-      let port = try await DescriptorPort.open(path: path, on: reactor, blocking: blocking)
+      let port = try await DescriptorPort.open(path: path, on: reactor, blocking: blocking, claimWaitMilliseconds: wait)
       return ClaimedDisk(path: path, port: port, reactor: reactor)
     } catch { throw APIError(error) }
   }

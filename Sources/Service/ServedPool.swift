@@ -8,8 +8,10 @@ import VirtualDisk
 import Volume
 
 /// A disk that this server has claimed.
-final class ClaimedDisk: Sendable {
+final class ClaimedDisk: @unchecked Sendable {  // reactor-confined
   let path: String
+  /// Its number in the pool; nil while it is none of a pool's disks.
+  var number: DiskNumber?
   let port: DescriptorPort
   let physical: PhysicalDisk
   let bus: BusDevice
@@ -38,16 +40,51 @@ final class ServedVirtualDisk: Sendable {
   }
 }
 
+/// What is known of a disk that left an open pool.
+struct AbsentDisk {
+  var path: String
+  /// What is wrong with it; nil when it merely was not there.
+  var reason: String?
+  /// Still open: what was sent to it is not over.
+  var closing: ClaimedDisk?
+  /// It is not taken back before.
+  var returnsAt: Instant
+}
+
 /// An open pool with everything that is served from it.
 final class ServedPool: @unchecked Sendable {  // reactor-confined
   let pool: StoragePool
-  let disks: [ClaimedDisk]
+  /// Those that are there.
+  var disks: [ClaimedDisk]
+  var absent: [DiskNumber: AbsentDisk] = [:]
+  /// How often each disk was evicted since the pool was opened.
+  var evictionCounts: [DiskNumber: Int] = [:]
+  let witness: OpenWitness?
   /// By the name within the pool.
   var virtualDisks: [String: ServedVirtualDisk] = [:]
 
-  init(pool: StoragePool, disks: [ClaimedDisk]) {
+  init(pool: StoragePool, disks: [ClaimedDisk], witness: OpenWitness?) {
     self.pool = pool
     self.disks = disks
+    self.witness = witness
+    noteNumbers()
+  }
+
+  /// After disks came into the pool.
+  func noteNumbers() {
+    for disk in disks { disk.number = pool.disks.first { $0.disk === disk.bus }?.number ?? disk.number }
+  }
+
+  /// Where a disk is, or was last; its number where that is not known.
+  func path(of number: DiskNumber) -> String {
+    if let disk = disks.first(where: { $0.number == number }) { return disk.path }
+    if let path = absent[number]?.path ?? pool.diskRecord(number)?.pathHint, !path.isEmpty { return path }
+    return "disk \(number)"
+  }
+
+  /// Of all disks that the pool counts as its own, in the order of their numbers.
+  var knownPaths: [String] {
+    pool.diskRecords.map { path(of: $0.number) }.filter { $0.hasPrefix("/") }
   }
 
   var name: String { pool.name }

@@ -25,10 +25,12 @@ extension StorageService {
     if free == 0 { return warnings }
     for disk in served.sortedVirtualDisks.map(\.disk) where disk.record.provisioning == .thin {
       let columns = Int(disk.record.columns)
-      guard pool.rowsAvailable(columns: columns) == 0, disk.allocatedByteCount < disk.record.byteCount else { continue }
+      guard pool.rowsAvailable(slabsPerRow: columns * Int(disk.record.copies)) == 0, disk.allocatedByteCount < disk.record.byteCount else {
+        continue
+      }
       let text =
         "The virtual disk \(disk.label) can take no more space, though \(ByteSize(byteCount: free)) are free in the pool: its stripes need "
-        + "room on \(columns) disks at once, and fewer have any. Writes of new data to it fail with ENOSPC; trim or delete what is not "
+        + "room on \(columns * Int(disk.record.copies)) disks at once, and fewer have any. Writes of new data to it fail with ENOSPC; trim or delete what is not "
         + "needed, or use virtual disks with fewer columns."
       warnings.append(SpaceWarning(subject: disk.label, text: text))
     }

@@ -56,6 +56,19 @@ extension VirtualDisk: RowOwner {
   /// Whether each column of each row has a copy that is there and lacks nothing; else the virtual disk cannot be served.
   public var hasAllData: Bool { firstLostRow == nil }
 
+  /// Of how many copies that are there and lack nothing the least protected data has; `copies` where all is well, 0 where some is lost.
+  public var fewestWholeCopies: Int {
+    if pool.isWhole && slabTable.areAllWhole { return copies }
+    var fewest = copies
+    for index in rows.indices where fewest > 0 {
+      guard let row = rows[index], row.state == .mapped else { continue }
+      for column in 0..<slabTable.columns {
+        fewest = min(fewest, (column * copies..<(column + 1) * copies).count { isInSync(index, $0) })
+      }
+    }
+    return fewest
+  }
+
   /// The lowest row of which no whole copy is there.
   public var firstLostRow: Int? {
     if pool.isWhole && slabTable.areAllWhole { return nil }

@@ -199,7 +199,7 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
   private func copiesToRepair() -> [(owner: any RowOwner, copy: CopyPlace)] {
     let lost = Set(pool.absentDiskNumbers.filter(isGivenUp))
     // Where the pool has no disk that could take the copy, there is nothing to do yet.
-    return copies { $0.isNone ? pool.hasEveryDisk : lost.contains($0.disk) }
+    return copies { $0.isNone ? pool.absentDiskNumbers.allSatisfy(lost.contains) : lost.contains($0.disk) }
   }
 
   /// Moves some of the copies; true when none is left.

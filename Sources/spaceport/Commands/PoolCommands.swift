@@ -3,10 +3,10 @@ import Management
 
 struct PoolCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "pool", abstract: "Create, open, look at and remove pools.",
+    commandName: "pool", abstract: "Create, open, look at and remove pools, and change their disks.",
     subcommands: [
       PoolCreateCommand.self, PoolListCommand.self, PoolShowCommand.self, PoolOpenCommand.self, PoolCloseCommand.self,
-      PoolDestroyCommand.self,
+      PoolDestroyCommand.self, PoolAddCommand.self, PoolRemoveCommand.self, PoolOptimizeCommand.self, PoolScrubCommand.self,
     ])
 }
 
@@ -73,6 +73,12 @@ struct PoolOpenCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Open every pool whose disks lie in this directory.", valueName: "dir"))
   var scan: String?
 
+  @Option(
+    parsing: .upToNextOption,
+    help: ArgumentHelp(
+      "Go on without these disks for good: paths where they were last, numbers or UUIDs. What they held alone is lost.", valueName: "disk"))
+  var acceptLoss: [String] = []
+
   func validate() throws {
     guard disks.isEmpty != (scan == nil) else {
       throw ValidationError("Either name the pool's disks or give a directory with --scan.")
@@ -82,7 +88,11 @@ struct PoolOpenCommand: AsyncParsableCommand {
   func run() async throws {
     var directory: String?
     if let scan { directory = try Paths.absolute(scan) }
-    let request = OpenPools(disks: try Paths.absolute(disks), scanDirectory: directory)
+    var losses: [String] = []
+    // With a pool's name a number is no path; which pool it is shows when the disks are looked at.
+    for disk in acceptLoss { losses.append(try DiskArgument.reference(disk, pool: "").disk) }
+    let request = OpenPools(
+      disks: try Paths.absolute(disks), scanDirectory: directory, acceptLosses: losses.isEmpty ? nil : losses)
     let pools = try await client.storage().openPools(request)
     guard !pools.isEmpty else {
       throw APIError(

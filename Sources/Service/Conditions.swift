@@ -1,0 +1,139 @@
+import Management
+import PhysicalDisk
+import Pool
+import VirtualDisk
+
+// Health and operational state of each object, by the names of Windows Storage Spaces, with the reason and the next step in words.
+
+/// Of a disk of an open pool.
+struct DiskCondition {
+  var health = Health.healthy
+  var state = DiskInfo.State.ok
+  var reason: String?
+  var nextStep: String?
+
+  /// A disk that is there.
+  init(of disk: ClaimedDisk, _ membership: DiskRecord.State?, pool: String) {
+    let physical = disk.physical
+    reason = physical.health.lastError?.withoutFullStop
+    switch physical.health.state {
+    case .ok:
+      reason = nil
+    case .transientErrors:
+      (health, state) = (.warning, .transientError)
+      nextStep = "Check the disk and its cabling; if it goes on, replace it: spaceport disk replace \(disk.path) NEW"
+    case .ioErrors, .flushFailed:
+      (health, state) = (.unhealthy, .ioError)
+      nextStep = "Save what only it holds, then replace it: spaceport disk replace \(disk.path) NEW"
+    case .stalled:
+      (health, state) = (.unhealthy, .abnormalLatency)
+      nextStep = "Save what only it holds, then replace it: spaceport disk replace \(disk.path) NEW"
+    case .failed:
+      (health, state) = (.unhealthy, physical.fault.map { $0.kind == .gone ? .lostCommunication : .failedMedia } ?? .ioError)
+      nextStep = "Replace it: spaceport disk replace \(disk.path) NEW"
+    }
+    guard health == .healthy else { return }
+    switch membership {
+    case .returning:
+      (health, state) = (.warning, .inService)
+      reason = "it was away and is brought up to date"
+      nextStep = "Wait: spaceport job watch \(pool)"
+    case .retiring:
+      (health, state) = (.warning, .removingFromPool)
+      reason = "it is emptied, and released when nothing is left on it"
+      nextStep = "Wait: spaceport job watch \(pool)"
+    default: break
+    }
+  }
+
+  /// A disk that is away.
+  init(absent: AbsentDisk?, isDistrusted: Bool, _ number: DiskNumber, pool: String) {
+    let replacement =
+      "replace it: spaceport disk replace --pool \(pool) \(number) NEW, or give it up: spaceport pool remove \(pool) \(number)"
+    let why = absent?.reason.map { ": \($0.withoutFullStop)" } ?? ""
+    if isDistrusted {
+      (health, state) = (.unhealthy, .failedMedia)
+      reason = "it lost what was on it, and is not taken back\(why)"
+      nextStep = "\(replacement.prefix(1).uppercased())\(replacement.dropFirst())"
+    } else {
+      (health, state) = (.warning, .lostCommunication)
+      reason = "the pool goes on without it\(why.isEmpty ? ": it is not there" : why)"
+      nextStep = "Bring it back, which is noticed by itself, or \(replacement)"
+    }
+  }
+}
+
+/// Of a virtual disk.
+struct VirtualDiskCondition {
+  var health = Health.healthy
+  var state = VirtualDiskInfo.State.ok
+  var reason: String?
+  var nextStep: String?
+
+  init(of served: ServedVirtualDisk, in pool: ServedPool) {
+    let disk = served.disk
+    let copies = max(1, Int(disk.record.copies))
+    let absent = pool.pool.absentDiskNumbers
+    let away = absent.map { pool.path(of: $0) }.joined(separator: ", ")
+    if let row = disk.firstLostRow {
+      health = .unhealthy
+      state = served.volume.clientCount > 0 ? .noRedundancy : .detached
+      let cause = away.isEmpty ? "" : "; away \(absent.count == 1 ? "is" : "are") \(away)"
+      reason =
+        "incomplete: row \(row) and maybe others have no whole copy on the disks that are there\(cause)"
+        + (served.volume.clientCount > 0 ? "; connected clients get errors there, new ones are refused" : "; it is not served")
+      nextStep = "Bring the missing disks back: it is served again when its data is there"
+      return
+    }
+    let whole = disk.fewestWholeCopies
+    guard whole < copies else {
+      let width = copies * Int(disk.record.columns)
+      let takers = pool.pool.disks.filter { $0.state == .active || $0.state == .returning }.count
+      if copies > 1 && takers < width {
+        (health, state) = (.warning, .degraded)
+        reason = "its new data needs \(width) disks for all copies, and \(takers) are there"
+        nextStep = absent.isEmpty ? "Add a disk: spaceport pool add \(pool.name) DISK" : "Bring the missing disk back, or replace it"
+      }
+      return
+    }
+    health = .warning
+    let isWorkedOn = pool.pool.jobs.jobs.contains { $0.state == .running && [.resync, .repair, .retire].contains($0.kind) }
+    state = isWorkedOn ? .inService : .degraded
+    reason =
+      "of some data only \(whole) of \(copies) copies \(whole == 1 ? "is" : "are") there and up to date"
+      + (away.isEmpty ? "" : "; away \(absent.count == 1 ? "is" : "are") \(away)")
+    if isWorkedOn {
+      nextStep = "Wait: spaceport job watch \(pool.name)"
+    } else if absent.isEmpty {
+      nextStep = "Look at spaceport job list \(pool.name) for what the repair waits for"
+    } else {
+      nextStep = "Bring the missing disk back, or replace it; after a while its copies are made anew on other disks by themselves"
+    }
+  }
+}
+
+/// Of an open pool, from its disks and virtual disks.
+struct PoolCondition {
+  var health = Health.healthy
+  var state = PoolInfo.State.ok
+  var reason: String?
+  var nextStep: String?
+
+  init(disks: [DiskInfo], virtualDisks: [VirtualDiskInfo]) {
+    let offline = virtualDisks.filter { $0.health == .unhealthy }
+    let away = disks.filter { $0.state == .lostCommunication || $0.state == .failedMedia }
+    let failing = disks.filter { $0.health != .healthy && $0.state != .removingFromPool && $0.state != .inService }
+      .filter { disk in !away.contains(disk) }
+    let reduced = virtualDisks.filter { $0.health == .warning }
+    if offline.isEmpty && away.isEmpty && failing.isEmpty && reduced.isEmpty { return }
+    health = offline.isEmpty ? .warning : .unhealthy
+    state = .degraded
+    var reasons: [String] = []
+    if !away.isEmpty { reasons.append("it goes on without \(away.map(\.path).joined(separator: ", "))") }
+    if !failing.isEmpty { reasons.append("disks have failed requests: \(failing.map(\.path).joined(separator: ", "))") }
+    if !offline.isEmpty { reasons.append("virtual disks lack data: \(offline.map(\.name).joined(separator: ", "))") }
+    if !reduced.isEmpty { reasons.append("virtual disks lack copies: \(reduced.map(\.name).joined(separator: ", "))") }
+    reason = reasons.joined(separator: "; ")
+    nextStep = away.first?.nextStep ?? failing.first?.nextStep ?? offline.first?.nextStep ?? reduced.first?.nextStep
+  }
+}

@@ -1,0 +1,125 @@
+import Management
+import PhysicalDisk
+import Pool
+import Reactor
+
+// Known pools at the server's start: waiting for their disks, and going on without them.
+
+extension StorageService {
+  func openKnownPools() async {
+    for known in registry.pools { await tryToOpen(known) }
+    reactor.spawn { [weak self, reactor] in
+      while true {
+        await reactor.sleep(milliseconds: ServiceLimits.retryMilliseconds)
+        guard let self, !self.isStopping else { return }
+        if !self.waiting.isEmpty { await self.retryWaitingPools() }
+      }
+    }
+  }
+
+  private func retryWaitingPools() async {
+    _ = try? await change { [self] () async throws(APIError) in
+      for pool in waiting.values.sorted(by: { $0.known.id < $1.known.id }) { await tryToOpen(pool.known) }
+    }
+  }
+
+  /// Opens the pool if its disks are there; without the missing ones, if they were waited for long enough and rules M allow it.
+  private func tryToOpen(_ known: KnownPool) async {
+    let now = reactor.now
+    var state =
+      waiting[known.id]
+      ?? WaitingPool(
+        known: known, reason: missing(known.diskPaths, of: known), startingUntil: now.advanced(milliseconds: tuning.diskWaitMilliseconds))
+    var present: [String] = []
+    for path in known.diskPaths where await isTrusted(path, of: known) { present.append(path) }
+    let isOverdue = reactor.now >= state.startingUntil
+    let isWorthIt = present != state.triedPaths || (isOverdue && !state.wasTriedDegraded) || state.reason.code != .wrongState
+    guard !present.isEmpty, isWorthIt else {
+      if present.isEmpty { state.reason = missing(known.diskPaths, of: known) }
+      return keepWaiting(state)
+    }
+    state.triedPaths = present
+    state.wasTriedDegraded = isOverdue
+    do throws(APIError) {
+      _ = try await openPool(
+        PoolOpening(id: known.id, name: known.name, paths: present, evictsMissing: isOverdue, mayGoOnLater: !isOverdue))
+      noteAbsence(in: known.name)
+    } catch {
+      state.reason = error
+      keepWaiting(state)
+    }
+  }
+
+  private func keepWaiting(_ state: WaitingPool) {
+    if waiting[state.known.id]?.reason != state.reason { logger.warning("\(state.reason)") }
+    waiting[state.known.id] = state
+  }
+
+  /// Whether a disk of the pool lies there that did not lose its content before the server's eyes.
+  private func isTrusted(_ path: String, of known: KnownPool) async -> Bool {
+    guard let superblock = await claims.peek(path), superblock.pool == known.id else { return false }
+    return known.distrusted?.contains(superblock.disk) != true
+  }
+
+  private func missing(_ paths: [String], of known: KnownPool) -> APIError {
+    APIError(
+      .wrongState, "The pool \(known.name) waits for missing disks: \(paths.joined(separator: ", "))",
+      remedy: "Connect them, or if they have moved name all of the pool's disks to `spaceport pool open`")
+  }
+
+  /// Says loudly that a pool was opened without some of its disks.
+  private func noteAbsence(in name: String) {
+    guard let served = pools[name], !served.pool.absentDiskNumbers.isEmpty else { return }
+    let paths = served.pool.absentDiskNumbers.map { served.path(of: $0) }.joined(separator: ", ")
+    served.pool.events.add(
+      .error, "openedDegraded",
+      "The pool \(name) was opened without \(paths), and goes on without. Bring the disks back, or replace them; "
+        + "until then the copies on them are missing.")
+  }
+
+  // MARK: Losses
+
+  /// What the operator called a disk, as the pool's metadata names it.
+  func acceptedLosses(_ opening: PoolOpening, _ disks: [ClaimedDisk]) async throws(APIError) -> Set<DiskID> {
+    if opening.losses.isEmpty { return [] }
+    let missing = try await explained { () throws(PoolError) in
+      try await StoragePool.missingDisks(of: disks.map(\.member), reactor: reactor)
+    }
+    var accepted: Set<DiskID> = []
+    for loss in opening.losses {
+      guard let record = missing.first(where: { $0.isCalled(loss) }) else {
+        let names = missing.map { "\($0.number) (\($0.id)\($0.pathHint.isEmpty ? "" : ", last seen as \($0.pathHint)"))" }
+        throw APIError(
+          .notFound, "The pool \(opening.name) misses no disk \(loss)",
+          remedy: names.isEmpty ? "All of its disks were named" : "Missing are: \(names.joined(separator: "; "))")
+      }
+      accepted.insert(record.id)
+    }
+    return accepted
+  }
+
+  /// Where disks are missing, the error with the command that goes on without them.
+  func offeringLoss(_ error: PoolError, _ opening: PoolOpening, _ disks: [ClaimedDisk]) async -> APIError {
+    guard error.cause == .disksMissing else { return APIError(error) }
+    if opening.mayGoOnLater && error.canOpenDegraded {
+      return APIError(
+        .wrongState, error.message,
+        remedy: "Connect them, or if they have moved name all of the pool's disks to `spaceport pool open`; "
+          + "after \(tuning.diskWaitMilliseconds / 1000) s the pool goes on without them by itself")
+    }
+    var records: [DiskRecord] = []
+    do throws(PoolError) {
+      records = try await StoragePool.missingDisks(of: disks.map(\.member), reactor: reactor).filter { $0.state != .evicted }
+    } catch { return APIError(error) }
+    guard !records.isEmpty else { return APIError(error) }
+    let command =
+      "spaceport pool open \(opening.paths.joined(separator: " ")) --accept-loss \(records.map(\.id.description).joined(separator: " "))"
+    return APIError(
+      .wrongState, error.message, remedy: "\(error.remedy). If they are lost for good, go on without what only they held: `\(command)`")
+  }
+}
+
+extension DiskRecord {
+  /// Whether a person means this disk.
+  func isCalled(_ text: String) -> Bool { text == "\(number)" || text.lowercased() == id.description || text == pathHint }
+}
