@@ -82,9 +82,10 @@ final class ServedPool: @unchecked Sendable {  // reactor-confined
     return "disk \(number)"
   }
 
-  /// Of all disks that the pool counts as its own, in the order of their numbers.
+  /// Of all disks that the pool counts as its own, in the order of their numbers; each once, though a new disk may lie where a lost one lay.
   var knownPaths: [String] {
-    pool.diskRecords.map { path(of: $0.number) }.filter { $0.hasPrefix("/") }
+    var seen: Set<String> = []
+    return pool.diskRecords.map { path(of: $0.number) }.filter { $0.hasPrefix("/") && seen.insert($0).inserted }
   }
 
   var name: String { pool.name }

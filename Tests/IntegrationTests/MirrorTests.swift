@@ -150,6 +150,7 @@ import Testing
     try FileManager.default.moveItem(atPath: disks[1], toPath: disks[1] + "-away")
     try await server.start(extraArguments: Self.quick)
     try await waitForPool(server, "degraded", health: "warning")
+    try await writer.check(round: 2)
     try await writer.start(round: 2, lines: 100)
     try await server.end(SIGKILL)
     try await writer.finish()
