@@ -45,7 +45,7 @@ struct AbsentDisk {
   var path: String
   /// What is wrong with it; nil when it merely was not there.
   var reason: String?
-  /// Still open: what was sent to it is not over.
+  /// Still open: what was sent to it is not over, or it is a deleted file.
   var closing: ClaimedDisk?
   /// It is not taken back before.
   var returnsAt: Instant
@@ -69,6 +69,9 @@ final class ServedPool: @unchecked Sendable {  // reactor-confined
     self.witness = witness
     noteNumbers()
   }
+
+  /// All that are open, also those that left.
+  var claimed: [ClaimedDisk] { disks + absent.values.compactMap(\.closing) }
 
   /// After disks came into the pool.
   func noteNumbers() {
