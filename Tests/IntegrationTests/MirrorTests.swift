@@ -20,7 +20,10 @@ import Testing
   private func waitForPool(_ server: SpaceportServer, _ state: String, health: String) async throws {
     try await waitUntil(timeoutSeconds: 60, "the pool to be \(state), \(health)") {
       let text = try await server.spaceport("pool", "show", "tank", "--json").output
-      return try Pool(text).map { $0.state == state && $0.health == health } ?? false
+      if let pool = try Pool(text), pool.state == state, pool.health == health { return true }
+      // Each look runs a program: a few a second are enough.
+      try await Task.sleep(for: .milliseconds(200))
+      return false
     }
   }
 
