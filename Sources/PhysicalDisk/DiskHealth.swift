@@ -50,6 +50,7 @@ public struct DiskHealth: Sendable {
 
   /// `age` is how long the oldest request had been waiting, in nanoseconds.
   mutating func countStall(age: UInt64) {
+    if state >= .ioErrors { return }  // given up for that: the error is what there is to tell
     worsen(to: .stalled)
     let tenths = age / 100_000_000
     lastError = "it did not answer for \(tenths / 10).\(tenths % 10) s and was given up"

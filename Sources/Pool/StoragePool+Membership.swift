@@ -96,7 +96,7 @@ extension StoragePool {
     evictionWaiters.wakeAll()
     events.add(
       .error, "diskEvicted", disk: disk.number,
-      "\(disk.label) was evicted from the pool: \(reason). The pool goes on without it. "
+      "\(disk.label) was evicted from the pool: \(reason.withoutFullStop). The pool goes on without it. "
         + "Bring the disk back, or replace it; until then its copies are missing.")
     return true
   }

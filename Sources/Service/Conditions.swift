@@ -85,6 +85,12 @@ struct VirtualDiskCondition {
       nextStep = "Bring the missing disks back: it is served again when its data is there"
       return
     }
+    if disk.mayHaveLostWrites {
+      (health, state) = (.unhealthy, .degraded)
+      reason = "the last copy of some data was away for a while, and what clients had not flushed there may be lost: FLUSH fails"
+      nextStep = "Check the data, then close the pool and open it again: spaceport pool close \(pool.name)"
+      return
+    }
     let whole = disk.fewestWholeCopies
     guard whole < copies else {
       let width = copies * Int(disk.record.columns)

@@ -44,6 +44,8 @@ extension StorageService {
         metadata: ["disk": "\(disk.path)", "health": "\(physical.health.state)", "error": "\(physical.health.lastError ?? "")"])
     }
     if let fault = physical.fault, fault.kind != .gone { distrust(number, served) }
+    // A deleted file lives as long as it is open: until the pool needs nothing from it any more its content can be copied away.
+    if physical.fault?.kind == .deleted { return }
     reactor.spawn { [weak served] in
       await physical.close()
       while !physical.hasDrained { await physical.drained() }
@@ -66,8 +68,8 @@ extension StorageService {
   }
 
   private func diskReleased(_ number: DiskNumber, _ served: ServedPool) {
-    served.absent[number] = nil
-    let gone = served.disks.filter { $0.number == number }
+    let deleted = served.absent.removeValue(forKey: number)?.closing
+    let gone = served.disks.filter { $0.number == number } + (deleted.map { [$0] } ?? [])
     served.disks.removeAll { $0.number == number }
     do throws(APIError) { try remember(served) } catch { logger.error("\(error)") }
     guard !gone.isEmpty else { return }

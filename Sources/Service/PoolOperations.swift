@@ -184,7 +184,7 @@ extension StorageService {
       }
     }
     await claims.rereadPartitions(of: served.disks)
-    await claims.close(served.disks)
+    await claims.close(served.claimed)
     await served.witness?.close()
     try await forget(served.pool.id)
     if let failure { throw failure }
@@ -199,7 +199,7 @@ extension StorageService {
   func shut(_ served: ServedPool) async throws(APIError) {
     var failure: APIError?
     do throws(APIError) { try await close(contentsOf: served) } catch { failure = error }
-    await claims.close(served.disks)
+    await claims.close(served.claimed)
     await served.witness?.close()
     if let failure { throw failure }
     logger.info("Pool closed", metadata: ["pool": "\(served.name)"])

@@ -45,7 +45,7 @@ struct AbsentDisk {
   var path: String
   /// What is wrong with it; nil when it merely was not there.
   var reason: String?
-  /// Still open: what was sent to it is not over.
+  /// Still open: what was sent to it is not over, or it is a deleted file.
   var closing: ClaimedDisk?
   /// It is not taken back before.
   var returnsAt: Instant
@@ -70,6 +70,9 @@ final class ServedPool: @unchecked Sendable {  // reactor-confined
     noteNumbers()
   }
 
+  /// All that are open, also those that left.
+  var claimed: [ClaimedDisk] { disks + absent.values.compactMap(\.closing) }
+
   /// After disks came into the pool.
   func noteNumbers() {
     for disk in disks { disk.number = pool.disks.first { $0.disk === disk.bus }?.number ?? disk.number }
@@ -82,9 +85,10 @@ final class ServedPool: @unchecked Sendable {  // reactor-confined
     return "disk \(number)"
   }
 
-  /// Of all disks that the pool counts as its own, in the order of their numbers.
+  /// Of all disks that the pool counts as its own, in the order of their numbers; each once, though a new disk may lie where a lost one lay.
   var knownPaths: [String] {
-    pool.diskRecords.map { path(of: $0.number) }.filter { $0.hasPrefix("/") }
+    var seen: Set<String> = []
+    return pool.diskRecords.map { path(of: $0.number) }.filter { $0.hasPrefix("/") && seen.insert($0).inserted }
   }
 
   var name: String { pool.name }

@@ -69,6 +69,9 @@ extension VirtualDisk: RowOwner {
     return fewest
   }
 
+  /// A last copy was lost with writes that were not flushed: FLUSH fails until the pool is opened again.
+  public var mayHaveLostWrites: Bool { space.hasLostWrites }
+
   /// The lowest row of which no whole copy is there.
   public var firstLostRow: Int? {
     if pool.isWhole && slabTable.areAllWhole { return nil }

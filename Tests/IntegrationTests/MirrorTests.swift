@@ -20,7 +20,10 @@ import Testing
   private func waitForPool(_ server: SpaceportServer, _ state: String, health: String) async throws {
     try await waitUntil(timeoutSeconds: 60, "the pool to be \(state), \(health)") {
       let text = try await server.spaceport("pool", "show", "tank", "--json").output
-      return try Pool(text).map { $0.state == state && $0.health == health } ?? false
+      if let pool = try Pool(text), pool.state == state, pool.health == health { return true }
+      // Each look runs a program: a few a second are enough.
+      try await Task.sleep(for: .milliseconds(200))
+      return false
     }
   }
 
@@ -150,6 +153,7 @@ import Testing
     try FileManager.default.moveItem(atPath: disks[1], toPath: disks[1] + "-away")
     try await server.start(extraArguments: Self.quick)
     try await waitForPool(server, "degraded", health: "warning")
+    try await writer.check(round: 2)
     try await writer.start(round: 2, lines: 100)
     try await server.end(SIGKILL)
     try await writer.finish()
