@@ -12,7 +12,7 @@ extension PowerOn {
     try await openVirtualDisks(stack, pool)
     let states = pool.disks.map { "\($0.disk.label) \($0.state)" }.joined(separator: ", ")
     note("the pool has \(states); bad by the budget: \(scenario.budget.bad.sorted())")
-    scenario.evicted = scenario.evicted.union(unusableDisks(pool))
+    scenario.evicted = scenario.evicted.union(disks(pool) { !$0.isUsable })
     if schedule == nil || random.below(4) > 0 { await takeBackAbsentDisks(reappearing: false) }
     switch schedule == nil ? 0 : random.below(4) {
     case 0:
@@ -57,8 +57,17 @@ extension PowerOn {
 
   /// Disks of the machine that the pool does without, or that lack something, by their places there.
   private func unusableDisks(_ pool: StoragePool) -> Set<Int> {
-    let usable = Set(pool.usableDisks.filter { $0.state != .returning }.map(\.disk.label))
-    return Set(scenario.shape.disks.indices.filter { !usable.contains(machine.disks[$0].options.name) })
+    let found = disks(pool) { !$0.isUsable || $0.state == .returning }
+    // What is to befall one in this power-on has perhaps not come yet.
+    return found.union(schedule?.victim.map { [$0] } ?? [])
+  }
+
+  /// Those that the pool does not have, or has in such a state.
+  private func disks(_ pool: StoragePool, _ isWanted: (DataPartition) -> Bool) -> Set<Int> {
+    Set(
+      scenario.shape.disks.indices.filter { index in
+        pool.disks.first { $0.disk.label == machine.disks[index].options.name }.map(isWanted) ?? true
+      })
   }
 
   /// Reads everything.
