@@ -18,6 +18,7 @@ extension PowerOn {
     case 0:
       // A reader is the first to touch what a crash left.
       try await checkAll(pool)
+      try await checkAllWithoutVictim(pool)
       try await bringTogether(pool)
       scenario.budget.found(bad: unusableDisks(pool), lacksCopies: lacksCopies)
     case 1:
@@ -82,6 +83,16 @@ extension PowerOn {
         if isOver { return }
       }
     }
+  }
+
+  /// The same again while one disk reads nothing any more: what its copies have shown, the others must show too.
+  private func checkAllWithoutVictim(_ pool: StoragePool) async throws {
+    guard let victim = schedule?.victim, scenario.shape.leastCopyCount > 1, random.coin() else { return }
+    let rule = FaultRule(.ioError, .always, disk: victim, operations: [.read], range: scenario.geometry[victim].slabs)
+    let place = machine.plan.rules.count
+    schedule?.add(.unreadableDisk, rule, to: machine, &scenario.faults)
+    try await checkAll(pool)
+    if place < machine.plan.rules.count { machine.plan.rules[place].limit = 0 }
   }
 
   /// The background's part: after it the copies agree everywhere.

@@ -218,5 +218,7 @@ public final class ShadowDisk: @unchecked Sendable {  // used by one thread at a
   }
 
   /// Values that a sector may hold after a crash now.
-  public func possibleFills(ofSector sector: UInt64) -> Set<Fill> { Set((values[sector] ?? [ShadowDisk.untouched]).filter { !$0.isGone }.map(\.fill)) }
+  public func possibleFills(ofSector sector: UInt64) -> Set<Fill> {
+    Set((values[sector] ?? [ShadowDisk.untouched]).filter { !$0.isGone }.map(\.fill))
+  }
 }
