@@ -1,7 +1,7 @@
 /// What a scenario can do to a pool. `offered` counts the power-ons in which it could have happened, `fired` how often it did.
 public enum FaultKind: String, CaseIterable, Sendable {
   case crashInWork, crashWhileOpening, powerOffAfterWork
-  case latentReadError, passingReadError, badSectorWrite, passingWriteError
+  case latentReadError, unreadableDisk, passingReadError, badSectorWrite, passingWriteError
   case flushError, badSectorInMetadata
   case vanishes, losesPowerAlone, missingWhenOpened, returns, staleDisksAlone
   case fileSystemFull, stall
@@ -13,6 +13,7 @@ public enum FaultKind: String, CaseIterable, Sendable {
     case .crashWhileOpening: "the power goes while the pool is opened and checked"
     case .powerOffAfterWork: "the power goes after the work, the pool not closed"
     case .latentReadError: "a range of one disk cannot be read, some times"
+    case .unreadableDisk: "nothing of one disk can be read any more, after it could"
     case .passingReadError: "a read fails once, and not when it is repeated"
     case .badSectorWrite: "a range of one disk cannot be written"
     case .passingWriteError: "a write fails once, leaving parts of itself, and not when it is repeated"

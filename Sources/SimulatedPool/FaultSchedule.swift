@@ -35,8 +35,8 @@ struct FaultSchedule {
       let point = 1 + random.below(UInt64(operationCount + 4) * SimulatedPoolLimits.crashPointsPerOperation)
       late.append((.crashInWork, FaultRule(.powerCut, .atPoint(point), limit: 1)))
     case .crashWhileOpening:
-      early.append(
-        (.crashWhileOpening, FaultRule(.powerCut, .atPoint(1 + random.below(SimulatedPoolLimits.crashPointsOfOpening)), limit: 1)))
+      let point = 1 + random.below(SimulatedPoolLimits.crashPointsOfOpening)
+      early.append((.crashWhileOpening, FaultRule(.powerCut, .atPoint(point), limit: 1)))
     case .close, .powerOff: break
     }
     addPassing(shape, geometry, &random)
@@ -130,11 +130,14 @@ struct FaultSchedule {
   private mutating func install(
     _ rules: [(kind: FaultKind, rule: FaultRule)], _ machine: SimulatedMachine, _ coverage: inout FaultCoverage
   ) {
-    for (kind, rule) in rules {
-      machine.plan.add(rule)
-      installed.append(kind)
-      coverage.offer(kind)
-    }
+    for (kind, rule) in rules { add(kind, rule, to: machine, &coverage) }
+  }
+
+  /// At once, and until the end of the power-on.
+  mutating func add(_ kind: FaultKind, _ rule: FaultRule, to machine: SimulatedMachine, _ coverage: inout FaultCoverage) {
+    machine.plan.add(rule)
+    installed.append(kind)
+    coverage.offer(kind)
   }
 
   /// Counts what fired and takes the rules out of the plan.

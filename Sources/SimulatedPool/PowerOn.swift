@@ -172,13 +172,20 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     }
   }
 
+  /// A virtual disk without copies, or one that needs all disks for a new row, where one of them fails and must stay.
+  private func mayFail(_ open: OpenDisk) -> Bool {
+    if schedule?.mayFail != true { return false }
+    if open.model.plan.copies == 1 { return true }
+    return scenario.shape.leastCopyCount == 1 && open.model.plan.copies * (open.model.plan.columns ?? 1) == scenario.shape.disks.count
+  }
+
   private func judge(_ error: any Error, _ what: String, _ operation: ClientOperation, _ open: OpenDisk) {
     if error is ShadowError { return found("\(what): \(error)") }
     if isOver { return }
     if let error = error as? BlockError {
       if error.cause == .shuttingDown && open.isLeaving { return }
       if error.cause == .noSpace && mayBeFull && operation != .flush && operation != .check { return }
-      if error.cause == .ioFailed && open.model.plan.copies == 1 && schedule?.mayFail == true && operation != .flush { return }
+      if error.cause == .ioFailed && mayFail(open) && operation != .flush { return }
     }
     found("\(what) failed: \(error)")
   }

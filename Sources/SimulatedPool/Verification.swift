@@ -12,12 +12,13 @@ extension PowerOn {
     try await openVirtualDisks(stack, pool)
     let states = pool.disks.map { "\($0.disk.label) \($0.state)" }.joined(separator: ", ")
     note("the pool has \(states); bad by the budget: \(scenario.budget.bad.sorted())")
-    scenario.evicted = scenario.evicted.union(unusableDisks(pool))
+    scenario.evicted = scenario.evicted.union(disks(pool) { !$0.isUsable })
     if schedule == nil || random.below(4) > 0 { await takeBackAbsentDisks(reappearing: false) }
     switch schedule == nil ? 0 : random.below(4) {
     case 0:
       // A reader is the first to touch what a crash left.
       try await checkAll(pool)
+      try await checkAllWithoutVictim(pool)
       try await bringTogether(pool)
       scenario.budget.found(bad: unusableDisks(pool), lacksCopies: lacksCopies)
     case 1:
@@ -57,8 +58,17 @@ extension PowerOn {
 
   /// Disks of the machine that the pool does without, or that lack something, by their places there.
   private func unusableDisks(_ pool: StoragePool) -> Set<Int> {
-    let usable = Set(pool.usableDisks.filter { $0.state != .returning }.map(\.disk.label))
-    return Set(scenario.shape.disks.indices.filter { !usable.contains(machine.disks[$0].options.name) })
+    let found = disks(pool) { !$0.isUsable || $0.state == .returning }
+    // What is to befall one in this power-on has perhaps not come yet.
+    return found.union(schedule?.victim.map { [$0] } ?? [])
+  }
+
+  /// Those that the pool does not have, or has in such a state.
+  private func disks(_ pool: StoragePool, _ isWanted: (DataPartition) -> Bool) -> Set<Int> {
+    Set(
+      scenario.shape.disks.indices.filter { index in
+        pool.disks.first { $0.disk.label == machine.disks[index].options.name }.map(isWanted) ?? true
+      })
   }
 
   /// Reads everything.
@@ -73,6 +83,16 @@ extension PowerOn {
         if isOver { return }
       }
     }
+  }
+
+  /// The same again while one disk reads nothing any more: what its copies have shown, the others must show too.
+  private func checkAllWithoutVictim(_ pool: StoragePool) async throws {
+    guard let victim = schedule?.victim, scenario.shape.leastCopyCount > 1, random.coin() else { return }
+    let rule = FaultRule(.ioError, .always, disk: victim, operations: [.read], range: scenario.geometry[victim].slabs)
+    let place = machine.plan.rules.count
+    schedule?.add(.unreadableDisk, rule, to: machine, &scenario.faults)
+    try await checkAll(pool)
+    if place < machine.plan.rules.count { machine.plan.rules[place].limit = 0 }
   }
 
   /// The background's part: after it the copies agree everywhere.

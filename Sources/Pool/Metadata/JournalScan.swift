@@ -24,6 +24,7 @@ struct JournalScan {
     lastSequence = root.applied
     chain = root.chain
     while let entry = next(ring, root.ownerTerm, owner) {
+      if PlantedBug.oldJournalLapReplayed.isPlanted && entry.header.position == entries.first?.header.position { break }
       entries.append(entry)
       position = entry.header.position + UInt64(entry.header.paddedByteCount)
       if position >= UInt64(ring.count) { position = 0 }
@@ -50,7 +51,7 @@ struct JournalScan {
 
   /// Never so, but for the bug that can be planted.
   private func isOldLap(_ header: JournalEntryHeader, _ start: UInt64) -> Bool {
-    PlantedBug.oldJournalLapReplayed.isPlanted && start == position && start > 0 && header.sequence <= lastSequence && entries.count < 64
+    PlantedBug.oldJournalLapReplayed.isPlanted && start == position && start > 0 && header.sequence <= lastSequence
   }
 
   private static func header(_ bytes: UnsafeRawBufferPointer, _ owner: StructureOwner, _ position: UInt64) -> JournalEntryHeader? {
