@@ -36,8 +36,10 @@ import Testing
     let results = [budget.harm(4), budget.harm(2), budget.harm(4), budget.harm(1)]
     #expect(results == [true, true, true, false])
     budget.found(bad: [2])
-    #expect(budget.harm(1))
-    var none = DamageBudget(leastCopyCount: 1)
-    #expect(!none.harm(0))
+    let isAllowedAgain = budget.harm(1)
+    #expect(isAllowedAgain)
+    budget.found(bad: [], lacksCopies: true)
+    #expect(!budget.allowsHarm(to: 0))
+    #expect(!DamageBudget(leastCopyCount: 1).allowsHarm(to: 0))
   }
 }
