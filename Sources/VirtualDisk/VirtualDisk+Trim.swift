@@ -11,6 +11,19 @@ struct FreedRow {
 }
 
 extension VirtualDisk {
+  /// As `writeAgainIfStalled`: a part of a block is merged with what is read, perhaps from a disk that is given up meanwhile.
+  func clearAgainIfStalled(
+    row index: Int, from start: UInt64, to end: UInt64, keepAllocated: Bool, _ request: IORequest
+  ) async throws(BlockError) {
+    var tries = 0
+    while true {
+      do throws(BlockError) { return try await clear(row: index, from: start, to: end, keepAllocated: keepAllocated, request) } catch {
+        tries += 1
+        guard error.cause == .stalled, tries <= copies else { throw error }
+      }
+    }
+  }
+
   /// Makes `start ..< requestedEnd` of the row read as zeros. With `keepAllocated` the row is (or becomes) mapped and stays so; else a row
   /// without any data left is given back.
   func clear(

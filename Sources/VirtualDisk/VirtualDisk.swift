@@ -143,7 +143,7 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
       let (index, start) = position.quotientAndRemainder(dividingBy: rowByteCount)
       let stop = min(rowByteCount, start + (end - position))
       position += stop - start
-      try await clear(row: Int(index), from: start, to: stop, keepAllocated: keepAllocated, request)
+      try await clearAgainIfStalled(row: Int(index), from: start, to: stop, keepAllocated: keepAllocated, request)
     }
     if request.isForceUnitAccess { try await flush(request) }
   }

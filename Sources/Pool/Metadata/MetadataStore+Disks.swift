@@ -179,8 +179,9 @@ extension MetadataStore {
   /// A voter has every entry up to when it left: one that lacks some is a copy from before, though its nonce be right.
   private func checkWasVoter(_ disk: PoolDisk, _ record: DiskRecord) async throws(MetadataError) {
     guard record.leftAtSequence > 0 else { return }
+    // Its superblock need not call it a voter any more: a crash may have come between the new superblock and the commit of its return.
     let load = VoterLoad(disk)
-    if disk.isVoter { await load.read() }
+    await load.read()
     guard load.lastSequence >= record.leftAtSequence else {
       throw MetadataError(
         .stale,
