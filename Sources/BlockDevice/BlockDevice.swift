@@ -44,6 +44,9 @@ open class BlockDevice: @unchecked Sendable {  // reactor-confined
     throw BlockError(.unsupported)
   }
 
+  /// The bytes at `offset` where a layer has them in memory already; nil when it has not, or when a read would have to wait for anything.
+  open func performReadInPlace(at offset: UInt64, byteCount: Int, _ request: IORequest) -> BufferSlice? { nil }
+
   open func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     throw BlockError(.unsupported)
   }
@@ -98,6 +101,16 @@ open class BlockDevice: @unchecked Sendable {  // reactor-confined
       throw error
     }
     statistics.end(.read, began: began, byteCount: UInt64(slice.byteCount))
+  }
+
+  /// A read that is answered at once, without a copy, from a page of the read cache. The caller holds the slice's buffer then: it changes
+  /// nothing in it, and releases it. nil: `read` is the way. Never suspends.
+  public final func readInPlace(at offset: UInt64, byteCount: Int, _ request: IORequest) -> BufferSlice? {
+    let (end, overflow) = offset.addingReportingOverflow(UInt64(byteCount))
+    if overflow || end > geometry.byteCount { return nil }
+    guard let slice = performReadInPlace(at: offset, byteCount: byteCount, request) else { return nil }
+    statistics.countAtOnce(.read, byteCount: UInt64(byteCount))
+    return slice
   }
 
   public final func write(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {

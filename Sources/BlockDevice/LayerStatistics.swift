@@ -77,5 +77,12 @@ public final class LayerStatistics: @unchecked Sendable {  // reactor-confined
     operations[operation.rawValue].succeed(clock.now.nanoseconds(since: began), byteCount)
   }
 
+  /// A request that took no time.
+  @inline(__always)
+  func countAtOnce(_ operation: BlockOperation, byteCount: UInt64) {
+    operations[operation.rawValue].inFlight += 1
+    operations[operation.rawValue].succeed(0, byteCount)
+  }
+
   func fail(_ operation: BlockOperation) { operations[operation.rawValue].fail() }
 }

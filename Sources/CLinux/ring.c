@@ -40,9 +40,8 @@ void clinux_ring_destroy(clinux_ring *ring) {
   free(ring);
 }
 
-int clinux_ring_register_buffer(clinux_ring *ring, void *start, size_t byte_count) {
-  struct iovec vector = {start, byte_count};
-  return io_uring_register_buffers(&ring->ring, &vector, 1);
+int clinux_ring_register_buffers(clinux_ring *ring, const struct iovec *buffers, unsigned count) {
+  return io_uring_register_buffers(&ring->ring, buffers, count);
 }
 
 int clinux_ring_set_file(clinux_ring *ring, unsigned index, int descriptor) {
@@ -84,17 +83,17 @@ static void finish(struct io_uring_sqe *entry, clinux_file file, uint64_t user_d
   entry->user_data = user_data;
 }
 
-void clinux_ring_read(clinux_ring *ring, uint64_t user_data, clinux_file file, void *start, unsigned byte_count, uint64_t offset, bool in_buffer) {
+void clinux_ring_read(clinux_ring *ring, uint64_t user_data, clinux_file file, void *start, unsigned byte_count, uint64_t offset, int buffer_index) {
   struct io_uring_sqe *entry = next_entry(ring);
-  if (in_buffer) io_uring_prep_read_fixed(entry, 0, start, byte_count, offset, 0);
+  if (buffer_index >= 0) io_uring_prep_read_fixed(entry, 0, start, byte_count, offset, buffer_index);
   else io_uring_prep_read(entry, 0, start, byte_count, offset);
   finish(entry, file, user_data);
 }
 
 void clinux_ring_write(clinux_ring *ring, uint64_t user_data, clinux_file file, const void *start, unsigned byte_count, uint64_t offset,
-                       bool in_buffer, bool is_durable) {
+                       int buffer_index, bool is_durable) {
   struct io_uring_sqe *entry = next_entry(ring);
-  if (in_buffer) io_uring_prep_write_fixed(entry, 0, start, byte_count, offset, 0);
+  if (buffer_index >= 0) io_uring_prep_write_fixed(entry, 0, start, byte_count, offset, buffer_index);
   else io_uring_prep_write(entry, 0, start, byte_count, offset);
   if (is_durable) entry->rw_flags = RWF_DSYNC;
   finish(entry, file, user_data);

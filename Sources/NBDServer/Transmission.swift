@@ -13,7 +13,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   let device: BlockDevice
   let limits: NBDLimits
   let rules: RequestRules
-  private let template: IORequest
+  let template: IORequest
 
   // Slots
   private var slotCount = 0

@@ -50,6 +50,10 @@ public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor
     try await disk.read(at: partitionOffset + offset, into: slice, request)
   }
 
+  public override func performReadInPlace(at offset: UInt64, byteCount: Int, _ request: IORequest) -> BufferSlice? {
+    disk.readInPlace(at: partitionOffset + offset, byteCount: byteCount, request)
+  }
+
   public override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     try await disk.write(at: partitionOffset + offset, from: slice, request)
   }

@@ -63,6 +63,14 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
   public private(set) var largeByteCount = 0
   /// Small buffers are registered with the kernel as one region: registered buffer index 0.
   public internal(set) var isRegistered = false
+  /// The pages of the read cache, side by side; nil where there are none.
+  private let pages: UnsafeMutableRawPointer?
+  private let pagesEnd: UnsafeMutableRawPointer?
+  /// Pages that there are: none where the system has no memory for them.
+  public let pageCount: Int
+  private let firstPage: Int32
+  /// So are the pages, in pieces: registered buffer indices 1 and up.
+  public internal(set) var arePagesRegistered = false
 
   public init(limits: BufferLimits = .standard) {
     self.limits = limits
@@ -76,16 +84,50 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
         Entry(start: region + index * limits.smallByteCount, byteCount: limits.smallByteCount, holders: 0, sizeClass: 0))
     }
     freeByClass[0] = (0..<Int32(limits.smallCount)).reversed()
+    firstPage = Int32(entries.count)
+    pages = limits.pageCount > 0 ? BufferPool.map(limits.pageCount * limits.pageByteCount) : nil
+    pageCount = pages == nil ? 0 : limits.pageCount
+    pagesEnd = pages.map { $0 + limits.pageCount * limits.pageByteCount }
+    guard let pages else { return }
+    entries.reserveCapacity(entries.count + pageCount)
+    for number in 0..<pageCount {
+      entries.append(
+        Entry(start: pages + number * limits.pageByteCount, byteCount: limits.pageByteCount, holders: 1, sizeClass: BufferPool.page))
+    }
   }
 
   deinit {
     munmap(region, limits.smallCount * limits.smallByteCount)
-    for entry in entries where entry.sizeClass != 0 && entry.byteCount > 0 { munmap(entry.start, entry.byteCount) }
+    if let pages { munmap(pages, pageCount * limits.pageByteCount) }
+    for entry in entries where entry.sizeClass != 0 && entry.sizeClass != BufferPool.page && entry.byteCount > 0 {
+      munmap(entry.start, entry.byteCount)
+    }
   }
 
   /// The small buffers as one span of memory, for registration.
   var registeredRegion: UnsafeMutableRawBufferPointer {
     UnsafeMutableRawBufferPointer(start: region, count: limits.smallCount * limits.smallByteCount)
+  }
+
+  /// The pages as one span of memory, for locking and registration; empty where there are none.
+  var pageRegion: UnsafeMutableRawBufferPointer {
+    UnsafeMutableRawBufferPointer(start: pages, count: pageCount * limits.pageByteCount)
+  }
+
+  // MARK: Pages of the read cache
+
+  private static let page: Int8 = -2
+
+  public var pageByteCount: Int { limits.pageByteCount }
+
+  /// A page of the read cache, `0 ..< pageCount`. The cache holds each of them once for ever; who is handed one to read from holds it too
+  /// (`retain`), and until it is let go (`isExclusive`) the cache leaves its bytes as they are.
+  @inline(__always)
+  public func page(_ number: Int) -> BufferSlice {
+    assert(number >= 0 && number < pageCount)
+    let index = firstPage + Int32(truncatingIfNeeded: number)
+    return BufferSlice(
+      start: (pages ?? region) + number * limits.pageByteCount, byteCount: limits.pageByteCount, buffer: BufferID(index: index))
   }
 
   /// A slice of exactly `byteCount` bytes, held once. Waits when the limit is reached. `byteCount` is at most `BufferLimits.largestByteCount`.
@@ -186,9 +228,13 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
     vacant.append(index)
   }
 
-  /// Whether `slice` lies in the buffer that the kernel has registered.
+  /// The registered buffer that `slice` lies in; -1 for none.
   @inline(__always)
-  func isRegistered(_ slice: BufferSlice) -> Bool { isRegistered && slice.start >= region && slice.start < regionEnd }
+  func registeredIndex(of slice: BufferSlice) -> Int32 {
+    if isRegistered && slice.start >= region && slice.start < regionEnd { return 0 }
+    guard arePagesRegistered, let pages, let pagesEnd, slice.start >= pages, slice.start < pagesEnd else { return -1 }
+    return 1 + Int32(truncatingIfNeeded: (slice.start - pages) / RingLimits.registeredBufferByteCount)
+  }
 
   /// Gives the memory of large buffers that nobody uses back to the system.
   public func releaseIdleLargeBuffers() {

@@ -10,6 +10,8 @@ public enum RingLimits {
   static let jobTurnsPerEnter = 4
   /// Jobs between two looks at the clock.
   static let jobsPerClockReading = 8
+  /// The kernel's limit on one registered buffer.
+  static let registeredBufferByteCount = 1 << 30
   /// Operations in flight for which there is room at the start; doubled when they are more.
   static let waiters = 1024
 }
@@ -23,6 +25,10 @@ public struct BufferLimits: Sendable {
   public var largestByteCount: Int
   /// The sum of all large buffers.
   public var largeTotalByteCount: Int
+  /// Pages of the read cache, all made at start.
+  public var pageCount = 0
+  /// A power of two, 4 to 64 KiB.
+  public var pageByteCount = 16 << 10
 
   public static let standard = BufferLimits(
     smallCount: 128, smallByteCount: 32 << 10, largestByteCount: 32 << 20, largeTotalByteCount: 256 << 20)

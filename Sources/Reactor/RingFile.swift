@@ -57,14 +57,14 @@ extension RingReactor {
   /// Reads at `offset` into `slice`, by its registered buffer where it has one.
   public func read(_ file: RingFile, _ slice: BufferSlice, at offset: UInt64) async -> Int32 {
     await complete(file.owner, slice.buffer) {
-      clinux_ring_read(ring, $0, file.place, slice.start, UInt32(slice.byteCount), offset, buffers.isRegistered(slice))
+      clinux_ring_read(ring, $0, file.place, slice.start, UInt32(slice.byteCount), offset, buffers.registeredIndex(of: slice))
     }
   }
 
   /// Writes `slice` at `offset`. With `isDurable` the write is on stable storage when it completes (RWF_DSYNC).
   public func write(_ file: RingFile, _ slice: BufferSlice, at offset: UInt64, isDurable: Bool) async -> Int32 {
     await complete(file.owner, slice.buffer) {
-      clinux_ring_write(ring, $0, file.place, slice.start, UInt32(slice.byteCount), offset, buffers.isRegistered(slice), isDurable)
+      clinux_ring_write(ring, $0, file.place, slice.start, UInt32(slice.byteCount), offset, buffers.registeredIndex(of: slice), isDurable)
     }
   }
 

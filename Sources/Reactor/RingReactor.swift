@@ -27,6 +27,8 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
   var freeFileIndices = Array((0..<Int32(RingLimits.registeredFiles)).reversed())
   /// Said once by who logs: why payload buffers are not registered, nil when they are.
   public private(set) var unregisteredBuffersReason: String?
+  /// The same of the read cache's pages.
+  public private(set) var unregisteredPagesReason: String?
 
   /// Starts the thread and its ring, and returns when both are ready.
   public static func start(name: String, bufferLimits: BufferLimits = .standard) throws(ReactorStartError) -> RingReactor {
@@ -49,9 +51,24 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
     _ = clinux_set_io_flusher()  // needs CAP_SYS_RESOURCE; without it a client on this same machine may stall when memory is short
   }
 
+  /// Registered memory is locked as well. Where the limit on locked memory has room for the payload buffers alone, the cache's pages do
+  /// without.
   private func registerBuffers() {
-    let region = buffers.registeredRegion
-    let result = clinux_ring_register_buffer(ring, region.baseAddress, region.count)
+    let small = buffers.registeredRegion
+    let pages = buffers.pageRegion
+    var pieces = [iovec(iov_base: small.baseAddress, iov_len: small.count)]
+    for start in stride(from: 0, to: pages.count, by: RingLimits.registeredBufferByteCount) {
+      let count = min(RingLimits.registeredBufferByteCount, pages.count - start)
+      pieces.append(iovec(iov_base: pages.baseAddress.map { $0 + start }, iov_len: count))
+    }
+    var result = clinux_ring_register_buffers(ring, pieces, UInt32(pieces.count))
+    buffers.arePagesRegistered = result == 0 && pages.count > 0
+    if result != 0 && pages.count > 0 {
+      unregisteredPagesReason =
+        "the read cache's memory is not locked and not registered with the kernel (\(String(cString: strerror(-result)))): it may be paged "
+        + "out, and costs a few percent of speed. Raise the limit on locked memory: `ulimit -l`, or LimitMEMLOCK= in the systemd unit."
+      result = clinux_ring_register_buffers(ring, pieces, 1)
+    }
     buffers.isRegistered = result == 0
     if result != 0 {
       unregisteredBuffersReason =

@@ -98,6 +98,13 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
     for (piece, place, part, error) in failed { try await readElsewhere(piece, not: place, error, into: part, request) }
   }
 
+  public override func performReadInPlace(at offset: UInt64, byteCount: Int, _ request: IORequest) -> BufferSlice? {
+    let (row, start) = offset.quotientAndRemainder(dividingBy: layout.rowByteCount)
+    let piece = piece(Int(row), start, UInt64(byteCount))
+    guard piece.byteCount == UInt64(byteCount), let (_, device, address) = source(of: piece, without: 0) else { return nil }
+    return device.readInPlace(at: address, byteCount: byteCount, request)
+  }
+
   @inline(__always)
   private func read(_ piece: Piece, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     guard let (place, device, address) = source(of: piece, without: 0) else { throw BlockError(.ioFailed) }

@@ -2,7 +2,7 @@ import BlockDevice
 import Reactor
 
 /// A physical disk as the pool sees it: the storage bus layer (SBL) decides which request goes next, the application's before the
-/// pool's own background work. It knows nothing of resiliency. The read cache will live here.
+/// pool's own background work, and what the read cache has need not go to the disk at all. It knows nothing of resiliency.
 public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-confined
   public let disk: BlockDevice
   private var inFlight = 0
@@ -10,16 +10,40 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
   private var waitingApplication = WaitQueue()
   private var waitingBackground = WaitQueue()
   private var isAbandoned = false
+  /// Its pages in the read cache; nil without one.
+  private var pages: DiskPages?
 
-  public init(disk: BlockDevice) {
+  public init(disk: BlockDevice, cache: MemoryCache? = nil) {
     self.disk = disk
     super.init(reactor: disk.reactor, layerName: "StorageBus", label: disk.label)
+    if let cache { pages = DiskPages(cache: cache, bus: self) }
   }
 
   public override var geometry: BlockGeometry { disk.geometry }
   public override var lowerDevices: [BlockDevice] { [disk] }
 
+  /// Metadata has caches of its own, and repair, resynchronisation and scrub want to know what the disk has (rules C).
+  @inline(__always)
+  private func mayBeCached(_ request: IORequest) -> Bool { request.ioClass == .application && request.cacheHint != .bypass }
+
   public override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    if let pages, mayBeCached(request) { return try await pages.read(at: offset, into: slice, request) }
+    try await readDisk(at: offset, into: slice, request)
+  }
+
+  public override func performReadInPlace(at offset: UInt64, byteCount: Int, _ request: IORequest) -> BufferSlice? {
+    guard let pages, mayBeCached(request) else { return nil }
+    return pages.readInPlace(at: offset, byteCount: byteCount)
+  }
+
+  public override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    if let pages { return try await pages.write(at: offset, from: slice, request) }
+    try await writeDisk(at: offset, from: slice, request)
+  }
+
+  /// Reads from the disk itself, when it is the request's turn.
+  @inline(__always)
+  func readDisk(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     let isBackground = request.ioClass.isBackground
     if mustWait(isBackground) { try await waitForTurn(isBackground) }
     start(isBackground)
@@ -27,7 +51,8 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
     try await disk.read(at: offset, into: slice, request)
   }
 
-  public override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+  @inline(__always)
+  func writeDisk(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     let isBackground = request.ioClass.isBackground
     if mustWait(isBackground) { try await waitForTurn(isBackground) }
     start(isBackground)
@@ -39,11 +64,17 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
   public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken { try await disk.flush(request) }
 
   public override func performDiscard(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
-    try await disk.discard(at: offset, byteCount: byteCount, request)
+    guard let pages else { return try await disk.discard(at: offset, byteCount: byteCount, request) }
+    try await pages.change(at: offset, byteCount: byteCount) { () async throws(BlockError) in
+      try await disk.discard(at: offset, byteCount: byteCount, request)
+    }
   }
 
   public override func performWriteZeroes(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
-    try await disk.writeZeroes(at: offset, byteCount: byteCount, request)
+    guard let pages else { return try await disk.writeZeroes(at: offset, byteCount: byteCount, request) }
+    try await pages.change(at: offset, byteCount: byteCount) { () async throws(BlockError) in
+      try await disk.writeZeroes(at: offset, byteCount: byteCount, request)
+    }
   }
 
   // MARK: What the pool asks of the disk
@@ -53,6 +84,7 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
   /// Requests that wait here for their turn are sent away, too.
   public override func abandon() {
     isAbandoned = true
+    pages?.end()
     disk.abandon()
     waitingApplication.wakeAll()
     waitingBackground.wakeAll()

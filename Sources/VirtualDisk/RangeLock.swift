@@ -34,8 +34,14 @@ struct RangeLock {
   /// Takes the range at once if nobody before conflicts; nil when it has to be waited for with `enqueue`.
   @inline(__always)
   mutating func tryAcquire(_ start: UInt64, _ end: UInt64, _ mode: Mode) -> Ticket? {
-    for index in entries.indices where entries[index].conflicts(start, end, mode) { return nil }
-    return append(start, end, mode, waiter: nil)
+    isFree(start, end, mode) ? append(start, end, mode, waiter: nil) : nil
+  }
+
+  /// Whether the range could be taken at once.
+  @inline(__always)
+  func isFree(_ start: UInt64, _ end: UInt64, _ mode: Mode) -> Bool {
+    for index in entries.indices where entries[index].conflicts(start, end, mode) { return false }
+    return true
   }
 
   /// Waits in line; the continuation is resumed when the range is held.

@@ -108,6 +108,15 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
     }
   }
 
+  public override func performReadInPlace(at offset: UInt64, byteCount: Int, _ request: IORequest) -> BufferSlice? {
+    let (index, start) = offset.quotientAndRemainder(dividingBy: rowByteCount)
+    let end = start + UInt64(byteCount)
+    guard end <= rowByteCount, let row = rows[Int(index)], row.state == .mapped, row.lock.isFree(start, end, .shared),
+      row.presence.allPresent(in: chunks(start, end)), !slabTable.isUnsettled(Int(index), start, end)
+    else { return nil }
+    return space.readInPlace(at: address(row, start), byteCount: byteCount, request)
+  }
+
   public override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     try checkWritable()
     var done = 0

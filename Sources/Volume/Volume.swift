@@ -28,6 +28,10 @@ public final class Volume: BlockDevice, @unchecked Sendable {  // reactor-confin
     try await below.read(at: offset, into: slice, request)
   }
 
+  public override func performReadInPlace(at offset: UInt64, byteCount: Int, _ request: IORequest) -> BufferSlice? {
+    below.readInPlace(at: offset, byteCount: byteCount, request)
+  }
+
   public override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     try await below.write(at: offset, from: slice, request)
   }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 typedef struct clinux_ring clinux_ring;
 
@@ -15,8 +16,8 @@ typedef struct clinux_ring clinux_ring;
 clinux_ring *clinux_ring_create(unsigned submission_entries, unsigned completion_entries, unsigned registered_files, int *error);
 void clinux_ring_destroy(clinux_ring *ring);
 
-// One registered buffer, index 0. 0, or -errno.
-int clinux_ring_register_buffer(clinux_ring *ring, void *start, size_t byte_count);
+// Registered buffers, each of at most 1 GiB, with the indices 0 and up; in one call for all. 0, or -errno.
+int clinux_ring_register_buffers(clinux_ring *ring, const struct iovec *buffers, unsigned count);
 // Puts a descriptor (-1: none) at an index of the table of registered files. 1, or -errno.
 int clinux_ring_set_file(clinux_ring *ring, unsigned index, int descriptor);
 
@@ -37,10 +38,11 @@ typedef struct {
 } clinux_file;
 
 // Queueing operations. A full queue is submitted first. Memory that is named must stay until the completion with this user_data.
-void clinux_ring_read(clinux_ring *ring, uint64_t user_data, clinux_file file, void *start, unsigned byte_count, uint64_t offset, bool in_buffer);
+// `buffer_index`: the registered buffer that the memory lies in; -1 for none.
+void clinux_ring_read(clinux_ring *ring, uint64_t user_data, clinux_file file, void *start, unsigned byte_count, uint64_t offset, int buffer_index);
 // `is_durable`: RWF_DSYNC.
 void clinux_ring_write(clinux_ring *ring, uint64_t user_data, clinux_file file, const void *start, unsigned byte_count, uint64_t offset,
-                       bool in_buffer, bool is_durable);
+                       int buffer_index, bool is_durable);
 void clinux_ring_fsync(clinux_ring *ring, uint64_t user_data, clinux_file file, bool data_only);
 void clinux_ring_fallocate(clinux_ring *ring, uint64_t user_data, clinux_file file, int mode, uint64_t offset, uint64_t byte_count);
 // What an open file is now: statx(2), for file systems whose answer may take long. `answer` is CLINUX_STATUS_BYTES long.

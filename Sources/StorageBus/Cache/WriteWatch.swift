@@ -1,0 +1,56 @@
+/// Tells whether a page was written while something else went on: a fill that a write has overtaken must not be believed.
+///
+/// Pages share counters by their number, so that nothing is allocated and a page needs no entry anywhere. Two pages that share one can
+/// only make a page look written that was not: it is read from the disk once more.
+struct WriteWatch: ~Copyable {
+  private struct Counter {
+    /// The moment when the last write ended.
+    var lastEnd: UInt64 = 0
+    /// Writes under way.
+    var underWay: UInt32 = 0
+    /// Of the writes under way, and those that ended since there was none, some were at the same time: nobody knows in which order the
+    /// disk did them.
+    var isContested = false
+  }
+
+  /// A moment in the life of the disk: it passes with every write that ends.
+  private(set) var now: UInt64 = 0
+  private let counters: UnsafeMutablePointer<Counter>
+  private static let count = 4096  // a power of two; 64 KiB a disk
+
+  init() {
+    counters = .allocate(capacity: WriteWatch.count)
+    counters.initialize(repeating: Counter(), count: WriteWatch.count)
+  }
+
+  deinit { counters.deallocate() }
+
+  @inline(__always)
+  private func index(_ page: UInt64) -> Int { Int(truncatingIfNeeded: (page &* 0x9e37_79b9_7f4a_7c15) >> 52) }
+
+  /// Whether no write of the page was under way at that moment or since.
+  @inline(__always)
+  func isUntouched(_ page: UInt64, since moment: UInt64) -> Bool {
+    let counter = counters[index(page)]
+    return counter.underWay == 0 && counter.lastEnd <= moment
+  }
+
+  @inline(__always)
+  func beginWrite(_ page: UInt64) {
+    let index = index(page)
+    if counters[index].underWay > 0 { counters[index].isContested = true }
+    counters[index].underWay += 1
+  }
+
+  /// True when no other write of the page was under way at the same time: then the disk has what this one wrote.
+  @inline(__always)
+  mutating func endWrite(_ page: UInt64) -> Bool {
+    let index = index(page)
+    now += 1
+    counters[index].lastEnd = now
+    counters[index].underWay -= 1
+    let wasAlone = !counters[index].isContested
+    if counters[index].underWay == 0 { counters[index].isContested = false }
+    return wasAlone
+  }
+}
