@@ -128,6 +128,9 @@ extension StoragePool {
   /// After the resynchronisation of a returning disk: all that it holds is flushed, and it counts as whole.
   public func finishReturn(of disk: DataPartition) async throws(PoolError) {
     guard disk.state == .returning else { return }
+    // What was trimmed while it was brought up to date was not copied to it, and must not be called present when it counts.
+    for owner in reclaimers { await owner.commitPending() }
+    guard disk.state == .returning else { return }
     let changes = [
       MetadataChange.patch(
         DiskRecord.key(disk.number), byteOffset: DiskRecord.Offset.state, bytes: [DiskRecord.State.active.rawValue])

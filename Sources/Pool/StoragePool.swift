@@ -184,8 +184,10 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
         slab.map { SlabAssignment(disk: $0.disk, slab: $0.slab, generation: numbers.takeGeneration()) } ?? .none
       }
       let startsZeroed = slabsStartZeroed
+      let membership = membershipChanges
       let failures = startsZeroed ? await prepare(slabs, for: virtualDisk) : []
-      if failures.isEmpty { return (slabs, startsZeroed) }
+      // A disk that left meanwhile has perhaps lost the zeros, and nobody would know: the row is not on any list yet.
+      if failures.isEmpty && membership == membershipChanges { return (slabs, startsZeroed) }
       for slab in slabs where !slab.isNone { allocator.release(slab.slab, on: slab.disk) }
       for (disk, error) in failures {
         // A full file system below is no failure of the disk: the row goes elsewhere. So it does where a disk failed that must stay.

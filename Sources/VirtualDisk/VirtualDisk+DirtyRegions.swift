@@ -18,15 +18,22 @@ extension VirtualDisk {
 
   private func mark(_ row: MappedRow, _ marked: Range<Int>) async throws(BlockError) {
     if dirtyRegionCount >= VirtualDiskLimits.dirtyRegionCount && row.mayBeInMetadata { try await clearDirtyRegions(evenTouched: true) }
-    let before = row.dirty.memberCount
-    row.dirty.insert(marked)
-    dirtyRegionCount += row.dirty.memberCount - before
-    list(row)
+    insert(row, marked)
     // A row that is not in the metadata brings its marks along when it comes there; before that nobody could find its copies.
     guard row.mayBeInMetadata else { return }
     row.uncommittedMarks += 1
     defer { row.uncommittedMarks -= 1 }
     try await pool.commit([dirtyChange(of: row)])
+  }
+
+  /// All of a row that is not in the metadata yet: it brings its marks along.
+  func markWhole(_ row: MappedRow) { insert(row, 0..<regions.regionCount) }
+
+  private func insert(_ row: MappedRow, _ marked: Range<Int>) {
+    let before = row.dirty.memberCount
+    row.dirty.insert(marked)
+    dirtyRegionCount += row.dirty.memberCount - before
+    list(row)
   }
 
   private func list(_ row: MappedRow) {
@@ -62,7 +69,8 @@ extension VirtualDisk {
     if candidates.isEmpty { return }
     let membership = pool.membershipChanges
     if !PlantedBug.dirtyRegionClearedWithoutFlush.isPlanted {
-      try await space.flush(IORequest(virtualDisk: handle, ioClass: .metadata))
+      // The map with it: a chunk that was trimmed may differ on a copy that lacked it, so it must not be called present after a crash.
+      _ = try await flushJoining(IORequest(virtualDisk: handle, ioClass: .metadata))
     }
     guard membership == pool.membershipChanges else { return }
     let rowsPerCommit = max(1, pool.commitByteLimit / DirtyRegionsRecord.changeByteCount(regionCount: regions.regionCount))

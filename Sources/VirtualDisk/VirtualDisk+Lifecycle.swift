@@ -201,9 +201,9 @@ extension VirtualDisk: SpaceReclaimer {
     if !pendingFrees.isEmpty || flushState.isRunning { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
   }
 
-  /// For the pool's housekeeping: commits what no client's flush has committed for a while.
+  /// For the pool's housekeeping: commits what no client's flush has committed for a while, by a flush that may be under way.
   public func commitPending() async {
-    if hasPendingMetadata && !isClosing { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
+    if (hasPendingMetadata || flushState.isRunning) && !isClosing { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
     if !dirtyRows.isEmpty && !isClosing { _ = try? await clearDirtyRegions(evenTouched: false) }
   }
 }

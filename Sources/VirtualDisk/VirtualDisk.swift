@@ -51,7 +51,8 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
       columns: Int(record.columns), interleave: UInt64(record.interleave), slabByteCount: pool.slabByteCount)
     rowByteCount = layout.rowByteCount
     chunkByteCount = UInt64(record.presenceChunkByteCount)
-    blockByteCount = UInt64(pool.commonGeometry.logicalSector)
+    // Whatever the disks that are there now can do: one with blocks of this size may return, be added, or take another's place at any time.
+    blockByteCount = UInt64(FormatLimits.blockByteCount)
     let rowCount = VirtualDisk.rowCount(byteCount: record.byteCount, rowByteCount: layout.rowByteCount)
     rows = Array(repeating: nil, count: rowCount)
     let regions = RegionLayout(rowByteCount: layout.rowByteCount, chunkByteCount: chunkByteCount)
