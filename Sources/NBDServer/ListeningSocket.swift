@@ -63,7 +63,7 @@ struct ListeningSocket: Sendable {
     guard probe >= 0 else { throw failure("make a socket for", path) }
     defer { _ = CLinux.close(probe) }
     if connect(probe, &name) == 0 || errno == EAGAIN {
-      throw ListenError("A server already listens on \(path). Stop it, or listen somewhere else.")
+      throw ListenError("A server already listens on \(path). Stop it, or listen somewhere else.", mayPass: true)
     }
     guard errno == ECONNREFUSED else { throw failure("look who listens on", path) }
     guard unlink(path) == 0 || errno == ENOENT else { throw failure("remove the stale socket", path) }
@@ -146,7 +146,7 @@ struct ListeningSocket: Sendable {
       case EMFILE, ENFILE: "Too many files are open: raise the limit, `ulimit -n` or LimitNOFILE=."
       default: "Listen somewhere else, or remove the cause."
       }
-    return ListenError("Cannot \(deed) \(place): \(String(cString: strerror(number))). \(remedy)")
+    return ListenError("Cannot \(deed) \(place): \(String(cString: strerror(number))). \(remedy)", mayPass: number == EADDRINUSE)
   }
 }
 

@@ -210,7 +210,7 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
   public override var hasDrained: Bool { port.hungCount == 0 }
   public override var hasFailedFlush: Bool { gate.hasFailed }
 
-  public override var ailment: String? { health.state == .ok ? nil : "\(health.state): \(health.lastError ?? "")" }
+  public override var ailment: String? { health.state == .ok ? nil : health.lastError ?? "\(health.state)" }
 
   // MARK: Ends
 
@@ -274,6 +274,8 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
     _ operation: BlockOperation, at offset: UInt64, _ result: Int32, _ tries: inout Int
   ) async throws(BlockError) {
     if isAbandoned { throw BlockError(.stalled) }
+    // A block device that has become shorter calls itself full where it ends.
+    if result == -ENOSPC { try await checkIntegrity() }
     guard DiskHealth.mayPass(result), tries < DiskLimits.transientRetries, !isClosing else {
       let error = BlockError(kernelResult: result)
       health.countFailure(operation, at: offset, error)

@@ -143,4 +143,6 @@ public enum JobLimits {
   /// Jobs and events remembered after they ended.
   static let rememberedCount = 64
   public static let eventCount = 1000
+  /// Places with bad copies that one scrub tells of, each with an event; all are counted.
+  public static let scrubPlaceCount = 20
 }

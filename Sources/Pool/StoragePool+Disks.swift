@@ -7,6 +7,12 @@ extension StoragePool {
   /// What the metadata says of a disk; nil for a number that never was.
   public func diskRecord(_ number: DiskNumber) -> DiskRecord? { store.diskRecord(number) }
 
+  /// As a person knows it: "disk 2 (/dev/sdb)", with the path where it is, or was when the pool last took it.
+  public func name(of number: DiskNumber) -> String {
+    let path = disks.first { $0.number == number }?.disk.label ?? store.diskRecord(number)?.pathHint ?? ""
+    return path.isEmpty ? "disk \(number)" : "disk \(number) (\(path))"
+  }
+
   /// The disks of the pool, present or not, without those removed; in the order of their numbers.
   public var diskRecords: [DiskRecord] {
     (disks.map(\.number) + absentDiskNumbers).sorted().compactMap(store.diskRecord)
@@ -38,7 +44,7 @@ extension StoragePool {
     disk.usage = usage
     allocator.addDisk(disk.number, slabCount: disk.slabCount)
     arrive(disk)
-    events.add(.information, "diskAdded", disk: disk.number, "\(disk.label) was added.")
+    events.add(.information, "diskAdded", disk: disk.number, "\(name(of: disk.number).capitalizedFirst) was added.")
     return disk
   }
 
@@ -73,13 +79,18 @@ extension StoragePool {
       disk.state = .retiring
     }
     noteDisks()
-    events.add(.information, "diskRetiring", disk: number, "Disk \(number) is being emptied; it is released when nothing is left on it.")
+    if record.usage != .retired {
+      events.add(
+        .information, "diskRetiring", disk: number,
+        "\(name(of: number).capitalizedFirst) is being emptied; it is released when nothing is left on it.")
+    }
     await jobs.add(.retire, disk: number, destination: replacement ?? DiskNumber(0))
   }
 
   /// Takes a disk without any slab in use out of the pool for good, and erases what made it the pool's.
   func release(_ number: DiskNumber) async throws(PoolError) {
     let disk = disks.first { $0.number == number }
+    let name = name(of: number).capitalizedFirst
     do throws(MetadataError) { try await store.remove(number) } catch { throw PoolError(error, doing: "releasing disk \(number)") }
     allocator.removeDisk(number)
     if let disk {
@@ -90,8 +101,21 @@ extension StoragePool {
     } else {
       forget(number)
     }
-    events.add(.information, "diskRemoved", disk: number, "Disk \(number) was released: it belongs to the pool no more.")
+    events.add(.information, "diskRemoved", disk: number, "\(name) was released: it belongs to the pool no more.")
     onDiskReleased?(number)
+  }
+
+  /// A hot spare that takes the place of what was lost is an ordinary disk from then on: else new data would find too few disks for its
+  /// copies, though one is there.
+  func useSpare(_ number: DiskNumber) async {
+    guard let disk = usableDisk(number), disk.usage == .hotspare else { return }
+    disk.usage = .auto
+    noteDisks()
+    events.add(
+      .warning, "hotspareUsed", disk: number,
+      "The hot spare, \(self.name(of: number)), takes copies that have no other place, and is an ordinary disk from now on. To have a spare "
+        + "again: spaceport pool add \(name) DISK --usage hotspare.")
+    _ = try? await commit([patch(number, DiskRecord.Offset.usage, DiskRecord.Usage.auto.rawValue)])
   }
 
   private func patch(_ number: DiskNumber, _ offset: Int, _ value: UInt8) -> MetadataChange {

@@ -43,6 +43,13 @@ extension StoragePool {
     throw error
   }
 
+  /// What a copy could not read was written again from another, and cannot be read even now: the disk is of no use for it. As `writeFailed`.
+  public func rewriteFailed(on disk: DataPartition, _ error: BlockError) async throws(BlockError) {
+    let reason = "it cannot read what was just written again: \(error)"
+    if try await evict(disk, because: reason, isGone: error.saysDeviceIsGone) { return }
+    throw error
+  }
+
   /// Flushes every disk of the pool that was written since its last good flush. A disk that cannot is evicted; where it must stay this
   /// fails, and every later flush does too (rule W: a failed flush is never retried and believed).
   public func flushDisks(_ request: IORequest) async throws(BlockError) {
@@ -74,7 +81,7 @@ extension StoragePool {
       if !disk.isKept {
         events.add(
           .error, "diskKept", disk: disk.number,
-          "\(disk.label) failed (\(reason)) and stays in the pool, because it holds the last copy of some data. "
+          "\(name(of: disk.number).capitalizedFirst) failed (\(reason)) and stays in the pool, because it holds the last copy of some data. "
             + "Back that data up, then replace the disk.")
       }
       disk.isKept = true
@@ -91,12 +98,13 @@ extension StoragePool {
       evictionWaiters.wakeAll()
       throw BlockError(.ioFailed)
     }
+    let name = name(of: disk.number).capitalizedFirst
     depart(disk)
     evictionCount -= 1
     evictionWaiters.wakeAll()
     events.add(
       .error, "diskEvicted", disk: disk.number,
-      "\(disk.label) was evicted from the pool: \(reason.withoutFullStop). The pool goes on without it. "
+      "\(name) was evicted from the pool: \(reason.withoutFullStop). The pool goes on without it. "
         + "Bring the disk back, or replace it; until then its copies are missing.")
     return true
   }
@@ -114,7 +122,7 @@ extension StoragePool {
     let disk = DataPartition(of: member, state: .returning, poolName: name)
     arrive(disk)
     for owner in rowOwners { owner.diskReturned(disk.number) }
-    events.add(.information, "diskReturned", disk: disk.number, "\(disk.label) is back and is brought up to date.")
+    events.add(.information, "diskReturned", disk: disk.number, "\(name(of: disk.number).capitalizedFirst) is back and is brought up to date.")
     return disk
   }
 
@@ -139,7 +147,7 @@ extension StoragePool {
     guard disk.state == .returning else { return }
     disk.state = .active
     noteDisks()
-    events.add(.information, "diskActive", disk: disk.number, "\(disk.label) is up to date.")
+    events.add(.information, "diskActive", disk: disk.number, "\(name(of: disk.number).capitalizedFirst) is up to date.")
   }
 
   var rowOwners: [any RowOwner] { reclaimers.compactMap { $0 as? any RowOwner } }
@@ -154,17 +162,30 @@ extension StoragePool {
   // MARK: Watching
 
   /// Looks at every disk: whether it is still what it was, and answers in time. One that is gone or hangs is evicted, unless it holds the
-  /// last copy of something: then who asks for that waits, or gets its error.
+  /// last copy of something: then who asks for that waits, or gets its error. Each disk by itself: one that hangs, or an eviction that waits
+  /// for another disk that does, must not keep the others from being looked at. Returns when all were.
   public func lookAtDisks() async {
-    for disk in usableDisks where !isClosing {
-      do throws(BlockError) { try await disk.disk.checkIntegrity() } catch {
-        _ = try? await evict(disk, because: disk.disk.ailment ?? "\(error)", isGone: true)
-        continue
-      }
-      let age = disk.disk.oldestRequestAge(now: reactor.now) / 1_000_000
-      if age >= stallLimitMilliseconds {
-        _ = try? await evict(disk, because: "a request has not been answered for \(age / 1000) s")
+    let looks = usableDisks.filter { !$0.isBeingLookedAt }.map { disk in
+      disk.isBeingLookedAt = true
+      return reactor.spawn { [self] in
+        await look(at: disk)
+        disk.isBeingLookedAt = false
       }
     }
+    for disk in usableDisks { evictIfStalled(disk) }
+    for look in looks { await look.value }
+  }
+
+  private func look(at disk: DataPartition) async {
+    do throws(BlockError) { try await disk.disk.checkIntegrity() } catch {
+      if error.cause == .stalled || isClosing { return }  // it was given up meanwhile
+      _ = try? await evict(disk, because: disk.disk.ailment ?? "\(error)", isGone: true)
+    }
+  }
+
+  private func evictIfStalled(_ disk: DataPartition) {
+    let age = disk.disk.oldestRequestAge(now: reactor.now) / 1_000_000
+    guard age >= stallLimitMilliseconds, !isClosing else { return }
+    reactor.spawn { [self] in _ = try? await evict(disk, because: "a request has not been answered for \(age / 1000) s") }
   }
 }

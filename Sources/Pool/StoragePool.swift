@@ -203,22 +203,27 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
     }
   }
 
-  /// One prepared slab for a copy that moves: on a disk that is not among `excluded`, the emptiest hot spare if there is one, else the
-  /// emptiest disk; or on `only`. Nil when there is none.
-  public func allocateSlab(notOn excluded: Set<DiskNumber>, only: DiskNumber? = nil) async throws(BlockError) -> SlabAssignment? {
+  /// One prepared slab for a copy that moves, on the emptiest disk that is not among `excluded`, or on `only`. Nil when there is none. What
+  /// replaces a lost copy (`isRepair`) goes to hot spares first, all else to them last.
+  public func allocateSlab(
+    notOn excluded: Set<DiskNumber>, only: DiskNumber? = nil, isRepair: Bool = false
+  ) async throws(BlockError) -> SlabAssignment? {
     var excluded = excluded
     while true {
       let candidates = disks.filter { disk in
         (disk.takesNewSlabs || (disk.state == .active && disk.usage == .hotspare)) && !excluded.contains(disk.number)
           && (only == nil || only == disk.number)
       }
-      let spares = candidates.filter { $0.usage == .hotspare }.map(\.number)
-      guard let dealt = allocator.allocateSlab(on: Set(spares)) ?? allocator.allocateSlab(on: Set(candidates.map(\.number))) else {
-        return nil
-      }
+      let spares = Set(candidates.filter { $0.usage == .hotspare }.map(\.number))
+      let others = Set(candidates.map(\.number)).subtracting(spares)
+      guard let dealt = allocator.allocateSlab(on: isRepair ? spares : others) ?? allocator.allocateSlab(on: isRepair ? others : spares)
+      else { return nil }
       let slab = SlabAssignment(disk: dealt.disk, slab: dealt.slab, generation: numbers.takeGeneration())
       let failures = slabsStartZeroed ? await prepare([slab], for: .pool) : []
-      guard let (disk, error) = failures.first else { return slab }
+      guard let (disk, error) = failures.first else {
+        if spares.contains(slab.disk) { await useSpare(slab.disk) }
+        return slab
+      }
       allocator.release(slab.slab, on: slab.disk)
       excluded.insert(disk.number)
       if error.cause != .noSpace { _ = try? await writeFailed(on: disk, error) }
@@ -336,7 +341,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
       while true {
         await reactor.sleep(milliseconds: PoolLimits.watchMilliseconds)
         guard let self, !self.isClosing else { return }
-        await self.lookAtDisks()
+        self.reactor.spawn { [weak self] in await self?.lookAtDisks() }  // not waited for: a disk may hang
       }
     }
     reactor.spawn { [reactor, weak self] in

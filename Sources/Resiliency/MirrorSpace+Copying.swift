@@ -51,7 +51,25 @@ extension MirrorSpace {
         do throws(BlockError) { try await failed(device, error) } catch { missed.insert(place) }
       }
     }
+    if targets == .unreadableCopies { missed.formUnion(try await readBack(piece, unreadable.subtracting(missed), window, request)) }
     if !missed.isEmpty { try await keeper?.copiesMissed(row: piece.row, places: missed.sorted()) }
+    return missed
+  }
+
+  /// After they were written again. A disk that takes writes and cannot read them costs every reader its retries: it is evicted like one that
+  /// takes none. Returns the places whose disks have to stay.
+  private func readBack(
+    _ piece: Piece, _ places: Set<Int>, _ window: BufferSlice, _ request: IORequest
+  ) async throws(BlockError) -> Set<Int> {
+    var missed: Set<Int> = []
+    for place in places.sorted() {
+      guard let (device, address) = pool.locate(rows[piece.row, place], piece.offsetInSlab) else { continue }
+      do throws(BlockError) { try await device.read(at: address, into: window, request) } catch {
+        // The window is the disk's until it answers.
+        if error.cause == .stalled { throw error }
+        do throws(BlockError) { try await pool.rewriteFailed(on: device, error) } catch { missed.insert(place) }
+      }
+    }
     return missed
   }
 

@@ -13,7 +13,8 @@ struct DiskCondition {
   var nextStep: String?
 
   /// A disk that is there.
-  init(of disk: ClaimedDisk, _ membership: DiskRecord.State?, pool: String) {
+  /// - Parameter stuckBecause: why it cannot be emptied for now, where it is to be.
+  init(of disk: ClaimedDisk, _ membership: DiskRecord.State?, pool: String, stuckBecause: String?) {
     let physical = disk.physical
     reason = physical.health.lastError?.withoutFullStop
     switch physical.health.state {
@@ -40,8 +41,13 @@ struct DiskCondition {
       nextStep = "Wait: spaceport job watch \(pool)"
     case .retiring:
       (health, state) = (.warning, .removingFromPool)
-      reason = "it is emptied, and released when nothing is left on it"
-      nextStep = "Wait: spaceport job watch \(pool)"
+      if let stuckBecause {
+        reason = "it cannot be emptied: \(stuckBecause.withoutFullStop)"
+        nextStep = "Or keep it: spaceport disk set \(disk.path) --usage auto"
+      } else {
+        reason = "it is emptied, and released when nothing is left on it"
+        nextStep = "Wait: spaceport job watch \(pool)"
+      }
     default: break
     }
   }
@@ -113,7 +119,12 @@ struct VirtualDiskCondition {
     } else if absent.isEmpty {
       nextStep = "Look at spaceport job list \(pool.name) for what the repair waits for"
     } else {
-      nextStep = "Bring the missing disk back, or replace it; after a while its copies are made anew on other disks by themselves"
+      let isLost = absent.allSatisfy { pool.pool.diskRecord($0).map { pool.absent[$0.number]?.isLost == true } ?? false }
+      nextStep =
+        (isLost ? "Replace the disk" : "Bring the missing disk back, or replace it")
+        + (pool.pool.jobs.jobs.contains { $0.kind == .repair && $0.state == .suspended }
+          ? "; the repair waits for room: spaceport job list \(pool.name)"
+          : "; after a while its copies are made anew on other disks by themselves, where there is room")
     }
   }
 }

@@ -36,8 +36,8 @@ extension StorageService {
     let doubled = ServiceLimits.returnDelayMilliseconds << UInt64(min(count - 1, 16))
     let delay = physical.fault?.kind == .gone ? 0 : min(doubled, ServiceLimits.longestReturnDelayMilliseconds)
     served.absent[number] = AbsentDisk(
-      path: disk.path, reason: physical.ailment ?? physical.health.lastError, closing: disk,
-      returnsAt: reactor.now.advanced(milliseconds: delay))
+      path: disk.path, reason: physical.ailment, closing: disk, returnsAt: reactor.now.advanced(milliseconds: delay),
+      isLost: physical.fault.map { $0.kind != .gone } ?? false)
     if physical.health.state > .transientErrors {
       logger.warning(
         "Disk in trouble",
@@ -105,7 +105,8 @@ extension StorageService {
     served.noteNumbers()
     for number in served.pool.absentDiskNumbers where served.absent[number] == nil {
       guard let record = served.pool.diskRecord(number) else { continue }
-      served.absent[number] = AbsentDisk(path: record.pathHint, returnsAt: reactor.now)
+      served.absent[number] = AbsentDisk(
+        path: record.pathHint, returnsAt: reactor.now, isLost: isDistrusted(record.id, in: served.pool.id))
     }
   }
 
@@ -183,6 +184,7 @@ extension StorageService {
       for disk in disks {
         let data = try await explained { () throws(PoolError) in try await served.pool.readmit(disk.bus) }
         disk.number = data.number
+        disk.isSettled = true
         served.absent[data.number] = nil
         served.disks.append(disk)
       }

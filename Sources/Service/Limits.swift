@@ -10,6 +10,14 @@ public enum ServiceLimits {
   static let spaceWatchMilliseconds: UInt64 = 10_000
   /// A pool with less than this part of its capacity free gets a warning (a tenth).
   static let lowSpaceFraction: UInt64 = 10
+  /// A path or a disk that is not any pool's yet and does not answer for so long is given up: as long as a pool waits for its disks.
+  static let pathAnswerMilliseconds: UInt64 = 10_000
+  /// The server's start waits so long for its known pools to open, so that clients find them at once; those that take longer, because a disk
+  /// is held or hangs, go on opening behind it.
+  static let startMilliseconds: UInt64 = 3_000
+  /// How long an address that is taken is waited for at start: a killed server's sockets outlive it by what it had in flight, as the claim on
+  /// its disks does.
+  static let listenWaitMilliseconds: UInt64 = 5_000
   /// How often disks that are away are looked for, where they were last.
   static let absentDiskLookMilliseconds: UInt64 = 5_000
   /// A disk that was evicted for errors or because it hung is not taken back before this, doubled with each time it happens, at most the

@@ -23,16 +23,24 @@ extension StorageService {
 
   func info(_ pool: WaitingPool) -> PoolInfo {
     let isStarting = reactor.now < pool.startingUntil
+    let words = words(for: pool)
     return PoolInfo(
-      name: pool.known.name, uuid: pool.known.id.description, state: isStarting ? .starting : .incomplete, reason: pool.reason.message,
-      nextStep: pool.reason.remedy, capacityBytes: 0, allocatedBytes: 0, freeBytes: 0, slabBytes: 0,
+      name: pool.known.name, uuid: pool.known.id.description, state: isStarting ? .starting : .incomplete, reason: words.message,
+      nextStep: words.remedy, capacityBytes: 0, allocatedBytes: 0, freeBytes: 0, slabBytes: 0,
       disks: pool.known.diskPaths.map { missingDisk($0, of: pool) }, virtualDisks: [], features: [],
       health: isStarting ? .warning : .unhealthy)
   }
 
+  /// What the pool waits for and, as long as that ends by itself, for how long.
+  func words(for pool: WaitingPool) -> APIError {
+    guard reactor.now < pool.startingUntil else { return pool.reason }
+    let secondsLeft = (pool.startingUntil.nanoseconds(since: reactor.now) + 999_999_999) / 1_000_000_000
+    return APIError(pool.reason.code, "\(pool.reason.message), for another \(secondsLeft) s", remedy: pool.reason.remedy)
+  }
+
   /// A disk of a pool that is not open: all that is known is where it was last.
   private func missingDisk(_ path: String, of pool: WaitingPool) -> DiskInfo {
-    let isThere = DiskIdentity.of(path: path) != nil
+    let isThere = pool.triedPaths.contains(path)
     return DiskInfo(
       uuid: "-", path: path, pool: pool.known.name, kind: path.hasPrefix("/dev/") ? .block : .file, ioMode: .direct, sizeBytes: 0,
       allocatedBytes: 0, freeBytes: 0, logicalSectorBytes: 0, physicalSectorBytes: 0, health: .unknown,
@@ -50,7 +58,8 @@ extension StorageService {
     let member = served.pool.disks.first { $0.disk === disk.bus }
     let free = member.map(served.pool.freeByteCount) ?? 0
     let capacity = member.map(served.pool.capacityByteCount) ?? 0
-    let condition = DiskCondition(of: disk, member?.state, pool: served.name)
+    let retirement = served.pool.jobs.jobs.last { $0.kind == .retire && $0.record.disk == member?.number && $0.state == .suspended }
+    let condition = DiskCondition(of: disk, member?.state, pool: served.name, stuckBecause: retirement?.message)
     return DiskInfo(
       uuid: member?.id.description ?? "", path: disk.path, pool: served.name, kind: facts.kind == .blockDevice ? .block : .file,
       ioMode: facts.isDirect ? .direct : .buffered, sizeBytes: facts.byteCount, allocatedBytes: capacity - free, freeBytes: free,
@@ -95,12 +104,18 @@ extension StorageService {
   /// What the operator should know of a pool while it works.
   func warnings(of served: ServedPool) -> [String] {
     let pool = served.pool
-    if pool.isReserveMet { return [] }
-    return [
+    var warnings: [String] = []
+    if let scrub = pool.jobs.jobs.last(where: { $0.kind == .scrub && $0.state == .completed }), scrub.finding.hasDamage {
+      warnings.append(
+        "The last scrub of the pool \(pool.name) found damage that it could not repair: \(scrub.message) Write these places again, for "
+          + "instance from a backup; then scrub once more: spaceport pool scrub \(pool.name).")
+    }
+    if pool.isReserveMet { return warnings }
+    warnings.append(
       "The pool \(pool.name) has no reserve: if a disk were lost, the others could not take its copies, and the data would stay with "
         + "fewer until the disk is replaced. That takes one more disk than a mirror's copies lie on, and as much free space as the "
-        + "fullest disk holds. Add a disk: spaceport pool add \(pool.name) DISK."
-    ]
+        + "fullest disk holds. Add a disk: spaceport pool add \(pool.name) DISK.")
+    return warnings
   }
 
   /// Of all pools, for `status`.

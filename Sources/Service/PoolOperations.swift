@@ -232,7 +232,7 @@ extension StorageService {
 
   func servedPool(_ name: String) throws(APIError) -> ServedPool {
     if let served = pools[name] { return served }
-    if let pool = waiting.values.first(where: { $0.known.name == name }) { throw pool.reason }
+    if let pool = waiting.values.first(where: { $0.known.name == name }) { throw words(for: pool) }
     throw APIError(.notFound, "There is no pool \(name)", remedy: "`spaceport pool list` shows the pools there are")
   }
 
@@ -245,7 +245,7 @@ extension StorageService {
   /// Claims disks that no open pool of ours has: the lock alone would only say "in use".
   func claimFree(_ paths: [String]) async throws(APIError) -> [ClaimedDisk] {
     for path in paths {
-      guard let identity = DiskIdentity.of(path: path) else { continue }
+      guard let identity = await claims.identity(of: path) else { continue }
       for served in pools.values where served.disks.contains(where: { $0.port.identity == identity }) {
         throw APIError(.busy, "\(path) is in use: it is a disk of the open pool \(served.name)", remedy: "Choose another disk")
       }

@@ -15,6 +15,8 @@ final class ClaimedDisk: @unchecked Sendable {  // reactor-confined
   let port: DescriptorPort
   let physical: PhysicalDisk
   let bus: BusDevice
+  /// A pool looks after it, or nobody uses it any more; see DiskClaims.watch.
+  var isSettled = false
 
   init(path: String, port: DescriptorPort, reactor: RingReactor) {
     self.path = path
@@ -49,6 +51,8 @@ struct AbsentDisk {
   var closing: ClaimedDisk?
   /// It is not taken back before.
   var returnsAt: Instant
+  /// It lost what was on it, and is not taken back at all.
+  var isLost = false
 }
 
 /// An open pool with everything that is served from it.
@@ -75,7 +79,11 @@ final class ServedPool: @unchecked Sendable {  // reactor-confined
 
   /// After disks came into the pool.
   func noteNumbers() {
-    for disk in disks { disk.number = pool.disks.first { $0.disk === disk.bus }?.number ?? disk.number }
+    for disk in disks {
+      guard let member = pool.disks.first(where: { $0.disk === disk.bus }) else { continue }
+      disk.number = member.number
+      disk.isSettled = true
+    }
   }
 
   /// Where a disk is, or was last; its number where that is not known.

@@ -6,15 +6,28 @@ import Reactor
 // Known pools at the server's start: waiting for their disks, and going on without them.
 
 extension StorageService {
+  /// Returns once each was tried, or after a while: a disk that is held by another or hangs must not keep the server from answering.
   func openKnownPools() async {
-    for known in registry.pools { await tryToOpen(known) }
+    let until = reactor.now.advanced(milliseconds: tuning.diskWaitMilliseconds)
+    for known in registry.pools {
+      let reason = APIError(.wrongState, "The pool \(known.name) is being opened", remedy: "Wait a moment")
+      waiting[known.id] = WaitingPool(known: known, reason: reason, startingUntil: until)
+    }
+    let firstRound = Race<Bool>()
     reactor.spawn { [weak self, reactor] in
+      await self?.retryWaitingPools()
+      _ = firstRound.finish(true)
       while true {
         await reactor.sleep(milliseconds: ServiceLimits.retryMilliseconds)
         guard let self, !self.isStopping else { return }
         if !self.waiting.isEmpty { await self.retryWaitingPools() }
       }
     }
+    reactor.spawn { [reactor] in
+      await reactor.sleep(milliseconds: ServiceLimits.startMilliseconds)
+      _ = firstRound.finish(nil)
+    }
+    _ = await firstRound.result()
   }
 
   private func retryWaitingPools() async {
@@ -25,11 +38,7 @@ extension StorageService {
 
   /// Opens the pool if its disks are there; without the missing ones, if they were waited for long enough and rules M allow it.
   private func tryToOpen(_ known: KnownPool) async {
-    let now = reactor.now
-    var state =
-      waiting[known.id]
-      ?? WaitingPool(
-        known: known, reason: missing(known.diskPaths, of: known), startingUntil: now.advanced(milliseconds: tuning.diskWaitMilliseconds))
+    guard var state = waiting[known.id] else { return }  // closed or opened by the operator meanwhile
     var present: [String] = []
     for path in known.diskPaths where await isTrusted(path, of: known) { present.append(path) }
     let isOverdue = reactor.now >= state.startingUntil
@@ -101,17 +110,18 @@ extension StorageService {
   /// Where disks are missing, the error with the command that goes on without them.
   func offeringLoss(_ error: PoolError, _ opening: PoolOpening, _ disks: [ClaimedDisk]) async -> APIError {
     guard error.cause == .disksMissing else { return APIError(error) }
-    if opening.mayGoOnLater && error.canOpenDegraded {
-      return APIError(
-        .wrongState, error.message,
-        remedy: "Connect them, or if they have moved name all of the pool's disks to `spaceport pool open`; "
-          + "after \(tuning.diskWaitMilliseconds / 1000) s the pool goes on without them by itself")
-    }
     var records: [DiskRecord] = []
     do throws(PoolError) {
       records = try await StoragePool.missingDisks(of: disks.map(\.member), reactor: reactor).filter { $0.state != .evicted }
     } catch { return APIError(error) }
     guard !records.isEmpty else { return APIError(error) }
+    if opening.mayGoOnLater && error.canOpenDegraded {
+      let names = records.map { $0.pathHint.isEmpty ? "disk \($0.number) (\($0.id))" : "\($0.pathHint) (disk \($0.number))" }
+      return APIError(
+        .wrongState, "The pool \(opening.name) waits for missing disks: \(names.joined(separator: ", "))",
+        remedy: "Connect them, or if they have moved name all of the pool's disks to `spaceport pool open`; when the wait is over the pool goes "
+          + "on without them")
+    }
     let command =
       "spaceport pool open \(opening.paths.joined(separator: " ")) --accept-loss \(records.map(\.id.description).joined(separator: " "))"
     return APIError(

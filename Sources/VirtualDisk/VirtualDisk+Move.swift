@@ -14,7 +14,8 @@ extension VirtualDisk {
     guard let row = rows[index], row.state == .mapped, slabTable.condition(index)?.move == nil else { return .notNeeded }
     let old = slabTable[index, place]
     let taken = Set(slabTable.slabs(ofRow: index).filter { !$0.isNone }.map(\.disk))
-    guard let slab = try await pool.allocateSlab(notOn: taken, only: destination) else { return .noSpace }
+    let isRepair = old.isNone || pool.usableDisk(old.disk) == nil
+    guard let slab = try await pool.allocateSlab(notOn: taken, only: destination, isRepair: isRepair) else { return .noSpace }
     guard row.state == .mapped, slabTable[index, place] == old, slabTable.condition(index)?.move == nil else {
       pool.releaseUncommitted(slab)
       return .notNeeded

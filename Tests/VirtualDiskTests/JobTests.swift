@@ -118,12 +118,12 @@ import Testing
       await pool.jobs.add(.scrub)
       try await JobTests.end(pool, .scrub)
       let first = try #require(pool.jobs.jobs.last { $0.kind == .scrub })
-      #expect(first.message.hasPrefix("1 ranges repaired"), "\(first.message)")
+      #expect(first.message.hasPrefix("1 place repaired"), "\(first.message)")
       let before = stack.machine.disks[bad].peek(at: offset, byteCount: 512)
       stack.machine.disks[bad].poke(at: offset, before.map { ~$0 })
       let again = await pool.jobs.add(.scrub)
       while !again.isEnded { await pool.reactor.sleep(milliseconds: 100) }
-      #expect(again.message.contains("1 where copies differ"), "\(again.message)")
+      #expect(again.message.contains("1 place where copies differ"), "\(again.message)")
       stack.machine.disks[bad].poke(at: offset, before)
     }
   }

@@ -14,7 +14,8 @@ public final class Job: @unchecked Sendable {  // reactor-confined
   public internal(set) var message = ""
   /// Bytes a second, over the last seconds.
   public private(set) var byteRate: UInt64 = 0
-  var finding = ScrubFinding()
+  /// Of a scrub.
+  public internal(set) var finding = ScrubFinding()
   /// Copies that could not be moved, and the membership at that time: they are tried again when it has changed.
   var stuck: Set<CopyKey> = []
   var stuckAtMembership = -1

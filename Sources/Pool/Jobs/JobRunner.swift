@@ -89,6 +89,7 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
   public func cancel(_ job: Job) async {
     if job.isEnded { return }
     job.state = .cancelled
+    job.message = ""
     _ = try? await pool.commit([.delete(job.record.key)])
   }
 
@@ -100,9 +101,17 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
     let absent = Set(pool.absentDiskNumbers)
     for disk in absent where absentSince[disk] == nil { absentSince[disk] = pool.reactor.now }
     absentSince = absentSince.filter { absent.contains($0.key) }
-    if !copiesToRepair().isEmpty { await add(.repair) }
+    if !copiesToRepair().isEmpty { await beginRepair() }
     for disk in pool.disks where disk.state == .retiring { await add(.retire, disk: disk.number) }
     if let running, pool.reactor.now.nanoseconds - lastSaved.nanoseconds > JobLimits.saveMilliseconds * 1_000_000 { await save(running) }
+  }
+
+  private func beginRepair() async {
+    if jobs.contains(where: { $0.kind == .repair && !$0.isEnded }) { return }
+    let lost = pool.absentDiskNumbers.map { pool.name(of: $0) }.joined(separator: ", ")
+    let cause = lost.isEmpty ? "Copies that found no disk" : "The copies on \(lost)"
+    pool.events.add(.information, "repairStarted", "\(cause) are made anew on other disks.")
+    await add(.repair)
   }
 
   private func isGivenUp(_ disk: DiskNumber) -> Bool {
@@ -151,8 +160,9 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
   private func complete(_ job: Job) async {
     job.state = .completed
     job.record.totalByteCount = job.record.doneByteCount
-    if job.message.isEmpty { job.message = "Done." }
-    pool.events.add(.information, "jobCompleted", disk: job.record.disk, "Job \(job.kind) is done: \(job.message)")
+    if job.kind != .scrub { job.message = "" }  // what it waited for is over
+    let ending = job.message.isEmpty ? "." : ": \(job.message)"
+    pool.events.add(.information, "jobCompleted", disk: job.record.disk, "Job \(job.kind) is done\(ending)")
     await save(job)
   }
 
@@ -217,7 +227,9 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
     }
     guard !chosen.isEmpty else {
       suspend(
-        job, "\(all.count) copies find no room on a disk that has no other copy of the same data. Add a disk, or free space.")
+        job,
+        "\(all.count) \(all.count == 1 ? "copy finds" : "copies find") no room on a disk that has no other copy of the same data. "
+          + "Add a disk: spaceport pool add \(pool.name) DISK, or free space.")
       return false
     }
     try await inParallel(chosen) { [pool] item throws(BlockError) in
@@ -268,22 +280,47 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
         job.record.nextRow = .max
         continue
       }
-      job.finding.add(try await owner.scrub(row: row))
+      let finding = try await owner.scrub(row: row)
+      for place in finding.places.prefix(JobLimits.scrubPlaceCount - job.finding.places.count) { report(place) }
+      job.finding.add(finding)
       job.record.nextRow = UInt64(row) + 1
       job.message = JobRunner.describe(job.finding)
       return false
     }
     job.message = JobRunner.describe(job.finding)
-    if job.finding.differenceCount + job.finding.unreadableCount > 0 {
-      pool.events.add(.error, "scrubFoundDamage", "Scrub of the pool \(pool.name): \(job.message)")
-    }
     return true
   }
 
+  private func report(_ place: ScrubPlace) {
+    let names = place.disks.map { pool.name(of: $0) }
+    let stretch = "\(place.label), \(place.byteCount) bytes at byte \(place.byteOffset)"
+    switch place.outcome {
+    case .repaired:
+      pool.events.add(
+        .warning, "scrubRepaired", disk: place.disks.first ?? DiskNumber(0),
+        "\(stretch): the copy on \(names.joined(separator: " and ")) was unreadable or unlike the others, and was written again from these.")
+    case .unreadable:
+      pool.events.add(
+        .error, "scrubUnreadable",
+        "\(stretch): no copy can be read (\(names.joined(separator: ", "))). Write that stretch again, for instance from a backup.")
+    case .differing:
+      pool.events.add(
+        .error, "scrubDifference",
+        "\(stretch): the copies on \(names.joined(separator: " and ")) differ, and nobody knows which is right. Clients read the one on "
+          + "\(names.first ?? "one of them"). Write that stretch again, for instance from a backup, and the copies agree; or replace the disk that you "
+          + "know to be wrong.")
+    }
+  }
+
   private static func describe(_ finding: ScrubFinding) -> String {
-    if finding.repairedCount + finding.unreadableCount + finding.differenceCount == 0 { return "No damage found." }
-    return "\(finding.repairedCount) ranges repaired, \(finding.unreadableCount) unreadable on every copy, "
-      + "\(finding.differenceCount) where copies differ and nobody knows which is right."
+    func places(_ count: Int) -> String { count == 1 ? "1 place" : "\(count) places" }
+    var parts: [String] = []
+    if finding.repairedCount > 0 { parts.append("\(places(finding.repairedCount)) repaired") }
+    if finding.unreadableCount > 0 { parts.append("\(places(finding.unreadableCount)) unreadable on every copy") }
+    if finding.differenceCount > 0 {
+      parts.append("\(places(finding.differenceCount)) where copies differ and nobody knows which is right")
+    }
+    return parts.isEmpty ? "No damage found." : "\(parts.joined(separator: ", ")). Where: spaceport event list."
   }
 
   private func inParallel<Item>(_ items: [Item], _ body: @escaping (Item) async throws(BlockError) -> Void) async throws(BlockError) {

@@ -20,6 +20,34 @@ public enum MoveOutcome: Sendable {
   case noSpace
 }
 
+/// A stretch of a virtual disk of which not all copies were good.
+public struct ScrubPlace: Sendable, Equatable {
+  public enum Outcome: Sendable {
+    /// The copies on `disks` could not be read, or differed from two others; they were written again.
+    case repaired
+    /// No copy could be read; they are on `disks`.
+    case unreadable
+    /// The copies on `disks` differ; clients read the one on the first of these.
+    case differing
+  }
+
+  public var outcome: Outcome
+  /// The virtual disk, by its name for persons.
+  public var label: String
+  /// In the virtual disk.
+  public var byteOffset: UInt64
+  public var byteCount: UInt64
+  public var disks: [DiskNumber]
+
+  public init(_ outcome: Outcome, label: String, byteOffset: UInt64, byteCount: UInt64, disks: [DiskNumber]) {
+    self.outcome = outcome
+    self.label = label
+    self.byteOffset = byteOffset
+    self.byteCount = byteCount
+    self.disks = disks
+  }
+}
+
 /// What a scrub found in one row.
 public struct ScrubFinding: Sendable, Equatable {
   public var byteCount: UInt64 = 0
@@ -29,14 +57,29 @@ public struct ScrubFinding: Sendable, Equatable {
   public var unreadableCount = 0
   /// Ranges in which two copies differ, so that nobody knows which is right.
   public var differenceCount = 0
+  /// Where, as far as there is room for it.
+  public private(set) var places: [ScrubPlace] = []
 
   public init() {}
+
+  /// Whether something is left that nobody could repair.
+  public var hasDamage: Bool { unreadableCount + differenceCount > 0 }
+
+  public mutating func note(_ place: ScrubPlace) {
+    switch place.outcome {
+    case .repaired: repairedCount += 1
+    case .unreadable: unreadableCount += 1
+    case .differing: differenceCount += 1
+    }
+    if places.count < JobLimits.scrubPlaceCount { places.append(place) }
+  }
 
   public mutating func add(_ other: ScrubFinding) {
     byteCount += other.byteCount
     repairedCount += other.repairedCount
     unreadableCount += other.unreadableCount
     differenceCount += other.differenceCount
+    places += other.places.prefix(max(0, JobLimits.scrubPlaceCount - places.count))
   }
 }
 
