@@ -159,6 +159,11 @@ extension StoragePool {
     return isAway && first.epochNumber <= last.epochNumber
   }
 
+  /// All disks of which `leftNoLaterThan` holds against `number`.
+  public func disksThatLeft(noLaterThan number: DiskNumber) -> Set<DiskNumber> {
+    Set(diskRecords.map(\.number).filter { $0 != number && leftNoLaterThan($0, number) })
+  }
+
   // MARK: Watching
 
   /// Looks at every disk: whether it is still what it was, and answers in time. One that is gone or hangs is evicted, unless it holds the

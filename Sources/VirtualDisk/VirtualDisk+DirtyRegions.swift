@@ -96,8 +96,8 @@ extension VirtualDisk {
   private func canClear(_ row: MappedRow) -> Bool {
     if slabTable.condition(row.index) != nil { return false }
     if pool.isWhole && !slabTable.hasEmptyPlace(row.index) { return true }
-    return slabTable.slabs(ofRow: row.index).allSatisfy { slab in
-      pool.usableDisk(slab.disk).map { $0.state != .returning } ?? false
+    return (0..<slabTable.placeCount).allSatisfy { place in
+      pool.usableDisk(slabTable[row.index, place].disk).map { $0.state != .returning } ?? false
     }
   }
 
@@ -111,7 +111,8 @@ extension VirtualDisk {
   }
 
   /// What the metadata says of a row that was read when the pool was opened.
-  func noteStoredCondition(of row: MappedRow, _ stored: StoredRow) {
+  /// `returning`: of each disk that is on its way back, those that left no later.
+  func noteStoredCondition(of row: MappedRow, _ stored: StoredRow, returning: [DiskNumber: Set<DiskNumber>]) {
     guard copies > 1 else { return }
     if let dirty = stored.dirty {
       row.dirty = regions.set(dirty)
@@ -121,7 +122,7 @@ extension VirtualDisk {
     let dirty = row.dirty
     let lacking = stored.slabs.indices.filter { place in
       stored.stalePlaces.contains(place)
-        || (pool.usableDisk(stored.slabs[place].disk)?.state == .returning && !isFreshest(row.index, place))
+        || returning[stored.slabs[place].disk].map { !isFreshest(row.index, place, $0) } ?? false
     }
     slabTable.change(row.index) { condition in
       // After a clean close, too: what was not brought together before it, the close has left as it was.

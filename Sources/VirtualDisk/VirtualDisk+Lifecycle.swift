@@ -67,6 +67,10 @@ extension VirtualDisk {
   ) throws(PoolError) -> VirtualDisk {
     try record.checkCanBeOpened(in: pool)
     let disk = VirtualDisk(pool: pool, record: record, handle: handle)
+    let returning = Dictionary(
+      uniqueKeysWithValues: pool.usableDisks.filter { $0.state == .returning }.map {
+        ($0.number, pool.disksThatLeft(noLaterThan: $0.number))
+      })
     for row in try pool.storedRows(of: record.number) {
       guard row.index < UInt64(VirtualDiskLimits.largestSlabCount), row.slabs.count == disk.slabTable.placeCount else {
         throw PoolError(
@@ -89,7 +93,7 @@ extension VirtualDisk {
       }
       disk.rows[index] = mapped
       disk.slabTable.setRow(index, row.slabs)
-      disk.noteStoredCondition(of: mapped, row)
+      disk.noteStoredCondition(of: mapped, row, returning: returning)
     }
     pool.attach(disk)
     return disk

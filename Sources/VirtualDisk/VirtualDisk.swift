@@ -34,6 +34,8 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
   var dirtyRegionCount = 0
   var isClearing = false
   var clearingWaiters = WaitQueue()
+  /// How well the rows were protected when that was last asked for; see VirtualDisk+Copies.swift.
+  var knownProtection: (version: ProtectionVersion, protection: RowProtection)?
   /// Reads that failed on one copy: what wants to be written again from another.
   var wantedRepairs: [RepairRange] = []
   var isRepairing = false
@@ -90,7 +92,6 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
 
   static func rowCount(byteCount: UInt64, rowByteCount: UInt64) -> Int { Int((byteCount + rowByteCount - 1) / rowByteCount) }
 
-  public var mappedRowCount: Int { rows.lazy.filter { $0 != nil }.count }
   /// Space that the mapped rows take on the disks, in bytes.
   public var allocatedByteCount: UInt64 { UInt64(mappedRowCount) * rowByteCount * UInt64(copies) }
 
