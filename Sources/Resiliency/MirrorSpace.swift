@@ -139,14 +139,28 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
       guard let (device, address) = pool.locate(rows[piece.row, first], piece.offsetInSlab) else { return nil }
       return (first, device, address)
     }
-    let preferred = (piece.row &+ Int(truncatingIfNeeded: piece.offsetInSlab >> MirrorLimits.readShift)) % copies
     let condition = rows.condition(piece.row)
+    if let condition, pool.isReadOnly, condition.unsettled.overlaps(rows.regions.regions(piece.start, piece.end)) {
+      return failed == 0 ? pinnedSource(of: piece, condition) : nil
+    }
+    let preferred = (piece.row &+ Int(truncatingIfNeeded: piece.offsetInSlab >> MirrorLimits.readShift)) % copies
     for step in 0..<copies {
       let place = first + (preferred + step) % copies
       if failed & bit(place) != 0 { continue }
       guard let (device, address) = pool.locate(rows[piece.row, place], piece.offsetInSlab) else { continue }
       if let condition, isStale(condition, place, piece.start, piece.end) { continue }
       return (place, device, address)
+    }
+    return nil
+  }
+
+  /// Where copies may differ and nobody may bring them together, only ever one of them is read, whatever becomes of it meanwhile: a read
+  /// never changes its mind. It is the first of those that were there when the pool was opened.
+  private func pinnedSource(of piece: Piece, _ condition: RowCondition) -> (place: Int, device: DataPartition, address: UInt64)? {
+    for place in piece.column * rows.copies..<(piece.column + 1) * rows.copies {
+      let slab = rows[piece.row, place]
+      if isStale(condition, place, piece.start, piece.end) || !pool.disks.contains(where: { $0.number == slab.disk }) { continue }
+      return pool.locate(slab, piece.offsetInSlab).map { (place, $0.device, $0.address) }
     }
     return nil
   }
