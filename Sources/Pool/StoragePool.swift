@@ -329,6 +329,9 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
 
   func doubt(_ disk: DiskNumber, _ slab: SlabNumber) { doubtfulSlabs.insert(UInt64(disk.value) << 32 | UInt64(slab.value)) }
 
+  /// Reads the metadata again from all disks and checks it; nothing is written (docs/architecture.md).
+  public func check() async -> PoolCheck { await store.check() }
+
   /// Of a pool that is only read: for which state of the pool its disks speak.
   public var reading: ReadingBasis? { store.readingBasis }
 

@@ -12,12 +12,12 @@ struct DiskClaims {
 
   /// Claims every path, or none: what was opened is closed again when one fails.
   func claim(
-    _ paths: [String], waitMilliseconds: UInt64 = DiskLimits.claimWaitMilliseconds
+    _ paths: [String], access: DiskAccess = .claimed, waitMilliseconds: UInt64 = DiskLimits.claimWaitMilliseconds
   ) async throws(APIError) -> [ClaimedDisk] {
     try refuseTwins(paths)
     var disks: [ClaimedDisk] = []
     do throws(APIError) {
-      for path in paths { disks.append(try await claim(path, waitMilliseconds)) }
+      for path in paths { disks.append(try await claim(path, access, waitMilliseconds)) }
     } catch {
       await close(disks)
       throw error
@@ -38,9 +38,10 @@ struct DiskClaims {
     }
   }
 
-  private func claim(_ path: String, _ wait: UInt64) async throws(APIError) -> ClaimedDisk {
+  private func claim(_ path: String, _ access: DiskAccess, _ wait: UInt64) async throws(APIError) -> ClaimedDisk {
     do throws(DiskOpenError) {
-      let port = try await DescriptorPort.open(path: path, on: reactor, blocking: blocking, claimWaitMilliseconds: wait)
+      let port = try await DescriptorPort.open(
+        path: path, access: access, on: reactor, blocking: blocking, claimWaitMilliseconds: wait)
       return ClaimedDisk(path: path, port: port, reactor: reactor)
     } catch { throw APIError(error) }
   }
