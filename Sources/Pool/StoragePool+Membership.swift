@@ -71,7 +71,10 @@ extension StoragePool {
   /// answers. With `isGone` it goes in any case. Throws when the pool cannot make it durable.
   @discardableResult
   public func evict(_ disk: DataPartition, because reason: String, isGone: Bool = false) async throws(BlockError) -> Bool {
-    if isReadOnly { return false }
+    if isReadOnly {
+      stopReading(disk, because: reason, isGone: isGone)
+      return false
+    }
     if disk.state == .evicted {
       try await membershipSettled()
       return true
@@ -107,6 +110,15 @@ extension StoragePool {
       "\(name) was evicted from the pool: \(reason.withoutFullStop). The pool goes on without it. "
         + "Bring the disk back, or replace it; until then its copies are missing.")
     return true
+  }
+
+  /// The same for a pool that is only read: nothing is written down, and what only this disk has fails from here on.
+  private func stopReading(_ disk: DataPartition, because reason: String, isGone: Bool) {
+    if disk.state == .evicted || (!isGone && rowOwners.contains { $0.holdsLastCopy(on: disk.number) }) { return }
+    disk.state = .evicted
+    noteDisks()
+    disk.disk.abandon()
+    events.add(.error, "diskDropped", disk: disk.number, "\(disk.label) is read no more: \(reason.withoutFullStop).")
   }
 
   /// Takes back a disk that was evicted. Its copies lack what was written meanwhile, until the resynchronisation has brought it.

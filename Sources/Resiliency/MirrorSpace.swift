@@ -153,8 +153,11 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
       guard let (device, address) = pool.locate(rows[piece.row, first], piece.offsetInSlab) else { return nil }
       return (first, device, address)
     }
-    let preferred = (piece.row &+ Int(truncatingIfNeeded: piece.offsetInSlab >> MirrorLimits.readShift)) % copies
     let condition = rows.condition(piece.row)
+    if let condition, pool.isReadOnly, condition.unsettled.overlaps(rows.regions.regions(piece.start, piece.end)) {
+      return failed == 0 ? pinnedSource(of: piece, condition) : nil
+    }
+    let preferred = (piece.row &+ Int(truncatingIfNeeded: piece.offsetInSlab >> MirrorLimits.readShift)) % copies
     var doubtful: (Int, DataPartition, UInt64)?
     for step in 0..<copies {
       let place = first + (preferred + step) % copies
@@ -165,6 +168,17 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
       if doubtful == nil { doubtful = (place, device, address) }
     }
     return doubtful
+  }
+
+  /// Where copies may differ and nobody may bring them together, only ever one of them is read, whatever becomes of it meanwhile: a read
+  /// never changes its mind. It is the first of those that were there when the pool was opened.
+  private func pinnedSource(of piece: Piece, _ condition: RowCondition) -> (place: Int, device: DataPartition, address: UInt64)? {
+    for place in piece.column * rows.copies..<(piece.column + 1) * rows.copies {
+      let slab = rows[piece.row, place]
+      if isStale(condition, place, piece.start, piece.end) || !pool.disks.contains(where: { $0.number == slab.disk }) { continue }
+      return pool.locate(slab, piece.offsetInSlab).map { (place, $0.device, $0.address) }
+    }
+    return nil
   }
 
   /// Whether the copy lacks something in that range of the row.

@@ -72,6 +72,9 @@ extension VirtualDisk {
         ($0.number, pool.disksThatLeft(noLaterThan: $0.number))
       })
     for row in try pool.storedRows(of: record.number) {
+      var row = row
+      // Found by a pool that is only read: a row of which the metadata does not know where it lies.
+      if pool.isReadOnly && row.slabs.isEmpty { row.slabs = Array(repeating: .none, count: disk.slabTable.placeCount) }
       guard row.index < UInt64(VirtualDiskLimits.largestSlabCount), row.slabs.count == disk.slabTable.placeCount else {
         throw PoolError(
           .damaged, "\(disk.label): row \(row.index) of its map does not fit the virtual disk",
@@ -86,6 +89,7 @@ extension VirtualDisk {
       mapped.mayBeInMetadata = true
       mapped.isSettled = true
       guard index < disk.rows.count else {
+        if pool.isReadOnly { continue }
         // Growing a fixed disk was cut short before its new size was committed: the next flush gives the space back.
         mapped.state = .freed
         disk.pendingFrees.append(FreedRow(row: mapped, slabs: row.slabs.filter { !$0.isNone }))

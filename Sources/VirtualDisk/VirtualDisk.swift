@@ -135,7 +135,10 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
     try await clear(at: offset, byteCount: byteCount, keepAllocated: !isThin || request.flags.contains(.keepAllocated), request)
   }
 
-  public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken { try await flushJoining(request) }
+  public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken {
+    if pool.isReadOnly { return FlushToken(number: 0) }
+    return try await flushJoining(request)
+  }
 
   private func clear(at offset: UInt64, byteCount: UInt64, keepAllocated: Bool, _ request: IORequest) async throws(BlockError) {
     try checkWritable()
