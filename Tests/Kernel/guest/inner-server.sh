@@ -36,3 +36,10 @@ inner_attach_to() {
   local DEVICE=/dev/nbd$1 BLOCK=/sys/block/nbd$1
   attach_until_received "$4" -unix $INNER/nbd.sock $DEVICE -N "$2" -C "$3" -b 512 -t $REQUEST_TIMEOUT_SECONDS && is_attached
 }
+
+# pool_is POOL STATE HEALTH
+pool_is() { [ "$(inner_control pool list | awk -v pool="$1" '$1 == pool { print $2, $3 }')" = "$2 $3" ]; }
+# pool_becomes SECONDS POOL STATE HEALTH
+pool_becomes() {
+  wait_for "$1" pool_is "$2" "$3" "$4" || { inner_control pool show $2; inner_control event list $2; return 1; }
+}

@@ -80,11 +80,6 @@ faults_load_end() {
   done
 }
 
-# pool_is POOL STATE HEALTH
-pool_is() { [ "$(inner_control pool list | awk -v pool="$1" '$1 == pool { print $2, $3 }')" = "$2 $3" ]; }
-pool_becomes() {
-  wait_for "$1" pool_is "$2" "$3" "$4" || { inner_control pool show $2; inner_control event list $2; return 1; }
-}
 disk_is() { inner_control disk list | grep "^/dev/mapper/$1 " | grep -q "$2"; }
 
 faults_write_errors() {
