@@ -83,9 +83,15 @@ public final class RowTable: @unchecked Sendable {  // reactor-confined
   /// Maps a row that is not mapped.
   public func setRow(_ row: Int, _ assignments: [SlabAssignment]) {
     assert(assignments.count == placeCount)
+    setRow(row) { assignments[$0] }
+  }
+
+  /// The same, `slab` says which at each place.
+  public func setRow(_ row: Int, _ slab: (Int) -> SlabAssignment) {
     for place in 0..<placeCount {
-      slabs[row * placeCount + place] = assignments[place]
-      count(assignments[place], 1)
+      let assignment = slab(place)
+      slabs[row * placeCount + place] = assignment
+      count(assignment, 1)
     }
     mappedRowCount += 1
     changeCount &+= 1

@@ -64,6 +64,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// Seconds since 1970, UTC, for what is written down with a date.
   public var wallClockSeconds: () -> UInt64 = { 0 }
   private var uncommittedRowCount = 0
+  var recordSummary = RecordSummary()
 
   init(
     reactor: any Reactor, store: MetadataStore, disks: [DataPartition], absentNumbers: Set<DiskNumber>, record: PoolRecord,
@@ -324,13 +325,13 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   public static func byteCount(of changes: [MetadataChange]) -> Int { MetadataStore.byteCount(of: changes) }
 
   /// A row that was read when the pool was opened: its numbers are taken, whatever the counters say.
-  func noteNumbers(_ row: RowRecord) {
+  func noteNumbers(_ row: RowRecord.View) {
     numbers.note(row: row.id)
-    for slab in row.slabs { numbers.note(generation: slab.generation) }
+    for place in 0..<row.slabCount { numbers.note(generation: row.generation(place)) }
   }
 
   /// Whether nobody can tell whose the slab's content is.
-  func isDoubtful(_ disk: DiskNumber, _ slab: SlabNumber) -> Bool {
+  public func isDoubtful(_ disk: DiskNumber, _ slab: SlabNumber) -> Bool {
     !doubtfulSlabs.isEmpty && doubtfulSlabs.contains(UInt64(disk.value) << 32 | UInt64(slab.value))
   }
 

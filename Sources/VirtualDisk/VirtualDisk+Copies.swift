@@ -106,7 +106,7 @@ extension VirtualDisk {
 
 extension VirtualDisk: CopyKeeper {
   public func copiesMissed(row index: Int, places: [Int]) async throws(BlockError) {
-    guard let row = rows[index] else { return }
+    guard let row = findRow(at: index) else { return }
     slabTable.change(index) { condition in
       for place in places {
         condition.storedStale.insert(place)
@@ -128,7 +128,7 @@ extension VirtualDisk: CopyKeeper {
   private func repairReads() async {
     while let range = wantedRepairs.first, !isClosing {
       wantedRepairs.removeFirst()
-      if let row = rows[range.row], row.state == .mapped { await repair(row, range) }
+      if let row = findRow(at: range.row), row.state == .mapped { await repair(row, range) }
     }
     isRepairing = false
   }
@@ -188,7 +188,7 @@ extension VirtualDisk {
 
   /// Brings the row's copies together: what a crash left unsettled, and what returning disks lack.
   public func resynchronise(row index: Int) async throws(BlockError) {
-    guard let row = rows[index], row.state == .mapped, let condition = slabTable.condition(index) else { return }
+    guard let row = findRow(at: index), row.state == .mapped, let condition = slabTable.condition(index) else { return }
     let wanted = condition.regionsToResynchronise
     for region in 0..<regions.regionCount where wanted.contains(region) {
       let began = reactor.now

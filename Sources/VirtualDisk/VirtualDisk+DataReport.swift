@@ -24,15 +24,16 @@ extension VirtualDisk {
     let states = Dictionary(pool.diskRecords.map { ($0.number, $0.state) }) { first, _ in first }
     for index in rows.indices {
       if index % 4096 == 4095 { await reactor.sleep(milliseconds: 0) }
-      guard index < rows.count, let row = rows[index], row.state == .mapped else { continue }
-      examine(row, states, &report)
+      guard index < rows.count, slabTable.isMapped(index) || rows[index]?.state == .mapped else { continue }
+      examine(index, states, &report)
     }
     return report
   }
 
-  private func examine(_ row: MappedRow, _ states: [DiskNumber: DiskRecord.State], _ report: inout DataReport) {
-    let end = min(rowByteCount, record.byteCount - UInt64(row.index) * rowByteCount)
-    guard let condition = slabTable.condition(row.index) else {
+  /// A row that sleeps has data in all chunks.
+  private func examine(_ row: Int, _ states: [DiskNumber: DiskRecord.State], _ report: inout DataReport) {
+    let end = min(rowByteCount, record.byteCount - UInt64(row) * rowByteCount)
+    guard let condition = slabTable.condition(row) else {
       return add(row, 0..<end, nil, 0, states, &report)
     }
     for region in regions.regions(0, end) {
@@ -42,16 +43,16 @@ extension VirtualDisk {
 
   /// A range of a row in which each column is in one state.
   private func add(
-    _ row: MappedRow, _ range: Range<UInt64>, _ condition: RowCondition?, _ region: Int, _ states: [DiskNumber: DiskRecord.State],
+    _ row: Int, _ range: Range<UInt64>, _ condition: RowCondition?, _ region: Int, _ states: [DiskNumber: DiskRecord.State],
     _ report: inout DataReport
   ) {
     for column in 0..<slabTable.columns {
-      let byteCount = presentByteCount(row, column, range)
+      let byteCount = presentByteCount(rows[row]?.presence, column, range)
       if byteCount == 0 { continue }
       var present = 0
       var absent = 0
       for place in column * copies..<(column + 1) * copies {
-        let slab = slabTable[row.index, place]
+        let slab = slabTable[row, place]
         if slab.isNone || condition?.stale[place]?.contains(region) == true { continue }
         if pool.usableDisk(slab.disk) != nil {
           present += 1
@@ -71,18 +72,18 @@ extension VirtualDisk {
     }
   }
 
-  /// Bytes of the column in chunks that hold data.
-  private func presentByteCount(_ row: MappedRow, _ column: Int, _ range: Range<UInt64>) -> UInt64 {
+  /// Bytes of the column in chunks that hold data; without `presence`, in all.
+  private func presentByteCount(_ presence: PresenceBitmap?, _ column: Int, _ range: Range<UInt64>) -> UInt64 {
     func bytes(_ start: UInt64, _ end: UInt64) -> UInt64 {
       space.layout.byteCount(of: column, before: end) - space.layout.byteCount(of: column, before: start)
     }
-    if row.presence.isFull { return bytes(range.lowerBound, range.upperBound) }
+    guard let presence, !presence.isFull else { return bytes(range.lowerBound, range.upperBound) }
     var count: UInt64 = 0
     var position = range.lowerBound
     while position < range.upperBound {
       let chunk = Int(position / chunkByteCount)
-      let stop = min(range.upperBound, UInt64(row.presence.endOfRun(from: chunk, limit: chunksPerRow)) * chunkByteCount)
-      if row.presence[chunk] { count += bytes(position, stop) }
+      let stop = min(range.upperBound, UInt64(presence.endOfRun(from: chunk, limit: chunksPerRow)) * chunkByteCount)
+      if presence[chunk] { count += bytes(position, stop) }
       position = stop
     }
     return count

@@ -111,7 +111,7 @@ extension VirtualDisk {
   }
 
   /// What the metadata says of a row that was read when the pool was opened.
-  /// `returning`: of each disk that is on its way back, those that left no later.
+  /// `returning` as in `takeOver`.
   func noteStoredCondition(of row: MappedRow, _ stored: StoredRow, returning: [DiskNumber: Set<DiskNumber>]) {
     guard copies > 1 else { return }
     if let dirty = stored.dirty {
@@ -120,14 +120,14 @@ extension VirtualDisk {
       list(row)
     }
     let dirty = row.dirty
-    let lacking = stored.slabs.indices.filter { place in
-      stored.stalePlaces.contains(place)
-        || returning[stored.slabs[place].disk].map { !isFreshest(row.index, place, $0) } ?? false
+    let stale = (0..<stored.placeCount).filter(stored.isStale)
+    let lacking = (0..<stored.placeCount).filter { place in
+      stale.contains(place) || returning[stored.slab(place).disk].map { !isFreshest(row.index, place, $0) } ?? false
     }
     slabTable.change(row.index) { condition in
       // After a clean close, too: what was not brought together before it, the close has left as it was.
       condition.unsettled = dirty
-      condition.storedStale = Set(stored.stalePlaces)
+      condition.storedStale = Set(stale)
       for place in lacking { condition.stale[place] = dirty }
     }
   }

@@ -18,7 +18,7 @@ extension VirtualDisk {
   func read(row index: Int, from start: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     let end = start + UInt64(slice.byteCount)
     while true {
-      guard let row = rows[index], row.state == .mapped else { return zeroFill(slice) }
+      guard let row = findRow(at: index), row.state == .mapped else { return zeroFill(slice) }
       let ticket = await row.acquire(start..<end, .shared)
       if row.state == .freed {
         row.lock.release(ticket)
@@ -157,12 +157,12 @@ extension VirtualDisk {
   /// The row at `index`, allocated if need be.
   @inline(__always)
   func mappedRow(at index: Int) async throws(BlockError) -> MappedRow {
-    if let row = rows[index], row.state == .mapped { return row }
+    if let row = findRow(at: index), row.state == .mapped { return row }
     return try await allocateRow(at: index)
   }
 
   private func allocateRow(at index: Int) async throws(BlockError) -> MappedRow {
-    while let row = rows[index] {
+    while let row = findRow(at: index) {
       if row.state == .mapped { return row }
       await withUnsafeContinuation { row.allocationWaiters.append($0) }
     }

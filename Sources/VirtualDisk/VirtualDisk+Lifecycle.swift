@@ -71,34 +71,7 @@ extension VirtualDisk {
       uniqueKeysWithValues: pool.usableDisks.filter { $0.state == .returning }.map {
         ($0.number, pool.disksThatLeft(noLaterThan: $0.number))
       })
-    for row in try pool.storedRows(of: record.number) {
-      var row = row
-      // Found by a pool that is only read: a row of which the metadata does not know where it lies.
-      if pool.isReadOnly && row.slabs.isEmpty { row.slabs = Array(repeating: .none, count: disk.slabTable.placeCount) }
-      guard row.index < UInt64(VirtualDiskLimits.largestSlabCount), row.slabs.count == disk.slabTable.placeCount else {
-        throw PoolError(
-          .damaged, "\(disk.label): row \(row.index) of its map does not fit the virtual disk",
-          remedy: "Keep the pool's disks as they are, run spaceport inspect on each, and report it")
-      }
-      let index = Int(row.index)
-      let mapped = MappedRow(
-        index: index, presence: PresenceBitmap(chunkCount: disk.chunksPerRow, bytes: row.presence[...]),
-        placeCount: disk.slabTable.placeCount, regionCount: disk.regions.regionCount)
-      mapped.id = row.id
-      mapped.state = .mapped
-      mapped.mayBeInMetadata = true
-      mapped.isSettled = true
-      guard index < disk.rows.count else {
-        if pool.isReadOnly { continue }
-        // Growing a fixed disk was cut short before its new size was committed: the next flush gives the space back.
-        mapped.state = .freed
-        disk.pendingFrees.append(FreedRow(row: mapped, slabs: row.slabs.filter { !$0.isNone }))
-        continue
-      }
-      disk.rows[index] = mapped
-      disk.slabTable.setRow(index, row.slabs)
-      disk.noteStoredCondition(of: mapped, row, returning: returning)
-    }
+    try pool.forEachStoredRow(of: record.number) { (row: StoredRow) throws(PoolError) in try disk.takeOver(row, returning: returning) }
     pool.attach(disk)
     return disk
   }
@@ -106,7 +79,7 @@ extension VirtualDisk {
   /// Allocates what is not mapped yet and commits it; on failure what was allocated stays and can be deleted.
   private func allocateRows(_ range: Range<Int>) async throws(PoolError) {
     do throws(BlockError) {
-      for index in range { _ = try await mappedRow(at: index) }
+      for index in range where !slabTable.isMapped(index) { _ = try await mappedRow(at: index) }
       try await flush(IORequest(virtualDisk: handle, ioClass: .metadata))
     } catch {
       throw PoolError(
@@ -130,7 +103,7 @@ extension VirtualDisk {
     let oldRowCount = rows.count
     let newRowCount = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
     if !isThin { try await checkRoom(forRows: newRowCount - mappedRowCount) }
-    rows.append(contentsOf: repeatElement(nil, count: newRowCount - oldRowCount))
+    rows.resize(to: newRowCount)
     slabTable.grow(toRowCount: newRowCount)
     do throws(PoolError) {
       // A fixed disk has its space before anyone sees the size.
@@ -158,11 +131,11 @@ extension VirtualDisk {
   /// After growing failed: the new rows, which no request could reach yet, are given back.
   private func shrinkBack(toRowCount count: Int) async {
     for index in count..<rows.count {
-      guard let row = rows[index] else { continue }
+      guard let row = findRow(at: index) else { continue }
       row.state = .freed
       pendingFrees.append(FreedRow(row: row, slabs: slabTable.takeRow(index)))
     }
-    rows.removeLast(rows.count - count)
+    rows.resize(to: count)
     await reclaimSpace()
   }
 
@@ -178,7 +151,7 @@ extension VirtualDisk {
     }
     record = marked
     for index in rows.indices {
-      guard let row = rows[index], row.state == .mapped else { continue }
+      guard let row = findRow(at: index), row.state == .mapped else { continue }
       let ticket = await row.acquire(0..<rowByteCount, .exclusive)  // drains it
       row.state = .freed
       rows[index] = nil

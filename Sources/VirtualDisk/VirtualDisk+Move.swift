@@ -11,7 +11,7 @@ extension VirtualDisk {
   /// time; the callers see to it.
   public func move(_ copy: CopyPlace, to destination: DiskNumber? = nil) async throws(BlockError) -> MoveOutcome {
     let (index, place) = (copy.row, copy.place)
-    guard let row = rows[index], row.state == .mapped, slabTable.condition(index)?.move == nil else { return .notNeeded }
+    guard let row = findRow(at: index), row.state == .mapped, slabTable.condition(index)?.move == nil else { return .notNeeded }
     let old = slabTable[index, place]
     let taken = Set(slabTable.slabs(ofRow: index).filter { !$0.isNone }.map(\.disk))
     let isRepair = old.isNone || pool.usableDisk(old.disk) == nil

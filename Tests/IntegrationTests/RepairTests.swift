@@ -74,8 +74,8 @@ import Testing
     }
     let resumed = try #require(first)
     // The rows in work at the kill are begun anew.
-    #expect(resumed.doneBytes + 8 << 20 >= middle.doneBytes, "\(resumed.doneBytes) done after \(middle.doneBytes)")
-    #expect(resumed.totalBytes <= size + 8 << 20)
+    #expect(resumed.doneBytes + (16 << 20) >= middle.doneBytes, "\(resumed.doneBytes) done after \(middle.doneBytes)")
+    #expect(resumed.totalBytes <= size + (16 << 20))
     try await waitUntil(timeoutSeconds: 300, "the repair to end") {
       try await self.repairJob(server).map { $0.state == "completed" } ?? false
     }

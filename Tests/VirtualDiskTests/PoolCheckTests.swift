@@ -83,12 +83,14 @@ import Testing
       let pool = try await stack.createPool()
       let disks = try await ReadOnlyPoolTests.create(pool, models)
       try await ReadOnlyPoolTests.fill(disks)
-      let rows = try pool.storedRows(of: disks[0].disk.record.number).sorted { $0.index < $1.index }
+      var rows: [(index: UInt64, id: RowID, slab: SlabAssignment)] = []
+      try pool.forEachStoredRow(of: disks[0].disk.record.number) { rows.append(($0.index, $0.id, $0.slab(0))) }
+      rows.sort { $0.index < $1.index }
       // Row 0 of the mirror is not there, and row 2 has a slab of row 1.
       guard var twin: RowRecord = try pool.store.value(for: RowRecord.key(rows[2].id)) else { throw Surprise("no row") }
-      twin.slabs[0].disk = rows[1].slabs[0].disk
-      twin.slabs[0].number = rows[1].slabs[0].slab
-      twin.slabs[0].generation = rows[1].slabs[0].generation
+      twin.slabs[0].disk = rows[1].slab.disk
+      twin.slabs[0].number = rows[1].slab.slab
+      twin.slabs[0].generation = rows[1].slab.generation
       try await pool.commit([.delete(RowRecord.key(rows[0].id)), .put(twin)])
       let errors = Self.errors(await pool.check())
       for part in ["which does not exist", "is used twice", "have the generation"] {

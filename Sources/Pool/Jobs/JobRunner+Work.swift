@@ -87,7 +87,7 @@ extension JobRunner {
 
   private func resynchronise(_ job: Job) async throws(BlockError) -> Bool {
     updateTotal(job)
-    if let rows = job.walk.next(JobLimits.depth, of: pool.rowOwners, where: { $0.wantsResynchronisation(row: $1) }) {
+    if let rows = job.walk.next(pacer.depth, of: pool.rowOwners, where: { $0.wantsResynchronisation(row: $1) }) {
       try await inParallel(rows) { item throws(BlockError) in try await item.owner.resynchronise(row: item.row) }
       return false
     }
@@ -133,7 +133,7 @@ extension JobRunner {
     let hasWanted = { (owner: any RowOwner, row: Int) in
       owner.isMapped(row: row) && (0..<owner.slabsPerRow).contains { isWanted(owner, owner.slab(row: row, place: $0)) }
     }
-    guard remainingByteCount(job) > 0, let rows = job.walk.next(JobLimits.depth, of: pool.rowOwners, where: hasWanted) else {
+    guard remainingByteCount(job) > 0, let rows = job.walk.next(pacer.depth, of: pool.rowOwners, where: hasWanted) else {
       return await endWalk(job)
     }
     try await inParallel(rows) { (owner, row) throws(BlockError) in
@@ -176,7 +176,7 @@ extension JobRunner {
     var rebalancing = pool.rebalancing
     if rebalancing.moveCount == 0 { return true }
     var moves: [(copy: CopyPlace, owner: any RowOwner, destination: DiskNumber)] = []
-    let rows = job.walk.next(JobLimits.depth, of: pool.rowOwners) { owner, row in
+    let rows = job.walk.next(pacer.depth, of: pool.rowOwners) { owner, row in
       guard let move = rebalancing.takeMove(of: owner, row: row) else { return false }
       moves.append((CopyPlace(row: row, place: move.place), owner, move.destination))
       return true
@@ -198,7 +198,7 @@ extension JobRunner {
 
   private func scrub(_ job: Job) async throws(BlockError) -> Bool {
     var walk = RowWalk(virtualDisk: job.record.nextVirtualDisk, row: Int(clamping: job.record.nextRow))
-    let rows = walk.next(JobLimits.depth, of: pool.rowOwners) { $0.isMapped(row: $1) }
+    let rows = walk.next(pacer.depth, of: pool.rowOwners) { $0.isMapped(row: $1) }
     try await inParallel(rows ?? []) { [self] (owner, row) throws(BlockError) in
       let finding = try await owner.scrub(row: row)
       for place in finding.places.prefix(JobLimits.scrubPlaceCount - job.finding.places.count) { report(place) }
@@ -247,6 +247,7 @@ extension JobRunner {
   /// Works on some rows at the same time. With none of them it only lets others have their turn.
   private func inParallel<Item>(_ items: [Item], _ body: @escaping (Item) async throws(BlockError) -> Void) async throws(BlockError) {
     if items.isEmpty { return await pool.reactor.sleep(milliseconds: 0) }
+    pacer.workerCount = items.count
     let split = Parallel(items, body)
     try await split.run(pool.reactor)
   }

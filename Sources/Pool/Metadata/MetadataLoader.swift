@@ -27,6 +27,7 @@ final class MetadataLoader {
     }
     for candidate in candidates {
       let pages = PageStore(pageCount: candidate.disk.layout.pageCount, secret: secret)
+      pages.reserve(recordCount: candidate.root?.recordCount ?? 0)
       if await fill(pages, from: candidate) {
         return try MetadataLoader(members, loads, pages, candidate, committed)
       }
@@ -158,8 +159,8 @@ final class MetadataLoader {
   func diskRecords() throws(MetadataError) -> [DiskRecord] {
     var records: [DiskRecord] = []
     var failure: MetadataError?
-    pages.forEach { view in
-      guard view.kind == RecordKind.disk.rawValue, failure == nil else { return }
+    pages.forEach(.disk) { view in
+      guard failure == nil else { return }
       do throws(FormatError) {
         records.append(try DiskRecord(key: view.key, version: view.version, value: view.value.readOnly))
       } catch {

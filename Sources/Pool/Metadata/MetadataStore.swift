@@ -171,8 +171,8 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   /// Every committed record of a kind, in no order that means anything, but always the same for the same history. `body` must not commit.
   public func forEachRecord<Value: MetadataRecord>(_ type: Value.Type, _ body: (Value) -> Void) throws(MetadataError) {
     var failure: MetadataError?
-    pages.forEach { view in
-      guard view.kind == Value.kind.rawValue, failure == nil else { return }
+    pages.forEach(Value.kind) { view in
+      guard failure == nil else { return }
       do throws(FormatError) { body(try Value(key: view.key, version: view.version, value: view.value.readOnly)) } catch {
         failure = MetadataStore.unreadable(view.key, error)
       }
@@ -182,10 +182,22 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
 
   /// The same without decoding: for millions of records, or kinds without a form. The bytes are only there during the call.
   public func forEachRecord(_ kind: RecordKind, _ body: (RecordKey, _ version: UInt8, UnsafeRawBufferPointer) -> Void) {
-    pages.forEach { view in if view.kind == kind.rawValue { body(view.key, view.version, view.value.readOnly) } }
+    pages.forEach(kind) { view in body(view.key, view.version, view.value.readOnly) }
   }
 
-  private static func unreadable(_ key: RecordKey, _ error: FormatError) -> MetadataError {
+  /// The same of one record page.
+  func forEachRecord(_ kind: RecordKind, inPage page: Int, _ body: (RecordKey, _ version: UInt8, UnsafeRawBufferPointer) -> Void) {
+    pages.forEach(kind, inPage: page) { view in body(view.key, view.version, view.value.readOnly) }
+  }
+
+  /// The value of a record without decoding it; nil when there is none. The bytes are only there during the call.
+  func withValue<Result>(of key: RecordKey, _ body: (_ version: UInt8, UnsafeRawBufferPointer) -> Result) -> Result? {
+    pages.withValue(of: key, body)
+  }
+
+  var pageCount: Int { pages.pageCount }
+
+  static func unreadable(_ key: RecordKey, _ error: FormatError) -> MetadataError {
     MetadataError(
       .damaged, "The record \(key) cannot be read: \(error).",
       remedy: "The disks are sound, so a program wrote it so. `spaceport inspect` shows it; please report it.")
