@@ -144,17 +144,17 @@ public final class DescriptorPort: DiskPort, @unchecked Sendable {  // reactor-c
   }
 
   public func close() async {
-    let (descriptor, isClaimed) = (descriptor, !facts.isReadOnly)
+    let descriptor = descriptor
     // The ring may hold the file a little longer than the descriptor is open.
     if isStatusLocal {
-      if isClaimed { flock(descriptor, LOCK_UN) }
+      flock(descriptor, LOCK_UN)
       return reactor.close(file)
     }
     // Closing asks the other side, too, which may take its time. A thread of its own: others must not wait for this one.
     reactor.unregister(file)
     let thread = (try? BlockingCalls.start(name: "close")) ?? blocking
     await thread.perform {
-      if isClaimed { flock(descriptor, LOCK_UN) }
+      flock(descriptor, LOCK_UN)
       CLinux.close(descriptor)
     }
   }

@@ -25,7 +25,7 @@ public struct DiskFacts: Sendable {
   public var zeroesCheaply: Bool
   /// What was punched reads as zeros: true of files, not of block devices, which promise nothing.
   public var punchReadsZeros: Bool
-  /// Opened for reading only: no claim is held and writes fail.
+  /// Opened for reading only: writes fail.
   public var isReadOnly: Bool
 
   public init(

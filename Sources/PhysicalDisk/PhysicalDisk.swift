@@ -211,6 +211,7 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
   public override func oldestRequestAge(now: Instant) -> UInt64 { port.oldestRequestAge(now: now) }
 
   public override var hasDrained: Bool { port.hungCount == 0 }
+  public override var hasFailedFlush: Bool { gate.hasFailed }
 
   public override var ailment: String? { health.state == .ok ? nil : health.lastError ?? "\(health.state)" }
 

@@ -39,6 +39,7 @@ public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor
   }
 
   public override var lowerDevices: [BlockDevice] { [disk] }
+  public override var hasFailedFlush: Bool { disk.hasFailedFlush }
   public override var remarks: [String] { state == .active ? [] : [state.description] }
 
   /// New rows are dealt from it. A hot spare is kept for repair.

@@ -140,6 +140,10 @@ public enum JobLimits {
   public static let repairDelayMilliseconds: UInt64 = 300_000
   /// Rows in work at the same time, so that two disks are busy.
   static let depth = 2
+  /// Rows that a job looks at in one go without finding work, before others get their turn: about a tenth of a millisecond.
+  static let rowsPerLook = 16_384
+  /// Errors of a job until it is suspended.
+  static let errorCount = 3
   /// Jobs and events remembered after they ended.
   static let rememberedCount = 64
   public static let eventCount = 1000

@@ -128,27 +128,11 @@ extension StoragePool {
 
   // MARK: How full the disks are
 
-  /// Pairs of a fuller and an emptier disk between which moving one slab makes them more equal, the most unequal first. Disks are compared
-  /// by their free slabs, as the dealing does.
-  var rebalancingMoves: [(source: DiskNumber, destination: DiskNumber)] {
-    let dealing = disks.filter { ($0.state == .active) && $0.usage == .auto }
-      .map { (number: $0.number, free: allocator.freeSlabCount(of: $0.number)) }
-    var moves: [(source: DiskNumber, destination: DiskNumber, gain: Int)] = []
-    for source in dealing {
-      for destination in dealing where destination.free - source.free >= 2 {
-        moves.append((source.number, destination.number, destination.free - source.free))
-      }
-    }
-    return moves.sorted { ($1.gain, $0.source, $0.destination) < ($0.gain, $1.source, $1.destination) }
-      .map { ($0.source, $0.destination) }
-  }
-
-  /// Bytes that have to move until the disks are equally full, as far as rows allow.
-  var byteCountToRebalance: UInt64 {
-    let free = disks.filter { $0.state == .active && $0.usage == .auto }.map { allocator.freeSlabCount(of: $0.number) }
-    guard !free.isEmpty else { return 0 }
-    let mean = free.reduce(0, +) / free.count
-    return UInt64(free.reduce(0) { $0 + max(0, mean - $1) }) * slabByteCount
+  /// What has to move until the disks that data is dealt to are equally full.
+  var rebalancing: Rebalancing {
+    Rebalancing(
+      disks.filter { $0.state == .active && $0.usage == .auto }
+        .map { ($0.number, allocator.slabCount(of: $0.number), allocator.freeSlabCount(of: $0.number)) })
   }
 
   /// What still fits of virtual disks with so many copies, in bytes of their data, with as many columns as may be.

@@ -71,7 +71,10 @@ extension StoragePool {
   /// answers. With `isGone` it goes in any case. Throws when the pool cannot make it durable.
   @discardableResult
   public func evict(_ disk: DataPartition, because reason: String, isGone: Bool = false) async throws(BlockError) -> Bool {
-    if isReadOnly { return false }
+    if isReadOnly {
+      stopReading(disk, because: reason, isGone: isGone)
+      return false
+    }
     if disk.state == .evicted {
       try await membershipSettled()
       return true
@@ -109,6 +112,15 @@ extension StoragePool {
     return true
   }
 
+  /// The same for a pool that is only read: nothing is written down, and what only this disk has fails from here on.
+  private func stopReading(_ disk: DataPartition, because reason: String, isGone: Bool) {
+    if disk.state == .evicted || (!isGone && rowOwners.contains { $0.holdsLastCopy(on: disk.number) }) { return }
+    disk.state = .evicted
+    noteDisks()
+    disk.disk.abandon()
+    events.add(.error, "diskDropped", disk: disk.number, "\(disk.label) is read no more: \(reason.withoutFullStop).")
+  }
+
   /// Takes back a disk that was evicted. Its copies lack what was written meanwhile, until the resynchronisation has brought it.
   public func readmit(_ device: BlockDevice) async throws(PoolError) -> DataPartition {
     let member: PoolDisk
@@ -136,6 +148,9 @@ extension StoragePool {
   /// After the resynchronisation of a returning disk: all that it holds is flushed, and it counts as whole.
   public func finishReturn(of disk: DataPartition) async throws(PoolError) {
     guard disk.state == .returning else { return }
+    // What was trimmed while it was brought up to date was not copied to it, and must not be called present when it counts.
+    for owner in reclaimers { await owner.commitPending() }
+    guard disk.state == .returning else { return }
     let changes = [
       MetadataChange.patch(
         DiskRecord.key(disk.number), byteOffset: DiskRecord.Offset.state, bytes: [DiskRecord.State.active.rawValue])
@@ -154,6 +169,11 @@ extension StoragePool {
     guard let first = store.diskRecord(other), let last = store.diskRecord(number) else { return false }
     let isAway = first.state == .evicted || first.state == .returning || first.state == .removed
     return isAway && first.epochNumber <= last.epochNumber
+  }
+
+  /// All disks of which `leftNoLaterThan` holds against `number`.
+  public func disksThatLeft(noLaterThan number: DiskNumber) -> Set<DiskNumber> {
+    Set(diskRecords.map(\.number).filter { $0 != number && leftNoLaterThan($0, number) })
   }
 
   // MARK: Watching

@@ -23,11 +23,13 @@ extension StoragePool {
       try store.forEachRecord(RowRecord.self) { row in
         noteNumbers(row)
         for slab in row.slabs where slab.state != .absent && !allocator.take(slab.number, on: slab.disk) {
+          doubt(slab.disk, slab.number)
           problem = problem ?? "row \(row.id) has slab \(slab.number) of disk \(slab.disk), which is not there or has another owner"
         }
       }
     }
-    if let problem {
+    // Who only reads does without these slabs.
+    if let problem, !isReadOnly {
       throw PoolError(
         .damaged, "The metadata of the pool \(name) contradicts itself: \(problem)",
         remedy: "Keep the disks as they are, run spaceport inspect on each, and report it")
@@ -45,11 +47,17 @@ extension StoragePool {
       for key in keys {
         guard let map: MapRecord = try store.value(for: key) else { continue }
         guard let row: RowRecord = try store.value(for: RowRecord.key(map.row)) else {
+          if isReadOnly {
+            // Its data cannot be found; the other rows are none the worse for it.
+            rows.append(StoredRow(index: map.index, id: map.row, slabs: [], stalePlaces: [], presence: map.presence))
+            continue
+          }
           problem = "row \(map.index) of its map is row \(map.row), which is not there"
           return
         }
         let slabs = row.slabs.map { slab in
-          slab.state == .absent ? .none : SlabAssignment(disk: slab.disk, slab: slab.number, generation: slab.generation)
+          slab.state == .absent || isDoubtful(slab.disk, slab.number)
+            ? .none : SlabAssignment(disk: slab.disk, slab: slab.number, generation: slab.generation)
         }
         let dirty: DirtyRegionsRecord? = try store.value(for: DirtyRegionsRecord.key(map.row))
         let stale = row.slabs.indices.filter { row.slabs[$0].state == .stale }

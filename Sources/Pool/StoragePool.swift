@@ -36,6 +36,8 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   public let bounceBuffers: BounceBuffers
 
   let store: MetadataStore
+  /// Of a pool that is only read: slabs that the metadata gives to several rows, or that cannot be. What they hold is anybody's.
+  private(set) var doubtfulSlabs: Set<UInt64> = []
   /// By disk number; the data path looks here for every request.
   private var disksByNumber: [DataPartition?]
   private let slabStride: UInt64
@@ -184,8 +186,10 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
         slab.map { SlabAssignment(disk: $0.disk, slab: $0.slab, generation: numbers.takeGeneration()) } ?? .none
       }
       let startsZeroed = slabsStartZeroed
+      let membership = membershipChanges
       let failures = startsZeroed ? await prepare(slabs, for: virtualDisk) : []
-      if failures.isEmpty { return (slabs, startsZeroed) }
+      // A disk that left meanwhile has perhaps lost the zeros, and nobody would know: the row is not on any list yet.
+      if failures.isEmpty && membership == membershipChanges { return (slabs, startsZeroed) }
       for slab in slabs where !slab.isNone { allocator.release(slab.slab, on: slab.disk) }
       for (disk, error) in failures {
         // A full file system below is no failure of the disk: the row goes elsewhere. So it does where a disk failed that must stay.
@@ -325,6 +329,19 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
     for slab in row.slabs { numbers.note(generation: slab.generation) }
   }
 
+  /// Whether nobody can tell whose the slab's content is.
+  func isDoubtful(_ disk: DiskNumber, _ slab: SlabNumber) -> Bool {
+    !doubtfulSlabs.isEmpty && doubtfulSlabs.contains(UInt64(disk.value) << 32 | UInt64(slab.value))
+  }
+
+  func doubt(_ disk: DiskNumber, _ slab: SlabNumber) { doubtfulSlabs.insert(UInt64(disk.value) << 32 | UInt64(slab.value)) }
+
+  /// Reads the metadata again from all disks and checks it; nothing is written (docs/architecture.md).
+  public func check() async -> PoolCheck { await store.check() }
+
+  /// Of a pool that is only read: for which state of the pool its disks speak.
+  public var reading: ReadingBasis? { store.readingBasis }
+
   /// What was found and healed when the pool was opened, in sentences for the log.
   public var notes: [String] { store.notes }
 
@@ -342,6 +359,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
         self.reactor.spawn { [weak self] in await self?.lookAtDisks() }  // not waited for: a disk may hang
       }
     }
+    if isReadOnly { return }
     reactor.spawn { [reactor, weak self] in
       while true {
         await reactor.sleep(milliseconds: PoolLimits.housekeepingMilliseconds)
@@ -354,7 +372,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// Marks the pool as closed in order. The virtual disks are closed before; afterwards the disks can be closed.
   public func close() async throws(PoolError) {
     isClosing = true
-    await jobs.stop()
+    if !isReadOnly { await jobs.stop() }
     let failure = await store.close()
     await stripeIO.close()
     await chunkIO.close()

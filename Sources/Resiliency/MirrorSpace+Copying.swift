@@ -16,11 +16,12 @@ extension MirrorSpace {
   /// Copies a range of a row, of whole blocks and locked by the caller, from a copy in sync. Returns the places that failed to take it and
   /// whose disks stay in the pool; the metadata calls them stale by then. Throws when no copy in sync can be read.
   public func copy(row: Int, from start: UInt64, to end: UInt64, _ targets: CopyTargets) async throws(BlockError) -> Set<Int> {
-    let window = await pool.bounceBuffers.acquire()
+    var window = await pool.bounceBuffers.acquire()
     defer { pool.bounceBuffers.release(window) }
     var missed: Set<Int> = []
     var position = start
     while position < end {
+      try pool.bounceBuffers.renew(&window)
       let piece = piece(row, position, min(end - position, UInt64(window.byteCount)))
       missed.formUnion(try await copy(piece, window.part(from: 0, byteCount: Int(piece.byteCount)), targets))
       position = piece.end
@@ -90,6 +91,10 @@ extension MirrorSpace {
       failed |= 1 << UInt8(place % rows.copies)
       do throws(BlockError) {
         try await device.read(at: address, into: window, request)
+        if let doubt = doubt(device, piece, without: failed) {
+          failure = doubt
+          continue
+        }
         found = place
         break
       } catch {

@@ -8,13 +8,14 @@ extension MirrorSpace {
   /// written again from another. Where two copies differ there is no telling which is right: nothing is changed, and as long as both are
   /// there a reader is always sent to the same one. Of three the majority is right.
   public func scrub(row: Int, from start: UInt64, to end: UInt64) async throws(BlockError) -> ScrubFinding {
-    let window = await pool.bounceBuffers.acquire()
+    var window = await pool.bounceBuffers.acquire()
     defer { pool.bounceBuffers.release(window) }
     // A part of the window for each copy: who held one and waited for a second could wait for ever.
     let partByteCount = window.byteCount / rows.copies & ~4095
     var finding = ScrubFinding()
     var position = start
     while position < end {
+      try pool.bounceBuffers.renew(&window)
       let piece = piece(row, position, min(end - position, UInt64(partByteCount)))
       let parts = (0..<rows.copies).map { window.part(from: $0 * partByteCount, byteCount: Int(piece.byteCount)) }
       finding.add(try await scrub(piece, parts))
@@ -39,6 +40,8 @@ extension MirrorSpace {
         bad.append(copy)
       }
     }
+    // A disk of which a flush has failed may show what was there before, and is about to leave.
+    good.removeAll { copyInSync(piece, $0)?.device.hasFailedFlush ?? true }
     func place(_ outcome: ScrubPlace.Outcome, _ range: Range<UInt64>, on copies: [Int]) -> ScrubPlace {
       ScrubPlace(
         outcome, label: label, byteOffset: UInt64(piece.row) * layout.rowByteCount + piece.start + range.lowerBound,

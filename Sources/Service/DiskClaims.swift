@@ -24,12 +24,12 @@ struct DiskClaims {
 
   /// Claims every path, or none: what was opened is closed again when one fails.
   func claim(
-    _ paths: [String], waitMilliseconds: UInt64 = DiskLimits.claimWaitMilliseconds
+    _ paths: [String], access: DiskAccess = .claimed, waitMilliseconds: UInt64 = DiskLimits.claimWaitMilliseconds
   ) async throws(APIError) -> [ClaimedDisk] {
     try await refuseTwins(paths)
     var disks: [ClaimedDisk] = []
     do throws(APIError) {
-      for path in paths { disks.append(try await claim(path, waitMilliseconds)) }
+      for path in paths { disks.append(try await claim(path, access, waitMilliseconds)) }
     } catch {
       await close(disks)
       throw error
@@ -50,8 +50,8 @@ struct DiskClaims {
     }
   }
 
-  private func claim(_ path: String, _ wait: UInt64) async throws(APIError) -> ClaimedDisk {
-    guard let opened = await open(path, .claimed, wait) else { throw noAnswer(path) }
+  private func claim(_ path: String, _ access: DiskAccess, _ wait: UInt64) async throws(APIError) -> ClaimedDisk {
+    guard let opened = await open(path, access, wait) else { throw noAnswer(path) }
     do throws(DiskOpenError) {
       let disk = ClaimedDisk(path: path, port: try opened.get(), reactor: reactor)
       watch(disk)

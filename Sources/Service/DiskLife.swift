@@ -138,6 +138,7 @@ extension StorageService {
         }
       }
     }
+    if served.pool.isReadOnly { return }
     // Apart, because looking at a path can take long.
     reactor.spawn { [weak self, reactor] in
       while true {

@@ -6,7 +6,7 @@ import Pool
 
 extension StorageService {
   func add(_ request: AddDisks, toPool name: String) async throws(APIError) -> PoolInfo {
-    let served = try servedPool(name)
+    let served = try writablePool(name)
     guard !request.disks.isEmpty else { throw APIError(.badRequest, "No disk is named", remedy: "Name the disks to add") }
     let usage = try usage(request.usage)
     var fresh: [String] = []
@@ -114,7 +114,7 @@ extension StorageService {
 
   // MARK: Which disk
 
-  /// The one that is meant, in an open pool.
+  /// The one that is meant, in an open pool that can be changed.
   func find(_ reference: DiskReference) async throws(APIError) -> (ServedPool, DiskNumber) {
     let candidates = if let pool = reference.pool { [try servedPool(pool)] } else { sortedPools }
     var found = disks(of: candidates) { served, record in
@@ -130,6 +130,7 @@ extension StorageService {
     // Where one path was used twice, the disk that is there is meant.
     if found.count > 1 { found = found.filter { served, number in served.disks.contains { $0.number == number } } }
     guard let first = found.first else { throw unknown(reference) }
+    try checkWritable(first.0)
     return first
   }
 

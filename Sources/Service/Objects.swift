@@ -10,6 +10,7 @@ extension StorageService {
   func info(_ served: ServedPool) -> PoolInfo {
     let pool = served.pool
     let disks = diskInfos(served)
+    if let reading = pool.reading { return info(served, disks, reading) }
     let condition = PoolCondition(disks: disks, virtualDisks: served.sortedVirtualDisks.map { info($0, of: served) })
     let capacity = pool.disks.reduce(UInt64(0)) { $0 + pool.capacityByteCount(of: $1) }
     let allocated = pool.disks.reduce(UInt64(0)) { $0 + pool.capacityByteCount(of: $1) - pool.freeByteCount(of: $1) }
@@ -90,13 +91,14 @@ extension StorageService {
 
   func info(_ served: ServedVirtualDisk, of pool: ServedPool) -> VirtualDiskInfo {
     let record = served.disk.record
-    let condition = VirtualDiskCondition(of: served, in: pool)
+    let condition = served.data.map { VirtualDiskCondition(readOnly: $0, pool.name) } ?? VirtualDiskCondition(of: served, in: pool)
     return VirtualDiskInfo(
       pool: pool.name, name: record.name, uuid: record.id.description, sizeBytes: record.byteCount,
       provisioning: record.provisioning == .fixed ? .fixed : .thin, resiliency: record.copies > 1 ? .mirror : .simple,
       columns: Int(record.columns), interleaveBytes: UInt64(record.interleave), logicalSectorBytes: Int(record.logicalSector),
       allocatedBytes: served.disk.allocatedByteCount, clientCount: served.volume.clientCount, state: condition.state,
-      reason: condition.reason, copies: max(1, Int(record.copies)), health: condition.health, nextStep: condition.nextStep)
+      reason: condition.reason, copies: max(1, Int(record.copies)), health: condition.health, nextStep: condition.nextStep,
+      data: served.data.map(DataInfo.init))
   }
 
   // MARK: Warnings
@@ -110,7 +112,7 @@ extension StorageService {
         "The last scrub of the pool \(pool.name) found damage that it could not repair: \(scrub.message) Write these places again, for "
           + "instance from a backup; then scrub once more: spaceport pool scrub \(pool.name).")
     }
-    if pool.isReserveMet { return warnings }
+    if pool.isReserveMet || pool.isReadOnly { return warnings }
     warnings.append(
       "The pool \(pool.name) has no reserve: if a disk were lost, the others could not take its copies, and the data would stay with "
         + "fewer until the disk is replaced. That takes one more disk than a mirror's copies lie on, and as much free space as the "

@@ -35,11 +35,17 @@ final class ClaimedDisk: @unchecked Sendable {  // reactor-confined
 final class ServedVirtualDisk: Sendable {
   let disk: VirtualDisk
   let volume: Volume
+  /// Of a pool that is only read: how much of its data is there.
+  let data: DataReport?
 
-  init(_ disk: VirtualDisk) {
+  init(_ disk: VirtualDisk, data: DataReport? = nil) {
     self.disk = disk
+    self.data = data
     volume = Volume(disk, label: disk.label)
   }
+
+  /// Where nothing can be written what is lost harms nothing else: it is served, and fails only there.
+  var canBeServed: Bool { disk.geometry.isReadOnly || disk.hasAllData }
 }
 
 /// What is known of a disk that left an open pool.
@@ -66,6 +72,8 @@ final class ServedPool: @unchecked Sendable {  // reactor-confined
   let witness: OpenWitness?
   /// By the name within the pool.
   var virtualDisks: [String: ServedVirtualDisk] = [:]
+  /// Of a pool that is only read: what was found at its opening, in sentences.
+  var remarks: [String] = []
 
   init(pool: StoragePool, disks: [ClaimedDisk], witness: OpenWitness?) {
     self.pool = pool

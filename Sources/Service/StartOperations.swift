@@ -74,7 +74,8 @@ extension StorageService {
   private func missing(_ paths: [String], of known: KnownPool) -> APIError {
     APIError(
       .wrongState, "The pool \(known.name) waits for missing disks: \(paths.joined(separator: ", "))",
-      remedy: "Connect them, or if they have moved name all of the pool's disks to `spaceport pool open`")
+      remedy: "Connect them, or if they have moved name all of the pool's disks to `spaceport pool open`; to only read what is there: "
+        + "`spaceport pool open DISK... --read-only`")
   }
 
   /// Says loudly that a pool was opened without some of its disks.
@@ -110,12 +111,19 @@ extension StorageService {
 
   /// Where disks are missing, the error with the command that goes on without them.
   func offeringLoss(_ error: PoolError, _ opening: PoolOpening, _ disks: [ClaimedDisk]) async -> APIError {
-    guard error.cause == .disksMissing else { return APIError(error) }
+    let reading = "`spaceport pool open \(opening.paths.joined(separator: " ")) --read-only`"
+    guard error.cause == .disksMissing else {
+      // What cannot be written, or nobody may decide, can be looked at.
+      guard error.cause == .damaged || error.cause == .wrongState else { return APIError(error) }
+      return APIError(APIError(error).code, error.message, remedy: "\(error.remedy). To only read what is there: \(reading)")
+    }
     var records: [DiskRecord] = []
     do throws(PoolError) {
       records = try await StoragePool.missingDisks(of: disks.map(\.member), reactor: reactor).filter { $0.state != .evicted }
-    } catch { return APIError(error) }
-    guard !records.isEmpty else { return APIError(error) }
+    } catch { records = [] }
+    guard !records.isEmpty else {
+      return APIError(.wrongState, error.message, remedy: "\(error.remedy). To only read what is there: \(reading)")
+    }
     if opening.mayGoOnLater && error.canOpenDegraded {
       let names = records.map { $0.pathHint.isEmpty ? "disk \($0.number) (\($0.id))" : "\($0.pathHint) (disk \($0.number))" }
       return APIError(
@@ -126,7 +134,8 @@ extension StorageService {
     let command =
       "spaceport pool open \(opening.paths.joined(separator: " ")) --accept-loss \(records.map(\.id.description).joined(separator: " "))"
     return APIError(
-      .wrongState, error.message, remedy: "\(error.remedy). If they are lost for good, go on without what only they held: `\(command)`")
+      .wrongState, error.message, remedy: "\(error.remedy). To read what is there, without changing anything: \(reading). If they are lost for good, go on "
+        + "without what only they held: `\(command)`")
   }
 }
 

@@ -59,6 +59,7 @@ extension VirtualDisk {
   package var emptyPlaces: [(row: Int, place: Int)] {
     mappedRows.flatMap { row in (0..<slabTable.placeCount).filter { slabTable[row, $0].isNone }.map { (row, $0) } }
   }
+  package var mappedRows: [Int] { rows.indices.filter(isMapped(row:)) }
   /// Sectors of 512 bytes in a row.
   package var rowSectorCount: UInt64 { rowByteCount / 512 }
 }

@@ -24,6 +24,10 @@ extension VirtualDisk {
         row.lock.release(ticket)
         continue
       }
+      if pool.isReadOnly && slabTable.condition(index) != nil {
+        defer { row.lock.release(ticket) }
+        return try await readByRegion(row, from: start, into: slice, request)
+      }
       if slabTable.isUnsettled(index, start, end) && !PlantedBug.readFromUnsettledRegion.isPlanted {
         row.lock.release(ticket)
         try await settle(row, start, end)
@@ -32,6 +36,17 @@ extension VirtualDisk {
       defer { row.lock.release(ticket) }
       if row.presence.isFull { return try await readBlocks(at: address(row, start), into: slice, request) }
       return try await readPresent(row, from: start, into: slice, request)
+    }
+  }
+
+  /// On a pool that is only read the copies stay as they are: which of them serves is decided region by region, so that it does not
+  /// depend on where a request begins and ends.
+  private func readByRegion(_ row: MappedRow, from start: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    let end = start + UInt64(slice.byteCount)
+    for region in regions.regions(start, end) {
+      let range = regions.bytes(of: region).clamped(to: start..<end)
+      let part = slice.part(from: Int(range.lowerBound - start), byteCount: range.count)
+      try await readPresent(row, from: range.lowerBound, into: part, request)
     }
   }
 

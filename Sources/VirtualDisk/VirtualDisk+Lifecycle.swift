@@ -67,7 +67,14 @@ extension VirtualDisk {
   ) throws(PoolError) -> VirtualDisk {
     try record.checkCanBeOpened(in: pool)
     let disk = VirtualDisk(pool: pool, record: record, handle: handle)
+    let returning = Dictionary(
+      uniqueKeysWithValues: pool.usableDisks.filter { $0.state == .returning }.map {
+        ($0.number, pool.disksThatLeft(noLaterThan: $0.number))
+      })
     for row in try pool.storedRows(of: record.number) {
+      var row = row
+      // Found by a pool that is only read: a row of which the metadata does not know where it lies.
+      if pool.isReadOnly && row.slabs.isEmpty { row.slabs = Array(repeating: .none, count: disk.slabTable.placeCount) }
       guard row.index < UInt64(VirtualDiskLimits.largestSlabCount), row.slabs.count == disk.slabTable.placeCount else {
         throw PoolError(
           .damaged, "\(disk.label): row \(row.index) of its map does not fit the virtual disk",
@@ -82,6 +89,7 @@ extension VirtualDisk {
       mapped.mayBeInMetadata = true
       mapped.isSettled = true
       guard index < disk.rows.count else {
+        if pool.isReadOnly { continue }
         // Growing a fixed disk was cut short before its new size was committed: the next flush gives the space back.
         mapped.state = .freed
         disk.pendingFrees.append(FreedRow(row: mapped, slabs: row.slabs.filter { !$0.isNone }))
@@ -89,7 +97,7 @@ extension VirtualDisk {
       }
       disk.rows[index] = mapped
       disk.slabTable.setRow(index, row.slabs)
-      disk.noteStoredCondition(of: mapped, row)
+      disk.noteStoredCondition(of: mapped, row, returning: returning)
     }
     pool.attach(disk)
     return disk
@@ -201,9 +209,9 @@ extension VirtualDisk: SpaceReclaimer {
     if !pendingFrees.isEmpty || flushState.isRunning { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
   }
 
-  /// For the pool's housekeeping: commits what no client's flush has committed for a while.
+  /// For the pool's housekeeping: commits what no client's flush has committed for a while, by a flush that may be under way.
   public func commitPending() async {
-    if hasPendingMetadata && !isClosing { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
+    if (hasPendingMetadata || flushState.isRunning) && !isClosing { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
     if !dirtyRows.isEmpty && !isClosing { _ = try? await clearDirtyRegions(evenTouched: false) }
   }
 }

@@ -61,6 +61,19 @@ extension VirtualDisk {
       await abandonMove(row, slab)
       return .notNeeded
     }
+    // A chunk that was trimmed meanwhile was not copied: the metadata must not call it present when it names the new slab. Under the lock
+    // nothing of the row is trimmed or written.
+    if row.isPending || flushState.isRunning {
+      do throws(BlockError) { _ = try await flushJoining(IORequest(virtualDisk: handle, ioClass: .repair)) } catch {
+        row.lock.release(ticket)
+        throw error
+      }
+      guard isMoving(row, to: slab), pool.usableDisk(slab.disk) != nil, slabTable[row.index, place] == old else {
+        row.lock.release(ticket)
+        await abandonMove(row, slab)
+        return .notNeeded
+      }
+    }
     slabTable.setSlab(slab, row: row.index, place: place)
     slabTable.change(row.index) { condition in
       condition.move = nil

@@ -34,6 +34,8 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
   var dirtyRegionCount = 0
   var isClearing = false
   var clearingWaiters = WaitQueue()
+  /// How well the rows were protected when that was last asked for; see VirtualDisk+Copies.swift.
+  var knownProtection: (version: ProtectionVersion, protection: RowProtection)?
   /// Reads that failed on one copy: what wants to be written again from another.
   var wantedRepairs: [RepairRange] = []
   var isRepairing = false
@@ -51,7 +53,8 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
       columns: Int(record.columns), interleave: UInt64(record.interleave), slabByteCount: pool.slabByteCount)
     rowByteCount = layout.rowByteCount
     chunkByteCount = UInt64(record.presenceChunkByteCount)
-    blockByteCount = UInt64(pool.commonGeometry.logicalSector)
+    // Whatever the disks that are there now can do: one with blocks of this size may return, be added, or take another's place at any time.
+    blockByteCount = UInt64(FormatLimits.blockByteCount)
     let rowCount = VirtualDisk.rowCount(byteCount: record.byteCount, rowByteCount: layout.rowByteCount)
     rows = Array(repeating: nil, count: rowCount)
     let regions = RegionLayout(rowByteCount: layout.rowByteCount, chunkByteCount: chunkByteCount)
@@ -89,7 +92,6 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
 
   static func rowCount(byteCount: UInt64, rowByteCount: UInt64) -> Int { Int((byteCount + rowByteCount - 1) / rowByteCount) }
 
-  public var mappedRowCount: Int { rows.lazy.filter { $0 != nil }.count }
   /// Space that the mapped rows take on the disks, in bytes.
   public var allocatedByteCount: UInt64 { UInt64(mappedRowCount) * rowByteCount * UInt64(copies) }
 
@@ -133,7 +135,10 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
     try await clear(at: offset, byteCount: byteCount, keepAllocated: !isThin || request.flags.contains(.keepAllocated), request)
   }
 
-  public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken { try await flushJoining(request) }
+  public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken {
+    if pool.isReadOnly { return FlushToken(number: 0) }
+    return try await flushJoining(request)
+  }
 
   private func clear(at offset: UInt64, byteCount: UInt64, keepAllocated: Bool, _ request: IORequest) async throws(BlockError) {
     try checkWritable()

@@ -97,17 +97,25 @@ public protocol RowOwner: SpaceReclaimer {
   /// The disk is there again, and lacks the dirty regions of its rows.
   func diskReturned(_ disk: DiskNumber)
 
-  // What jobs do.
+  // What jobs do: they walk through the rows from 0 to `rowCount`, and never ask for a list of them.
 
-  var mappedRows: [Int] { get }
+  var rowCount: Int { get }
+  var mappedRowCount: Int { get }
   var slabsPerRow: Int { get }
   var copyCount: Int { get }
-  var rowsToResynchronise: [Int] { get }
+  func isMapped(row: Int) -> Bool
+  /// The slab of a copy; none where it has none, or the row is not mapped.
+  func slab(row: Int, place: Int) -> SlabAssignment
+  /// How many copies of mapped rows have their slab on a disk; of disk 0: how many have none.
+  func copyCount(on disk: DiskNumber) -> Int
+  /// Whether a column of a row has a copy that is there and lacks nothing: what others can be made from.
+  func hasWholeCopy(row: Int, column: Int) -> Bool
+
+  func wantsResynchronisation(row: Int) -> Bool
+  var rowCountToResynchronise: Int { get }
   /// What of them differs, or may, in bytes of the virtual disk.
   var byteCountToResynchronise: UInt64 { get }
   func resynchronise(row: Int) async throws(BlockError)
-  /// The copies whose slab `isWanted`; `.none` where a copy has no slab.
-  func places(where isWanted: (SlabAssignment) -> Bool) -> [CopyPlace]
   /// Gives a copy a new slab: on `destination`, or on the emptiest disk that has no slab of the row.
   func move(_ copy: CopyPlace, to destination: DiskNumber?) async throws(BlockError) -> MoveOutcome
   /// Reads all copies of a row, compares them, and repairs what can be repaired (rules R).

@@ -181,7 +181,7 @@ final class MetadataLoader {
     return rejected
   }
 
-  private func reasonToReject(_ disk: PoolDisk, _ record: DiskRecord?) -> MetadataError? {
+  func reasonToReject(_ disk: PoolDisk, _ record: DiskRecord?) -> MetadataError? {
     guard let record, record.number == disk.number else {
       return MetadataError(
         .stale, "\(disk.label) says it is disk \(disk.number) of pool \(members.poolName), but the pool does not know it.",

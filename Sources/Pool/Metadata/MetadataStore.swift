@@ -49,6 +49,8 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   /// Not of what failed while the store was being opened: look at `hasFailed` of `disks` then.
   public var onDiskFailed: ((DiskNumber, BlockError) -> Void)?
   public internal(set) var ownerTerm: OwnerTerm
+  /// Of a store that is only read: for which state of the pool its disks speak.
+  public internal(set) var readingBasis: ReadingBasis?
 
   let pages: PageStore
   var voters: [Voter]

@@ -98,6 +98,12 @@ enum ObjectTables {
     fields.add("Interleave", Figures.size(disk.interleaveBytes))
     fields.add("Sector size", "\(disk.logicalSectorBytes)")
     fields.add("Clients", "\(disk.clientCount)")
+    if let data = disk.data {
+      fields.add("Whole", Figures.size(data.wholeBytes))
+      fields.add("Degraded", Figures.size(data.degradedBytes))
+      fields.add("Not proven", Figures.size(data.unprovenBytes))
+      fields.add("Lost", Figures.size(data.lostBytes))
+    }
     return fields.text
   }
 
