@@ -57,7 +57,10 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
     var tries = 0
     while true {
       let result = await port.read(slice, at: offset)
-      if result == 0 { return }
+      if result == 0 {
+        if port.isSuspicious(slice) { try await checkIntegrity() }
+        return
+      }
       try await retryOrThrow(.read, at: offset, result, &tries)
     }
   }

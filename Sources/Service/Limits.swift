@@ -12,9 +12,9 @@ public enum ServiceLimits {
   static let lowSpaceFraction: UInt64 = 10
   /// A path or a disk that is not any pool's yet and does not answer for so long is given up: as long as a pool waits for its disks.
   static let pathAnswerMilliseconds: UInt64 = 10_000
-  /// The server's start waits so long for its known pools to open, so that clients find them at once; those that take longer, because a disk
-  /// is held or hangs, go on opening behind it.
-  static let startMilliseconds: UInt64 = 3_000
+  /// The server's start waits so long for its known pools to open, so that clients find them at once: longer than a disk is waited for that a
+  /// killed predecessor holds. Those that take longer, because a disk hangs, go on opening behind it.
+  static let startMilliseconds: UInt64 = 8_000
   /// How long an address that is taken is waited for at start: a killed server's sockets outlive it by what it had in flight, as the claim on
   /// its disks does.
   static let listenWaitMilliseconds: UInt64 = 5_000

@@ -23,7 +23,7 @@ extension StorageService {
   }
 
   func info(_ pool: WaitingPool) -> PoolInfo {
-    let isStarting = reactor.now < pool.startingUntil
+    let isStarting = reactor.now < pool.startingUntil || !pool.wasTried
     let words = words(for: pool)
     return PoolInfo(
       name: pool.known.name, uuid: pool.known.id.description, state: isStarting ? .starting : .incomplete, reason: words.message,

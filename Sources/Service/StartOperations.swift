@@ -43,6 +43,7 @@ extension StorageService {
     for path in known.diskPaths where await isTrusted(path, of: known) { present.append(path) }
     let isOverdue = reactor.now >= state.startingUntil
     let isWorthIt = present != state.triedPaths || (isOverdue && !state.wasTriedDegraded) || state.reason.code != .wrongState
+    state.wasTried = true
     guard !present.isEmpty, isWorthIt else {
       if present.isEmpty { state.reason = missing(known.diskPaths, of: known) }
       return keepWaiting(state)

@@ -83,8 +83,7 @@ import Testing
     // What was written between the last look and the kill, and the rows that were begun anew, make it a little more or less.
     #expect(written > size * 8 / 10 && written < size * 12 / 10, "\(written) bytes were written to make \(size) anew")
     try await qemuIO(server, "read -P 7 0 64M", "read -P 8 960M 64M")
-    try await server.succeed("pool", "scrub", "tank")
-    #expect(try await server.succeed("job", "watch", "tank").contains("No damage found."))
+    try await server.expectCleanScrub()
     try await server.stop()
   }
 }

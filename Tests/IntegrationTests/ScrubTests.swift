@@ -16,9 +16,8 @@ import Testing
     try flip(mark, in: disks[0])
     let seen = try await readMark(server)
     let files = try disks.map { try Data(contentsOf: URL(fileURLWithPath: $0)).range(of: Data(mark.utf8)) }
-    try await server.succeed("pool", "scrub", "tank")
-    let watched = try await server.succeed("job", "watch", "tank")
-    #expect(watched.contains("1 place where copies differ"), "\(watched)")
+    let found = try await server.scrub()
+    #expect(found.contains("1 place where copies differ"), "\(found)")
     let events = try await server.events()
     #expect(events.contains("tank/disk") && events.contains("at byte \(Self.offset)"), "\(events)")
     for disk in disks { #expect(events.contains(disk), "\(events)") }
@@ -45,9 +44,8 @@ import Testing
     let mark = try await writeMark(server)
     let before = try await readMark(server)
     try flip(mark, in: disks[1])
-    try await server.succeed("pool", "scrub", "tank")
-    let watched = try await server.succeed("job", "watch", "tank")
-    #expect(watched.contains("1 place repaired"), "\(watched)")
+    let found = try await server.scrub()
+    #expect(found.contains("1 place repaired"), "\(found)")
     let events = try await server.events()
     #expect(events.contains("at byte \(Self.offset)") && events.contains(disks[1]) && !events.contains(disks[2] + " differed"), "\(events)")
     #expect(try await readMark(server) == before)
