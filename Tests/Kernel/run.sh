@@ -6,7 +6,7 @@ usage: Tests/Kernel/run.sh [options]
   --spaceport PATH    the program under test (default: .build/release/spaceport)
   --out DIR           where logs are kept (default: .build/kernel-test); those of an earlier run are replaced
   --only PART,PART    run only some of the parts: ext4 xfs crash sector4k inner faults powercut
-  --limit SECONDS     the guest is stopped after so long (default: 900)
+  --limit SECONDS     the guest is stopped after so long (default: 1200)
   --add PROGRAM       also put this program into the guest, with its libraries; repeatable
   --server-cmd CMD    test another NBD server instead: CMD must serve one writable export of 1 GiB or more on
                       127.0.0.1:$PORT, and is killed and run again in between; it may keep its data in
@@ -24,7 +24,7 @@ SPACEPORT=$here/../../.build/release/spaceport
 OUT=$here/../../.build/kernel-test
 SERVER_CMD=
 parts=(ext4 xfs crash sector4k inner faults powercut)
-guest_limit_seconds=900
+guest_limit_seconds=1200
 added_programs=()
 while [ $# -gt 0 ]; do
   case $1 in

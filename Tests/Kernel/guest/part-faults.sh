@@ -41,7 +41,7 @@ faults_pools() {
       inner_control vdisk create $pool/mirror --size 96MiB --resiliency mirror || return 1
   done
 }
-faults_attach() { inner_attach_to 0 writes/mirror 4 4 && inner_attach_to 1 stalls/mirror 4 8; }
+faults_attach() { inner_attach_to 0 writes/mirror 2 2 && inner_attach_to 1 stalls/mirror 2 4; }
 
 # One verified run after the other on each device, until /run/load-stop appears; the first that fails ends it.
 faults_load_start() {
