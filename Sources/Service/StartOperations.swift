@@ -31,7 +31,11 @@ extension StorageService {
       ?? WaitingPool(
         known: known, reason: missing(known.diskPaths, of: known), startingUntil: now.advanced(milliseconds: tuning.diskWaitMilliseconds))
     var present: [String] = []
-    for path in known.diskPaths where await isTrusted(path, of: known) { present.append(path) }
+    state.doubts = [:]
+    for path in known.diskPaths {
+      let doubt = await doubt(path, of: known)
+      if doubt == nil { present.append(path) } else { state.doubts[path] = doubt }
+    }
     let isOverdue = reactor.now >= state.startingUntil
     let isWorthIt = present != state.triedPaths || (isOverdue && !state.wasTriedDegraded) || state.reason.code != .wrongState
     guard !present.isEmpty, isWorthIt else {
@@ -55,10 +59,19 @@ extension StorageService {
     waiting[state.known.id] = state
   }
 
-  /// Whether a disk of the pool lies there that did not lose its content before the server's eyes.
-  private func isTrusted(_ path: String, of known: KnownPool) async -> Bool {
-    guard let superblock = await claims.peek(path), superblock.pool == known.id else { return false }
-    return known.distrusted?.contains(superblock.disk) != true
+  /// Why what lies there is not used; nil for a disk of the pool that did not lose its content before the server's eyes.
+  private func doubt(_ path: String, of known: KnownPool) async -> DiskDoubt? {
+    guard DiskIdentity.of(path: path) != nil else { return DiskDoubt(state: .lostCommunication, reason: "it is missing") }
+    guard let superblock = await claims.peek(path) else {
+      return DiskDoubt(state: .unrecognizedMetadata, reason: "what lies there cannot be read, or is no disk of a pool")
+    }
+    guard superblock.pool == known.id else {
+      return DiskDoubt(state: .unrecognizedMetadata, reason: "what lies there belongs to the pool \(superblock.poolName)")
+    }
+    guard known.distrusted?.contains(superblock.disk) != true else {
+      return DiskDoubt(state: .failedMedia, reason: "it was cut or deleted while in use, and lost what was on it")
+    }
+    return nil
   }
 
   private func missing(_ paths: [String], of known: KnownPool) -> APIError {
@@ -131,4 +144,10 @@ extension StorageService {
 extension DiskRecord {
   /// Whether a person means this disk.
   func isCalled(_ text: String) -> Bool { text == "\(number)" || text.lowercased() == id.description || text == pathHint }
+}
+
+/// Why a disk of a pool that is not open is not used.
+struct DiskDoubt {
+  var state: DiskInfo.State
+  var reason: String
 }

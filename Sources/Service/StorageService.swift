@@ -39,6 +39,8 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
     /// The disks that were there when it was last tried; with those alone there is no point in trying again.
     var triedPaths: [String] = []
     var wasTriedDegraded = false
+    /// By path: why what is there is not used.
+    var doubts: [String: DiskDoubt] = [:]
   }
 
   /// Starts the reactor, takes the state directory and opens every known pool that is complete.
