@@ -136,7 +136,8 @@ extension StorageService {
     let command =
       "spaceport pool open \(opening.paths.joined(separator: " ")) --accept-loss \(records.map(\.id.description).joined(separator: " "))"
     return APIError(
-      .wrongState, error.message, remedy: "\(error.remedy). To read what is there, without changing anything: \(reading). If they are lost for good, go on "
+      .wrongState, error.message,
+      remedy: "\(error.remedy). To read what is there, without changing anything: \(reading). If they are lost for good, go on "
         + "without what only they held: `\(command)`")
   }
 }
