@@ -135,8 +135,14 @@ extension StoragePool {
         .map { ($0.number, allocator.slabCount(of: $0.number), allocator.freeSlabCount(of: $0.number)) })
   }
 
-  /// What still fits of virtual disks with so many copies, in bytes of their data, with as many columns as may be.
-  public func remainingByteCount(copies: Int) -> UInt64 { UInt64(allocator.rowsAvailable(columns: copies)) * slabByteCount }
+  /// What still fits of virtual disks with so many copies and columns, in bytes of their data. With one column that is the most: the more
+  /// disks a row lies on, the more of unequal disks it leaves.
+  public func remainingByteCount(copies: Int, columns: Int = 1) -> UInt64 {
+    UInt64(allocator.rowsAvailable(columns: copies * columns) * columns) * slabByteCount
+  }
+
+  /// Disks that new rows are dealt from: there, not being emptied, no hot spares.
+  public var dealingDiskCount: Int { disks.count { $0.takesNewSlabs } }
 
   /// Free space that has to stay free so that the largest disk's copies could be made anew after its loss, in bytes; 0 where no virtual
   /// disk has more than one copy or no other disk could take them.
@@ -155,6 +161,14 @@ extension StoragePool {
     let free = takers.map { allocator.freeSlabCount(of: $0.number) }
     let all = free.reduce(0, +)
     return zip(takers, free).allSatisfy { disk, own in disk.slabCount - own <= all - own }
+  }
+
+  /// Whether some disk could be relieved much: another has that many more free slabs (an eighth of its own), and what would move lies there.
+  public var isUneven: Bool {
+    guard let (source, destination) = rebalancingMoves.first, let disk = usableDisk(source) else { return false }
+    let free = allocator.freeSlabCount(of: source)
+    let wanted = (allocator.freeSlabCount(of: destination) - free) / 2
+    return min(wanted, disk.slabCount - free) >= max(1, disk.slabCount / 8)
   }
 
   /// What disks lack, or may, of the copies they hold, in bytes of the virtual disks.

@@ -164,7 +164,7 @@ extension PoolError {
       }
     self.init(
       cause, "\(action.capitalizedFirst) failed: \(error.message.withoutFullStop)", remedy: error.remedy.withoutFullStop,
-      canOpenDegraded: error.canOpenDegraded)
+      canOpenDegraded: error.canOpenDegraded, metadataCause: error.cause)
   }
 }
 

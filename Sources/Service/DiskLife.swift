@@ -94,6 +94,7 @@ extension StorageService {
   func settleDisks(of served: ServedPool) async {
     for rejected in served.pool.rejectedDisks {
       warn("\(rejected.reason.description)")
+      served.rejected.append(RejectedDisk(rejected))
       await letGo(of: rejected.device, served)
     }
     for device in served.pool.returnableDevices {
@@ -130,9 +131,10 @@ extension StorageService {
           guard let number = disk.number else { continue }
           let health = disk.physical.health
           if health.state > states[number] ?? .ok {
-            self.logger.warning(
-              "Disk in trouble",
-              metadata: ["disk": "\(disk.path)", "health": "\(health.state)", "error": "\(health.lastError ?? "")"])
+            let words = health.state == .transientErrors ? "had requests that succeeded only when they were repeated" : "is in trouble"
+            served.pool.events.add(
+              .warning, "diskInTrouble", disk: number,
+              "\(disk.path) \(words): \(health.lastError?.withoutFullStop ?? "\(health.state)"). `spaceport disk list` says what to do.")
           }
           states[number] = health.state
         }
@@ -178,14 +180,25 @@ extension StorageService {
     }
   }
 
+  private func noteRefusal(of superblock: Superblock?, _ error: PoolError, _ served: ServedPool) {
+    guard let superblock, let cause = error.metadataCause, served.pool.absentDiskNumbers.contains(superblock.diskNumber) else { return }
+    served.refusals[superblock.diskNumber] = DiskInfo.State(cause)
+  }
+
   /// A disk that left this pool comes back to it.
   func readmit(_ path: String, into served: ServedPool) async throws(APIError) {
     let disks = try await claims.claim([path], waitMilliseconds: 0)
     do throws(APIError) {
       for disk in disks {
-        let data = try await explained { () throws(PoolError) in try await served.pool.readmit(disk.bus) }
+        let data: DataPartition
+        do throws(PoolError) { data = try await served.pool.readmit(disk.bus) } catch {
+          noteRefusal(of: await StoragePool.superblock(of: disk.bus), error, served)
+          throw APIError(error)
+        }
         disk.number = data.number
         disk.isSettled = true
+        served.refusals[data.number] = nil
+        served.rejected.removeAll { $0.path == path }
         served.absent[data.number] = nil
         served.disks.append(disk)
       }

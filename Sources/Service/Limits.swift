@@ -1,5 +1,7 @@
 /// Limits of the service, each with its unit and reason.
 public enum ServiceLimits {
+  /// A request that a disk has not answered for so long is told of, in seconds: far more than a busy disk takes.
+  static let abnormalLatencySeconds: UInt64 = 3
   /// A known pool whose disks are missing is "starting" for so long, then "incomplete" (rules M: 30 s).
   public static let startingMilliseconds: UInt64 = 30_000
   /// It is tried again at this interval, before and after: soon for a person, rare for the disks.

@@ -18,8 +18,15 @@ extension StorageService {
       name: pool.name, uuid: pool.id.description, state: condition.state, reason: condition.reason, nextStep: condition.nextStep,
       capacityBytes: capacity, allocatedBytes: allocated, freeBytes: pool.freeByteCount, slabBytes: pool.slabByteCount, disks: disks,
       virtualDisks: served.sortedVirtualDisks.map(\.disk.name), features: [], health: condition.health,
-      remaining: (1...3).map { PoolInfo.RemainingRoom(copies: $0, bytes: pool.remainingByteCount(copies: $0)) },
+      remaining: (1...3).map { remaining(copies: $0, in: pool) },
       reserveBytes: pool.reserveByteCount, isReserveMet: pool.isReserveMet, warnings: warnings(of: served))
+  }
+
+  private func remaining(copies: Int, in pool: StoragePool) -> PoolInfo.RemainingRoom {
+    let columns = VirtualDiskPlan.defaultColumns(copies: copies, in: pool)
+    return PoolInfo.RemainingRoom(
+      copies: copies, bytes: pool.remainingByteCount(copies: copies), defaultColumns: columns,
+      bytesWithDefaultColumns: pool.remainingByteCount(copies: copies, columns: columns))
   }
 
   func info(_ pool: WaitingPool) -> PoolInfo {
@@ -42,16 +49,26 @@ extension StorageService {
   /// A disk of a pool that is not open: all that is known is where it was last.
   private func missingDisk(_ path: String, of pool: WaitingPool) -> DiskInfo {
     let isThere = pool.triedPaths.contains(path)
+    let doubt = pool.doubts[path]
     return DiskInfo(
       uuid: "-", path: path, pool: pool.known.name, kind: path.hasPrefix("/dev/") ? .block : .file, ioMode: .direct, sizeBytes: 0,
       allocatedBytes: 0, freeBytes: 0, logicalSectorBytes: 0, physicalSectorBytes: 0, health: .unknown,
-      reason: isThere ? "its pool is not open" : "it is missing", role: .member, state: isThere ? .starting : .lostCommunication)
+      reason: doubt?.reason ?? (isThere ? "its pool is not open" : "it is missing"), role: .member,
+      state: doubt?.state ?? (isThere ? .starting : .lostCommunication),
+      nextStep: doubt.map { _ in "Connect the right disk, or read what is there: spaceport pool open DISK... --read-only" })
   }
 
   /// The disks that are there and those that are away, in the order of their numbers.
   func diskInfos(_ served: ServedPool) -> [DiskInfo] {
     (served.disks.map { info($0, of: served) } + served.pool.absentDiskNumbers.compactMap { absentInfo($0, of: served) })
-      .sorted { $0.number < $1.number }
+      .sorted { $0.number < $1.number } + served.rejected.map { rejectedInfo($0, of: served) }
+  }
+
+  private func rejectedInfo(_ disk: RejectedDisk, of served: ServedPool) -> DiskInfo {
+    DiskInfo(
+      uuid: "-", path: disk.path, pool: served.name, kind: disk.path.hasPrefix("/dev/") ? .block : .file, ioMode: .direct, sizeBytes: 0,
+      allocatedBytes: 0, freeBytes: 0, logicalSectorBytes: 0, physicalSectorBytes: 0, health: .unhealthy,
+      reason: "it is left alone: \(disk.reason)", role: .member, state: disk.state, nextStep: disk.remedy)
   }
 
   private func info(_ disk: ClaimedDisk, of served: ServedPool) -> DiskInfo {
@@ -60,7 +77,7 @@ extension StorageService {
     let free = member.map(served.pool.freeByteCount) ?? 0
     let capacity = member.map(served.pool.capacityByteCount) ?? 0
     let retirement = served.pool.jobs.jobs.last { $0.kind == .retire && $0.record.disk == member?.number && $0.state == .suspended }
-    let condition = DiskCondition(of: disk, member?.state, pool: served.name, stuckBecause: retirement?.message)
+    let condition = DiskCondition(of: disk, member?.state, pool: served.name, stuckBecause: retirement?.message, now: reactor.now)
     return DiskInfo(
       uuid: member?.id.description ?? "", path: disk.path, pool: served.name, kind: facts.kind == .blockDevice ? .block : .file,
       ioMode: facts.isDirect ? .direct : .buffered, sizeBytes: facts.byteCount, allocatedBytes: capacity - free, freeBytes: free,
@@ -73,7 +90,8 @@ extension StorageService {
     guard let record = served.pool.diskRecord(number) else { return nil }
     let path = served.path(of: number)
     let condition = DiskCondition(
-      absent: served.absent[number], isDistrusted: isDistrusted(record.id, in: served.pool.id), number, pool: served.name)
+      absent: served.absent[number], isDistrusted: isDistrusted(record.id, in: served.pool.id), refusal: served.refusals[number], number,
+      pool: served.name)
     return DiskInfo(
       uuid: record.id.description, path: path, pool: served.name, kind: path.hasPrefix("/dev/") ? .block : .file, ioMode: .direct,
       sizeBytes: record.diskByteCount, allocatedBytes: 0, freeBytes: 0, logicalSectorBytes: Int(record.logicalSector),

@@ -1,4 +1,5 @@
 import BlockDevice
+import Management
 import NBDServer
 import PhysicalDisk
 import Pool
@@ -72,6 +73,10 @@ final class ServedPool: @unchecked Sendable {  // reactor-confined
   let witness: OpenWitness?
   /// By the name within the pool.
   var virtualDisks: [String: ServedVirtualDisk] = [:]
+  /// What was given for the pool and is left alone.
+  var rejected: [RejectedDisk] = []
+  /// Why a disk that was away was not taken back.
+  var refusals: [DiskNumber: DiskInfo.State] = [:]
   /// Of a pool that is only read: what was found at its opening, in sentences.
   var remarks: [String] = []
 

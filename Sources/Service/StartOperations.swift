@@ -40,7 +40,11 @@ extension StorageService {
   private func tryToOpen(_ known: KnownPool) async {
     guard var state = waiting[known.id] else { return }  // closed or opened by the operator meanwhile
     var present: [String] = []
-    for path in known.diskPaths where await isTrusted(path, of: known) { present.append(path) }
+    state.doubts = [:]
+    for path in known.diskPaths {
+      let doubt = await doubt(path, of: known)
+      if doubt == nil { present.append(path) } else { state.doubts[path] = doubt }
+    }
     let isOverdue = reactor.now >= state.startingUntil
     let isWorthIt = present != state.triedPaths || (isOverdue && !state.wasTriedDegraded) || state.reason.code != .wrongState
     state.wasTried = true
@@ -65,10 +69,19 @@ extension StorageService {
     waiting[state.known.id] = state
   }
 
-  /// Whether a disk of the pool lies there that did not lose its content before the server's eyes.
-  private func isTrusted(_ path: String, of known: KnownPool) async -> Bool {
-    guard let superblock = await claims.peek(path), superblock.pool == known.id else { return false }
-    return known.distrusted?.contains(superblock.disk) != true
+  /// Why what lies there is not used; nil for a disk of the pool that did not lose its content before the server's eyes.
+  private func doubt(_ path: String, of known: KnownPool) async -> DiskDoubt? {
+    guard DiskIdentity.of(path: path) != nil else { return DiskDoubt(state: .lostCommunication, reason: "it is missing") }
+    guard let superblock = await claims.peek(path) else {
+      return DiskDoubt(state: .unrecognizedMetadata, reason: "what lies there cannot be read, or is no disk of a pool")
+    }
+    guard superblock.pool == known.id else {
+      return DiskDoubt(state: .unrecognizedMetadata, reason: "what lies there belongs to the pool \(superblock.poolName)")
+    }
+    guard known.distrusted?.contains(superblock.disk) != true else {
+      return DiskDoubt(state: .failedMedia, reason: "it was cut or deleted while in use, and lost what was on it")
+    }
+    return nil
   }
 
   private func missing(_ paths: [String], of known: KnownPool) -> APIError {
@@ -134,7 +147,8 @@ extension StorageService {
     let command =
       "spaceport pool open \(opening.paths.joined(separator: " ")) --accept-loss \(records.map(\.id.description).joined(separator: " "))"
     return APIError(
-      .wrongState, error.message, remedy: "\(error.remedy). To read what is there, without changing anything: \(reading). If they are lost for good, go on "
+      .wrongState, error.message,
+      remedy: "\(error.remedy). To read what is there, without changing anything: \(reading). If they are lost for good, go on "
         + "without what only they held: `\(command)`")
   }
 }
@@ -142,4 +156,10 @@ extension StorageService {
 extension DiskRecord {
   /// Whether a person means this disk.
   func isCalled(_ text: String) -> Bool { text == "\(number)" || text.lowercased() == id.description || text == pathHint }
+}
+
+/// Why a disk of a pool that is not open is not used.
+struct DiskDoubt {
+  var state: DiskInfo.State
+  var reason: String
 }

@@ -41,6 +41,8 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
     var wasTriedDegraded = false
     /// Opening it was tried, and `reason` says why it failed.
     var wasTried = false
+    /// By path: why what is there is not used.
+    var doubts: [String: DiskDoubt] = [:]
   }
 
   /// Starts the reactor, takes the state directory and opens every known pool that is complete.

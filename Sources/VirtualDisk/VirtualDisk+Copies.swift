@@ -59,6 +59,16 @@ extension VirtualDisk: RowOwner {
   /// Of how many copies that are there and lack nothing the least protected data has; `copies` where all is well, 0 where some is lost.
   public var fewestWholeCopies: Int { protection.fewestWholeCopies }
 
+  /// Whether something was written, or may have been, that copies on disks that are away lack.
+  public var haveAbsentCopiesFallenBehind: Bool {
+    let absent = Set(pool.absentDiskNumbers)
+    if absent.isEmpty { return false }
+    return rows.contains { row in
+      guard let row, row.state == .mapped, !row.dirty.isEmpty else { return false }
+      return (0..<slabTable.placeCount).contains { absent.contains(slabTable[row.index, $0].disk) }
+    }
+  }
+
   /// A last copy was lost with writes that were not flushed: FLUSH fails until the pool is opened again.
   public var mayHaveLostWrites: Bool { space.hasLostWrites }
 

@@ -196,22 +196,24 @@ extension VirtualDiskPlan {
     guard (1...MirrorLimits.largestCopyCount).contains(copies) else {
       throw PoolError(.invalid, "\(label): \(copies) copies cannot be", remedy: "Give 2 or 3 copies for a mirror")
     }
-    guard copies <= pool.diskCount else {
+    let diskCount = pool.dealingDiskCount
+    let has = "the pool \(pool.name) has \(diskCount)" + (diskCount < pool.diskCount ? " beside hot spares and retiring ones" : "")
+    guard copies <= diskCount else {
       throw PoolError(
-        .invalid, "\(label): \(copies) copies on different disks need \(copies) disks and the pool \(pool.name) has \(pool.diskCount)",
+        .invalid, "\(label): \(copies) copies on different disks need \(copies) disks and \(has)",
         remedy: "Add disks to the pool, or choose fewer copies")
     }
-    let columns = self.columns ?? min(pool.diskCount / copies, VirtualDiskLimits.defaultColumnLimit)
+    let columns = self.columns ?? VirtualDiskPlan.defaultColumns(copies: copies, in: pool)
     guard (1...VirtualDiskLimits.largestColumnCount).contains(columns) else {
       throw PoolError(
         .invalid, "\(label): \(columns) columns cannot be", remedy: "Give 1 to \(VirtualDiskLimits.largestColumnCount) columns")
     }
-    guard columns * copies <= pool.diskCount else {
+    guard columns * copies <= diskCount else {
       let each = copies == 1 ? "" : " of \(copies) copies each"
       throw PoolError(
         .invalid,
-        "\(label): \(columns) columns\(each) need \(columns * copies) disks and the pool \(pool.name) has \(pool.diskCount)",
-        remedy: "Give at most \(pool.diskCount / copies) columns, or add disks to the pool")
+        "\(label): \(columns) columns\(each) need \(columns * copies) disks and \(has)",
+        remedy: "Give at most \(diskCount / copies) columns, or add disks to the pool")
     }
     let interleave = self.interleave ?? VirtualDiskLimits.defaultInterleave
     guard interleave.nonzeroBitCount == 1, interleave >= VirtualDiskLimits.smallestInterleave,
@@ -244,6 +246,11 @@ extension VirtualDiskPlan {
       copies: UInt8(copies),
       interleave: UInt32(interleave), presenceChunkByteCount: UInt32(VirtualDiskPlan.chunkByteCount(rowByteCount: rowByteCount)),
       createdSeconds: createdSeconds)
+  }
+
+  /// What a new virtual disk gets where nothing is said; at least 1.
+  public static func defaultColumns(copies: Int, in pool: StoragePool) -> Int {
+    max(1, min(pool.dealingDiskCount / max(copies, 1), VirtualDiskLimits.defaultColumnLimit))
   }
 
   /// Never more than a slab.

@@ -79,6 +79,8 @@ public struct VirtualDiskInfo: Codable, Sendable, Equatable {
     public let rawValue: String
     public init(rawValue: String) { self.rawValue = rawValue }
     public static let ok = State(rawValue: "ok")
+    /// All is there, and spread unequally over the disks.
+    public static let suboptimal = State(rawValue: "suboptimal")
     /// Copies are made anew or brought up to date.
     public static let inService = State(rawValue: "inService")
     /// Copies are missing, on disks that are away and lack nothing: nothing was written meanwhile.
