@@ -57,6 +57,16 @@ class MirrorServer(Spaceport):
     def after_start(self):
         self.control_or_fail("pool", "create", "bench", "--slab-size", "1MiB", *self.backing_files())
 
+    def restart(self):
+        """Again on the same files."""
+        with open(os.path.join(self.run_dir, "log"), "ab") as log:
+            self.process = self.launch(log)
+        self.wait_until("it accepts connections", self.is_ready)
+
+    def has_pool(self, state):
+        done = self.control("pool", "show", "bench", "--json")
+        return done.returncode == 0 and json.loads(done.stdout)["state"] == state
+
     def create(self, name, copies):
         layout = ["--resiliency", "mirror", "--copies", str(copies)] if copies > 1 else ["--resiliency", "simple"]
         size = ["--size", str(self.size_bytes), "--provisioning", "fixed", "--columns", "1"]
@@ -133,7 +143,7 @@ def fio_write(server, seconds):
 
 def job_rates(options, disk_dir, run_dir):
     """Resync, repair and retire of one mirror, one after the other, and a client beside the last."""
-    server = MirrorServer("jobs", 4, options.size, disk_dir, run_dir, options, ["--disk-wait", "2", "--repair-delay", "1000000"])
+    server = MirrorServer("jobs", 4, options.size, disk_dir, run_dir, options, ["--disk-wait", "2", "--repair-delay", "100000"])
     rates = {}
     try:
         server.start()
@@ -142,8 +152,10 @@ def job_rates(options, disk_dir, run_dir):
         rates["copy"] = plain_copy_rate(disk_dir, options.size)
         # Away, and all is written meanwhile; then it is back.
         path = server.backing_files()[0]
+        server.stop()
         os.rename(path, path + "-away")
-        server.wait_until("the disk is missed", lambda: "degraded" in server.control("pool", "list").stdout)
+        server.restart()
+        server.wait_until("the disk is missed", lambda: server.has_pool("degraded"))
         prefill(server)
         os.rename(path + "-away", path)
         rates["resync"] = server.rate_of("resync")
@@ -157,8 +169,7 @@ def job_rates(options, disk_dir, run_dir):
         rates["retire beside"] = (after["doneBytes"] - before["doneBytes"]) / (ended - began)
         rates["retire"] = server.rate_of("retire")
         os.remove(server.backing_files()[2])
-        # The delay is the server's: it is told to wait no longer by giving the disk up.
-        server.wait_until("the disk is missed", lambda: "degraded" in server.control("pool", "list").stdout)
+        server.wait_until("the disk is missed", lambda: server.has_pool("degraded"))
         waiter = threading.Thread(target=server.control, args=("pool", "remove", "bench", "3"))
         waiter.start()
         server.wait_for_job("retire", lambda job: job["state"] != "completed")
@@ -231,15 +242,14 @@ def main():
             tempfile.TemporaryDirectory(prefix="spaceport-bench-", dir=options.dir) as disk_dir,
             tempfile.TemporaryDirectory(prefix="spbench-") as run_dir,
         ):
-            samples = write_costs(options, disk_dir, run_dir)
-            rates = job_rates(options, disk_dir, run_dir)
+            print("\n".join(write_section(write_costs(options, disk_dir, run_dir))), flush=True)
+            print("\n".join(job_section(job_rates(options, disk_dir, run_dir))))
     except (BenchError, OSError, subprocess.CalledProcessError) as problem:
         say(f"bench: {problem}")
         return 2
     except KeyboardInterrupt:
         say("bench: interrupted; servers ended, files removed")
         return 130
-    print("\n".join([*write_section(samples), *job_section(rates)]))
     return 0
 
 
