@@ -277,9 +277,9 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
     _ operation: BlockOperation, at offset: UInt64, _ result: Int32, _ tries: inout Int
   ) async throws(BlockError) {
     if isAbandoned { throw BlockError(.stalled) }
-    // A block device that has become shorter calls itself full where it ends.
-    if result == -ENOSPC { try await checkIntegrity() }
     guard DiskHealth.mayPass(result), tries < DiskLimits.transientRetries, !isClosing else {
+      // That it is not what it was tells more than the error: a block device that shrank calls itself full where it ends.
+      try await checkIntegrity()
       let error = BlockError(kernelResult: result)
       health.countFailure(operation, at: offset, error)
       throw error

@@ -134,7 +134,8 @@ extension StoragePool {
     let disk = DataPartition(of: member, state: .returning, poolName: name)
     arrive(disk)
     for owner in rowOwners { owner.diskReturned(disk.number) }
-    events.add(.information, "diskReturned", disk: disk.number, "\(name(of: disk.number).capitalizedFirst) is back and is brought up to date.")
+    let name = name(of: disk.number).capitalizedFirst
+    events.add(.information, "diskReturned", disk: disk.number, "\(name) is back and is brought up to date.")
     return disk
   }
 

@@ -141,8 +141,8 @@ extension StorageService {
       let names = records.map { $0.pathHint.isEmpty ? "disk \($0.number) (\($0.id))" : "\($0.pathHint) (disk \($0.number))" }
       return APIError(
         .wrongState, "The pool \(opening.name) waits for missing disks: \(names.joined(separator: ", "))",
-        remedy: "Connect them, or if they have moved name all of the pool's disks to `spaceport pool open`; when the wait is over the pool goes "
-          + "on without them")
+        remedy: "Connect them, or if they have moved name all of the pool's disks to `spaceport pool open`; when the wait is over the pool "
+          + "goes on without them")
     }
     let command =
       "spaceport pool open \(opening.paths.joined(separator: " ")) --accept-loss \(records.map(\.id.description).joined(separator: " "))"

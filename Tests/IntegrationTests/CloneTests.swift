@@ -90,7 +90,9 @@ import Testing
       try await succeed("qemu-io", "-f", "raw", server.uri("tank/disk"), "-c", "write -P 7 0 1M", "-c", "flush")
       try await server.succeed("pool", "close", "tank")
     }
-    for order in [disks, disks.reversed()] { try await server.refuse(["pool", "open"] + order, saying: disks + ["went on without each other"]) }
+    for order in [disks, disks.reversed()] {
+      try await server.refuse(["pool", "open"] + order, saying: disks + ["went on without each other"])
+    }
     // One of them is chosen; the other comes back as a new disk.
     try await server.succeed("pool", "open", disks[1])
     try await server.refuse(["pool", "add", "tank", disks[0]], saying: [disks[0], "--force"])

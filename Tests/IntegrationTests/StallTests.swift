@@ -22,7 +22,9 @@ import Testing
 
     // Whatever is asked about the disk while it hangs is answered soon, and keeps nothing else waiting.
     try await server.refuse(["pool", "add", "tank", hanging.path], saying: [hanging.path, "what it was sent"])
-    for command in [["disk", "list"], ["pool", "show", "tank"], ["status"], ["stack"], ["event", "list"]] { try await server.succeed(command) }
+    for command in [["disk", "list"], ["pool", "show", "tank"], ["status"], ["stack"], ["event", "list"]] {
+      try await server.succeed(command)
+    }
     let other = try server.directory.sparseFile("other", byteCount: 256 << 20)
     try await server.succeed("pool", "create", "second", other)
     try await server.succeed("disk", "set", hanging.path, "--usage", "auto")
