@@ -1,3 +1,4 @@
+import BlockDevice
 import Management
 import PhysicalDisk
 import Pool
