@@ -76,23 +76,14 @@ extension PoolCheckInfo {
     for disk in virtualDisks {
       let data = await disk.examineData()
       checked.append(VirtualDiskData(name: disk.name, sizeBytes: disk.record.byteCount, data: DataInfo(data)))
-      if data.lostByteCount > 0 {
-        findings.append(
-          Finding(
-            severity: "error", subject: disk.label,
-            text: "\(ByteSize(byteCount: data.lostByteCount)) of its data have no copy that is up to date on the disks that are there."))
+      func add(_ severity: String, _ byteCount: UInt64, _ words: String) {
+        if byteCount > 0 {
+          findings.append(Finding(severity: severity, subject: disk.label, text: "\(ByteSize(byteCount: byteCount)) \(words)"))
+        }
       }
-      if data.degradedByteCount > 0 {
-        findings.append(
-          Finding(
-            severity: "warning", subject: disk.label, text: "\(ByteSize(byteCount: data.degradedByteCount)) have fewer copies than they should."))
-      }
-      if data.unprovenByteCount > 0 {
-        findings.append(
-          Finding(
-            severity: "warning", subject: disk.label,
-            text: "\(ByteSize(byteCount: data.unprovenByteCount)) were being written when the pool was last stopped: copies may differ there."))
-      }
+      add("error", data.lostByteCount, "of its data have no copy that is up to date on the disks that are there.")
+      add("warning", data.degradedByteCount, "have fewer copies than they should.")
+      add("warning", data.unprovenByteCount, "were being written when the pool was last stopped: copies may differ there.")
     }
     self.init(
       pool: check.poolName, epoch: check.epochNumber,

@@ -173,8 +173,8 @@ extension StorageService {
   }
 
   func destroy(poolNamed name: String) async throws(APIError) {
+    _ = try writablePool(name)
     let served = try idlePool(name)
-    try checkWritable(served)
     pools[name] = nil
     do throws(APIError) { try await close(contentsOf: served) } catch { logger.warning("\(error)") }  // it is erased all the same
     var failure: APIError?

@@ -99,7 +99,8 @@ import Testing
     try await refusesChanges(server)
     let check = try await server.spaceport("pool", "check", "tank")
     #expect(!check.succeeded && check.output.contains("Disk 1 of the pool is not there") && check.output.contains("16 MiB"))
-    try await server.succeed("pool", "close", "tank")
+    // The last client may still be leaving.
+    try await waitUntil("the pool to be closed") { try await server.spaceport("pool", "close", "tank").succeeded }
     try await server.stop()
     #expect(try await rig.hashes([rig.disks[2]]) == before, "something was written")
   }
@@ -141,7 +142,7 @@ import Testing
     try await server.refuse(["pool", "open"] + rig.disks, saying: ["open already", "read-only", "pool close tank"])
     // Others may read it, and nobody write.
     try await server.succeed(["pool", "check", "--offline"] + rig.disks)
-    try await server.succeed("pool", "close", "tank")
+    try await waitUntil("the pool to be closed") { try await server.spaceport("pool", "close", "tank").succeeded }
     #expect(try await rig.hashes(rig.disks) == before, "something was written")
 
     try await server.succeed(["pool", "open"] + rig.disks)
