@@ -163,12 +163,10 @@ extension StoragePool {
     return zip(takers, free).allSatisfy { disk, own in disk.slabCount - own <= all - own }
   }
 
-  /// Whether some disk could be relieved much: another has that many more free slabs (an eighth of its own), and what would move lies there.
+  /// Whether some disk could be relieved much: an eighth of its slabs would leave it if all were to be equally full.
   public var isUneven: Bool {
-    guard let (source, destination) = rebalancingMoves.first, let disk = usableDisk(source) else { return false }
-    let free = allocator.freeSlabCount(of: source)
-    let wanted = (allocator.freeSlabCount(of: destination) - free) / 2
-    return min(wanted, disk.slabCount - free) >= max(1, disk.slabCount / 8)
+    let rebalancing = rebalancing
+    return disks.contains { rebalancing.slabCountToLeave($0.number) >= max(1, $0.slabCount / 8) }
   }
 
   /// What disks lack, or may, of the copies they hold, in bytes of the virtual disks.

@@ -18,6 +18,8 @@ struct Rebalancing {
     moveCount = lacking.values.reduce(0, +)
   }
 
+  func slabCountToLeave(_ disk: DiskNumber) -> Int { lacking[disk] ?? 0 }
+
   /// The free slabs each disk should have: all the same, or one more where they do not come out even, but no disk more than it has slabs.
   /// The odd ones stay with those that have the most free now.
   private static func targets(_ disks: [(number: DiskNumber, slabCount: Int, freeCount: Int)]) -> [Int] {
