@@ -58,6 +58,7 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
   private func next() -> Job? {
     for job in jobs where job.state == .suspended && job.stuckAtMembership != pool.membershipChanges {
       job.state = .waiting
+      job.message = ""  // why it waited is over
       job.stuck.removeAll()
       job.errorCount = 0
     }
