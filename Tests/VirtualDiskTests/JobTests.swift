@@ -94,6 +94,26 @@ import Testing
     }
   }
 
+  /// What stands still for want of a disk says so, goes on when one is added, and then no longer says so.
+  @Test(arguments: UInt64(1)...3) func aRetirementWithoutRoomGoesOnWhenADiskIsAdded(seed: UInt64) throws {
+    try JobTests.run(seed: seed, files: true) { stack, pool, shadowed in
+      pool.jobs.repairDelayMilliseconds = 1000
+      stack.machine.disks[2].vanish()
+      try await shadowed.write(0..<DiskLossTests.sectorCount)
+      try await shadowed.flush()
+      try await pool.retire(DiskNumber(1))
+      let deadline = pool.reactor.now.advanced(milliseconds: 600_000)
+      func retirement() throws -> Job { try #require(pool.jobs.jobs.first { $0.kind == .retire }) }
+      while try retirement().state != .suspended && pool.reactor.now < deadline { await pool.reactor.sleep(milliseconds: 100) }
+      #expect(try retirement().state == .suspended && retirement().message.contains("find no room"))
+      _ = try await pool.add(stack.member(4))
+      try await JobTests.end(pool, .retire)
+      try await JobTests.end(pool, .repair)
+      #expect(try retirement().message == "Done.")
+      #expect(JobTests.disksInUse(shadowed.disk) == [2, 4])
+    }
+  }
+
   @Test(arguments: UInt64(1)...3) func anAddedDiskGetsItsShare(seed: UInt64) throws {
     try JobTests.run(seed: seed, files: true) { stack, pool, shadowed in
       _ = try await pool.add(stack.member(4))

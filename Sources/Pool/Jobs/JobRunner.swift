@@ -62,6 +62,7 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
   private func next() -> Job? {
     for job in jobs where job.state == .suspended && job.stuckAtMembership != pool.membershipChanges {
       job.state = .waiting
+      job.message = ""  // why it waited is over
       job.walk = RowWalk()
       job.outcome = WalkOutcome()
       job.errorCount = 0

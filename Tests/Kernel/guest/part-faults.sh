@@ -60,7 +60,12 @@ faults_load_start() {
   done
   for number in "$@"; do wait_for 60 faults_load_reached $number 1 || return 1; done
 }
-faults_runs() { cat /run/load-$1.runs 2>/dev/null || echo 0; }
+faults_runs() {
+  local runs
+  runs=$(cat /run/load-$1.runs 2>/dev/null)
+  # empty while it is written
+  echo ${runs:-0}
+}
 faults_load_reached() { [ "$(faults_runs $1)" -ge "$2" ]; }
 faults_load_goes_on() {
   local number runs
@@ -85,11 +90,13 @@ disk_is() { inner_control disk list | grep "^/dev/mapper/$1 " | grep -q "$2"; }
 faults_write_errors() {
   faults_fail_writes writes2 && pool_becomes $EVICTION_LIMIT_SECONDS writes degraded warning && disk_is writes2 'lost communication'
 }
+# Once it is evicted the disk goes on, with what it was sent: 60 s on, the kernel would complain of a hung task.
 faults_stall() {
-  faults_hang stalls2 && pool_becomes $EVICTION_LIMIT_SECONDS stalls degraded warning && disk_is stalls2 'lost communication'
+  faults_hang stalls2 && pool_becomes $EVICTION_LIMIT_SECONDS stalls degraded warning || return 1
+  dm resume stalls2 && disk_is stalls2 'lost communication'
 }
 faults_return() {
-  faults_heal writes2 && dm resume stalls2 || return 1
+  faults_heal writes2 || return 1
   pool_becomes $RETURN_LIMIT_SECONDS writes ok healthy && pool_becomes $RETURN_LIMIT_SECONDS stalls ok healthy
 }
 faults_events() {
