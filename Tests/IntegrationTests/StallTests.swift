@@ -15,7 +15,7 @@ import Testing
     let load = FioLoad(server, iops: 150)
     try await load.start()
     hanging.hang(alsoAttributes: alsoAttributes)
-    try await server.waitForPool("degraded", health: "warning", timeoutSeconds: 20)
+    try await server.waitForPool("to have given the disk up", timeoutSeconds: 30) { $0.disk(hanging.path)?.state == "lostCommunication" }
     #expect(load.isRunning)
     let lost = try #require(try await server.pool().disk(hanging.path))
     #expect(lost.reason?.contains("did not answer") == true, "\(lost)")

@@ -28,6 +28,8 @@ public final class LoopDevice: Sendable {
     }
     guard result.succeeded else { throw ProgramFailure(description: result.text) }
     path = result.output.trimmingCharacters(in: .whitespacesAndNewlines)
+    // One that was attached read-only before may stay so.
+    _ = try? Program.runBlocking(["blockdev", "--setrw", path])
   }
 
   deinit { _ = try? Program.runBlocking(["losetup", "--detach", path]) }

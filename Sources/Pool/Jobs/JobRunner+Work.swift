@@ -217,7 +217,8 @@ extension JobRunner {
     case .repaired:
       pool.events.add(
         .warning, "scrubRepaired", disk: place.disks.first ?? DiskNumber(0),
-        "\(stretch): the copy on \(names.joined(separator: " and ")) was unreadable or unlike the others, and was written again from these.")
+        "\(stretch): the copy on \(names.joined(separator: " and ")) was unreadable or unlike the others, and was written again from these."
+      )
     case .unreadable:
       pool.events.add(
         .error, "scrubUnreadable",
