@@ -74,6 +74,7 @@ import Testing
   func aReadOnlyDeviceCanBeReadAndNotOwned() async throws {
     let loop = try LoopDevice(sector: 512)
     try #require(try run("blockdev", "--setro", loop.path).status == 0)
+    defer { _ = try? run("blockdev", "--setrw", loop.path) }  // it stays with the device's number
     let test = try TestReactor()
     #expect(await openError(test, loop.path)?.description.contains("--read-only") == true)
     let port = try await test.open(loop.path, access: .shared)
