@@ -220,6 +220,7 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
         job, "\(all.count) copies find no room on a disk that has no other copy of the same data. Add a disk, or free space.")
       return false
     }
+    let began = pool.reactor.now
     try await inParallel(chosen) { [pool] item throws(BlockError) in
       let outcome = try await item.owner.move(item.copy, to: destination)
       if outcome == .noSpace {
@@ -227,6 +228,8 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
         job.stuckAtMembership = pool.membershipChanges
       }
     }
+    // Somebody else is moving these: asking again at once would keep the reactor busy with nothing.
+    if pool.reactor.now == began { await pool.reactor.sleep(milliseconds: JobLimits.lookMilliseconds) }
     return false
   }
 
@@ -234,6 +237,12 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
     let disk = job.record.disk
     let destination = pool.usableDisk(job.record.destination) == nil ? nil : job.record.destination
     guard try await move(job, copies { $0.disk == disk }, to: destination) else { return false }
+    // What was freed a moment ago is the disk's until that is durable: a pool whose rows name a disk that it does not have cannot be opened.
+    await pool.reclaimSpace()
+    guard pool.takenSlabCount(of: disk) == 0 else {
+      await pool.reactor.sleep(milliseconds: JobLimits.lookMilliseconds)
+      return false
+    }
     do throws(PoolError) { try await pool.release(disk) } catch {
       suspend(job, "The disk is empty, but could not be released: \(error)")
       return false
