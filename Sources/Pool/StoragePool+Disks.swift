@@ -87,8 +87,20 @@ extension StoragePool {
     await jobs.add(.retire, disk: number, destination: replacement ?? DiskNumber(0))
   }
 
+  /// Slabs of a disk, present or not, that rows have in the metadata or are about to.
+  func takenSlabCount(of number: DiskNumber) -> Int {
+    store.diskRecord(number).map { Int($0.slabCount) - allocator.freeSlabCount(of: number) } ?? 0
+  }
+
   /// Takes a disk without any slab in use out of the pool for good, and erases what made it the pool's.
   func release(_ number: DiskNumber) async throws(PoolError) {
+    if let disk = usableDisk(number), disk.takesNewSlabs {
+      disk.usage = .retired  // while its removal is committed nobody may be dealt from it
+      noteDisks()
+    }
+    guard takenSlabCount(of: number) == 0 else {
+      throw PoolError(.wrongState, "Disk \(number) still holds data", remedy: "It is released when it is empty")
+    }
     let disk = disks.first { $0.number == number }
     let name = name(of: number).capitalizedFirst
     do throws(MetadataError) { try await store.remove(number) } catch { throw PoolError(error, doing: "releasing disk \(number)") }

@@ -132,6 +132,7 @@ extension StoragePool {
       throw PoolError(error, doing: "taking \(device.label) back into the pool \(name)")
     }
     let disk = DataPartition(of: member, state: .returning, poolName: name)
+    disk.usage = store.diskRecord(member.number)?.usage ?? .auto
     arrive(disk)
     for owner in rowOwners { owner.diskReturned(disk.number) }
     let name = name(of: disk.number).capitalizedFirst
@@ -152,13 +153,12 @@ extension StoragePool {
     // What was trimmed while it was brought up to date was not copied to it, and must not be called present when it counts.
     for owner in reclaimers { await owner.commitPending() }
     guard disk.state == .returning else { return }
-    let changes = [
-      MetadataChange.patch(
-        DiskRecord.key(disk.number), byteOffset: DiskRecord.Offset.state, bytes: [DiskRecord.State.active.rawValue])
-    ]
+    // One that was being emptied when it left is emptied further.
+    let state: DiskRecord.State = disk.usage == .retired ? .retiring : .active
+    let changes = [MetadataChange.patch(DiskRecord.key(disk.number), byteOffset: DiskRecord.Offset.state, bytes: [state.rawValue])]
     try await commitOrExplain(changes, doing: "making \(disk.label) active again")
     guard disk.state == .returning else { return }
-    disk.state = .active
+    disk.state = state
     noteDisks()
     events.add(.information, "diskActive", disk: disk.number, "\(name(of: disk.number).capitalizedFirst) is up to date.")
   }

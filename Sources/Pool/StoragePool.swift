@@ -296,6 +296,8 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
 
   // MARK: Metadata
 
+  public var metadataStatistics: MetadataStatistics { store.statistics }
+
   public func nextRowID() -> RowID { numbers.takeRow() }
   public func nextVirtualDiskNumber() -> VirtualDiskNumber { numbers.takeVirtualDisk() }
 

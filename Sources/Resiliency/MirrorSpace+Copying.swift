@@ -20,11 +20,18 @@ extension MirrorSpace {
     defer { pool.bounceBuffers.release(window) }
     var missed: Set<Int> = []
     var position = start
+    var tries = 0
     while position < end {
       try pool.bounceBuffers.renew(&window)
       let piece = piece(row, position, min(end - position, UInt64(window.byteCount)))
-      missed.formUnion(try await copy(piece, window.part(from: 0, byteCount: Int(piece.byteCount)), targets))
-      position = piece.end
+      do throws(BlockError) {
+        missed.formUnion(try await copy(piece, window.part(from: 0, byteCount: Int(piece.byteCount)), targets))
+        position = piece.end
+      } catch {
+        // The disk that was read from was given up, and keeps the buffer: another copy serves, into a fresh one.
+        tries += 1
+        guard error.cause == .stalled, tries < rows.copies else { throw error }
+      }
     }
     return missed
   }

@@ -184,7 +184,8 @@ extension VirtualDisk: SpaceReclaimer {
 
   /// For the pool's housekeeping: commits what no client's flush has committed for a while, by a flush that may be under way.
   public func commitPending() async {
-    if (hasPendingMetadata || flushState.isRunning) && !isClosing { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
+    if isClosing { return }
+    if hasPendingMetadata || flushState.isRunning { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
     if !dirtyRows.isEmpty && !isClosing { _ = try? await clearDirtyRegions(evenTouched: false) }
   }
 }

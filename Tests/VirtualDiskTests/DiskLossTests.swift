@@ -328,7 +328,7 @@ import Testing
   /// buffer that the disk still sends. (A simulated disk looks whether the bytes change under it.)
   @Test(arguments: [true, false], UInt64(1)...4) func theBufferOfAHungWriteIsLeftAlone(isCopying: Bool, seed: UInt64)
     throws
-   {
+  {
     let machine = DiskLossTests.machine(seed: seed, files: false, block: 4096)
     let bad = Int(seed % 3)
     let stack = try Stack(machine)

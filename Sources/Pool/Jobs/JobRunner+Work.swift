@@ -118,6 +118,12 @@ extension JobRunner {
     let disk = job.record.disk
     let destination = pool.usableDisk(job.record.destination) == nil ? nil : job.record.destination
     guard try await move(job, from: { _, slab in slab.disk == disk }, to: destination) else { return false }
+    // What was freed a moment ago is the disk's until that is durable: a pool whose rows name a disk that it does not have cannot be opened.
+    await pool.reclaimSpace()
+    guard pool.takenSlabCount(of: disk) == 0 else {
+      await pool.reactor.sleep(milliseconds: JobLimits.lookMilliseconds)
+      return false
+    }
     do throws(PoolError) { try await pool.release(disk) } catch {
       suspend(job, "The disk is empty, but could not be released: \(error)")
       return false

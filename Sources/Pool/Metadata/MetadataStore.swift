@@ -17,6 +17,8 @@ public struct MetadataStatistics: Equatable, Sendable, Codable {
   public var checkpoints: UInt64 = 0
   public var checkpointPagesWritten: UInt64 = 0
   public var membershipChanges: UInt64 = 0
+  /// How often a commit waited for a checkpoint, because the journal was full.
+  public var journalWaits: UInt64 = 0
   public var journalBytesUsed: UInt64 = 0
   public var journalByteCount: UInt64 = 0
   public var recordCount = 0
