@@ -155,8 +155,9 @@ import Testing
       let disk = shadowed.disk
       let added = try await pool.add(stack.member(4))
       stack.machine.plan.add(FaultRule(.stall(seconds: 2...2), .always, disk: 4, operations: [.write], range: 3 << 20..<64 << 20, limit: 1))
-      let row = try #require(disk.mappedRows.first { row in (0..<disk.slabsPerRow).contains { disk.slab(row: row, place: $0).disk.value == 1 } })
-      let place = try #require((0..<disk.slabsPerRow).first { disk.slab(row: row, place: $0).disk.value == 1 })
+      func placeOnDisk1(_ row: Int) -> Int? { (0..<disk.slabsPerRow).first { disk.slab(row: row, place: $0).disk.value == 1 } }
+      let row = try #require(disk.mappedRows.first { placeOnDisk1($0) != nil })
+      let place = try #require(placeOnDisk1(row))
       let move = Task(executorPreference: stack.reactor) { try await disk.move(CopyPlace(row: row, place: place), to: added.number) }
       await stack.reactor.sleep(milliseconds: 100)
       try await pool.retire(DiskNumber(1))

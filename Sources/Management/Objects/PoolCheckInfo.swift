@@ -73,7 +73,8 @@ public struct PoolCheckInfo: Codable, Sendable, Equatable {
   public var isSound: Bool
 
   public init(
-    pool: String, epoch: UInt64, disks: [Disk], virtualDisks: [VirtualDiskData], recordCounts: [String: Int], findings: [Finding], isSound: Bool
+    pool: String, epoch: UInt64, disks: [Disk], virtualDisks: [VirtualDiskData], recordCounts: [String: Int], findings: [Finding],
+    isSound: Bool
   ) {
     self.pool = pool
     self.epoch = epoch

@@ -139,7 +139,8 @@ private struct PoolChecker {
       let kinds = Set(digests.keys).union(expected.keys).filter { digests[$0] != expected[$0] }.map(\.description).sorted()
       if !kinds.isEmpty {
         check.add(
-          .error, "\(label) and \(disk.label) do not hold the same: they differ in \(kinds.joined(separator: ", ")) as of change \(sequence).")
+          .error,
+          "\(label) and \(disk.label) do not hold the same: they differ in \(kinds.joined(separator: ", ")) as of change \(sequence).")
       }
     }
     if first == nil { check.add(.error, "No voter that is there holds the metadata whole.") }
@@ -166,7 +167,9 @@ private struct PoolChecker {
       do throws(FormatError) {
         var plan = ChangePlan(pages)
         let changes = try entry.header.changes(bytes)
-        do throws(MetadataError) { try plan.add(changes, reservedPageCount: 0) } catch { throw FormatError.invalid("change: \(error.message)") }
+        do throws(MetadataError) { try plan.add(changes, reservedPageCount: 0) } catch {
+          throw FormatError.invalid("change: \(error.message)")
+        }
         plan.apply()
       } catch {
         note(&report, .error, "Change \(entry.header.sequence) of its journal cannot be applied: \(error).")
@@ -226,7 +229,8 @@ private struct PoolChecker {
       for text in reading.notes { check.add(.warning, text) }
       if reading.epoch?.id != store.epoch.id {
         check.add(
-          .error, "The witness knows \(reading.epoch.map { "epoch \($0.number) (\($0.id))" } ?? "no epoch of this pool"), the disks are at "
+          .error,
+          "The witness knows \(reading.epoch.map { "epoch \($0.number) (\($0.id))" } ?? "no epoch of this pool"), the disks are at "
             + "\(store.epoch.number) (\(store.epoch.id)).")
       }
     } catch { check.add(.error, "The witness \(device.label) cannot be read: \(error).") }
