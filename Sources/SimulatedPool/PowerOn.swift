@@ -135,7 +135,9 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     for disk in openDisks { for client in disk.clients { await client.value } }
     guard let reactor = machine.reactor, !isOver else { return }
     if hasJobs && random.coin() { await reactor.sleep(milliseconds: random.below(20_000)) }
-    if schedule?.hasHangs == true && random.coin() { await reactor.sleep(milliseconds: SimulatedPoolLimits.hangMilliseconds) }
+    if schedule?.hasHangs == true && (schedule?.ending != .crashInWork || random.coin()) {
+      await reactor.sleep(milliseconds: SimulatedPoolLimits.hangMilliseconds)
+    }
   }
 
   private func losePower(of disk: Int, after milliseconds: UInt64) {
