@@ -49,7 +49,8 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
 
   func live() async throws {
     if number > 1 && random.below(4) == 0 { try await checkStaleDisksAlone() }
-    if number > 1 && schedule != nil && random.below(4) == 0 { try await checkOtherCourse() }
+    let triesOther = random.below(4) == 0 || !scenario.returning.isEmpty
+    if number > 1 && schedule != nil && triesOther { try await checkOtherCourse() }
     if isOver { return }
     var order = scenario.members.union(scenario.adding).filter { machine.disks[$0].isPresent }.sorted()
     order.shuffle(using: &random)
