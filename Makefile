@@ -88,7 +88,10 @@ test-kernel: toolchain deps-test build
 	Tests/Kernel/run.sh --spaceport $(RELEASE)
 
 bench: toolchain deps-test build
+	$(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) build $(SWIFT_FLAGS) -c release --static-swift-stdlib --product large-pool
 	Tests/Bench/bench.py --spaceport $(RELEASE) $(BENCH_FLAGS)
+	Tests/Bench/resiliency.py --spaceport $(RELEASE)
+	Tests/Bench/opening.py --spaceport $(RELEASE) --tool .build/release/large-pool
 
 lint: toolchain
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests

@@ -51,6 +51,9 @@ var targets: [Target] = [
   .executableTarget(name: "spaceport-sim", dependencies: ["SimulatedPool", "CLinux"], swiftSettings: swiftSettings),
   .executableTarget(
     name: "nbd-memory", dependencies: ["NBDServer"], path: "Tests/Tools/NBDMemory", swiftSettings: swiftSettings),
+  .executableTarget(
+    name: "large-pool", dependencies: ["VirtualDisk", "Pool", "StorageBus", "PhysicalDisk", "CLinux"], path: "Tests/Tools/LargePool",
+    swiftSettings: swiftSettings),
 
   .target(name: "TestSupport", path: "Tests/Support", swiftSettings: swiftSettings),
   tests("NBDServerTests", ["NBDServer", "CLinux", logging, "TestSupport"]),

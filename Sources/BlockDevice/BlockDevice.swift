@@ -86,6 +86,10 @@ open class BlockDevice: @unchecked Sendable {  // reactor-confined
   /// and every later flush. Cheap enough for once a second.
   open func checkIntegrity() async throws(BlockError) {}
 
+  /// A flush of the disk has failed since it was opened: it may have forgotten what it could not write, and reads of that hand out what was
+  /// there before. Who has another copy reads that one.
+  open var hasFailedFlush: Bool { false }
+
   /// What ails the disk, and its last error, in words; nil when all is well.
   open var ailment: String? { nil }
 

@@ -26,6 +26,10 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case commitAcknowledgedByOneVoter
   /// A write that a disk missed is acknowledged before that disk's eviction is durable.
   case writeAcknowledgedBeforeEviction
+  /// A buffer that a hung write still sends is filled again for the next request.
+  case hungBufferReused
+  /// A membership change is in force when the disks know it, and the witness is told afterwards.
+  case witnessWrittenAfterDisks
 
   #if DEBUG
     /// Set before anything runs, and not changed while something does.

@@ -12,6 +12,8 @@ public protocol StorageBackend: Sendable {
   func createPool(_ request: CreatePool) async throws(APIError) -> PoolInfo
   /// Opens the pools whose disks were named or found; the answer holds each of them.
   func openPools(_ request: OpenPools) async throws(APIError) -> [PoolInfo]
+  /// Checks the metadata on every disk of an open pool, and what of the data is there. Changes nothing.
+  func checkPool(named name: String) async throws(APIError) -> PoolCheckInfo
   /// Stops serving a pool and forgets it, and leaves its disks as they are. Refuses while a client is connected.
   func closePool(named name: String) async throws(APIError)
   /// Removes a pool and all that it holds, partition tables and signatures included. Refuses while a client is connected.

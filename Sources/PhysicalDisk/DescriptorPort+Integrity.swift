@@ -8,6 +8,8 @@ import Reactor
 ///
 /// - The size is looked at once a second, before each FLUSH is answered, and right before a write to the disk's end: no other write of ours
 ///   brings a truncated file back to its full size.
+/// - What our writes beyond the cut put back in between reads as zeros. So where a read gives zeros from a file of this machine's own file
+///   systems, the size is looked at before they are believed.
 /// - A file that was truncated and extended again in between is back at its size but has lost its space: when the space has fallen by a
 ///   quarter, the last block is read. If that was not zeros and now is, the file was cut.
 ///
@@ -15,6 +17,9 @@ import Reactor
 /// and that write; a file that is cut and filled with other content; deleting on file systems that only hide an open file (NFS, FUSE).
 struct FileIntegrity {
   enum Tail { case unknown, zeros, content }
+
+  /// Holes of files are whole blocks of the file system: 512 bytes at least, and then a look more often than needed does no harm.
+  static let holeByteCount = 512
 
   /// What the last block holds, as far as that is known.
   var tail = Tail.unknown
@@ -48,11 +53,19 @@ extension DescriptorPort {
     }
     if status.links == 0 {
       return DiskFault(
-        .deleted, description: "\(facts.name) was deleted while in use: its data is lost when the server stops. Copy it away now.")
+        .deleted, description: "\(facts.name) was deleted while in use: what only it holds is lost when the server stops.")
     }
     if let fault = shrinkage(to: status.byte_count) { return fault }
     guard integrity.mustReadTail(allocated: status.allocated_byte_count) else { return nil }
     return await checkTail()
+  }
+
+  /// A block that begins with zeros may be a hole. Those that do are few, or cheap: the look is one call that does not wait.
+  public func isSuspicious(_ slice: BufferSlice) -> Bool {
+    guard isStatusLocal, facts.kind == .file else { return false }
+    for start in stride(from: 0, to: slice.byteCount, by: FileIntegrity.holeByteCount)
+    where slice.start.loadUnaligned(fromByteOffset: start, as: UInt64.self) == 0 { return true }
+    return false
   }
 
   private func checkBlockDevice() -> DiskFault? {

@@ -21,15 +21,16 @@ public final class DescriptorPort: DiskPort, @unchecked Sendable {  // reactor-c
   private let discards: BlockingDiscards
 
   /// Opens the disk at `path` and, unless it is only to be looked at, claims it: flock on the descriptor used for I/O, and O_EXCL on a
-  /// block device. A disk that is locked is waited for at most `claimWaitMilliseconds`. On the reactor.
+  /// block device. A disk that is locked is waited for at most `claimWaitMilliseconds`. On the reactor. `opening` is the thread that opens it,
+  /// which may hang; else `blocking` does.
   public static func open(
     path: String, access: DiskAccess = .claimed, on reactor: RingReactor, blocking: BlockingCalls,
-    claimWaitMilliseconds: UInt64 = DiskLimits.claimWaitMilliseconds
+    opening: BlockingCalls? = nil, claimWaitMilliseconds: UInt64 = DiskLimits.claimWaitMilliseconds
   ) async throws(DiskOpenError) -> DescriptorPort {
     reactor.assertIsCurrent()
     let giveUp = reactor.now.advanced(milliseconds: claimWaitMilliseconds)
     while true {
-      switch await blocking.perform({ DiskOpening.attempt(path: path, access: access) }) {
+      switch await (opening ?? blocking).perform({ DiskOpening.attempt(path: path, access: access) }) {
       case .success(let opened): return DescriptorPort(opened, reactor: reactor, blocking: blocking)
       case .failure(let error):
         guard error.mayPass, reactor.now < giveUp else { throw error }
@@ -143,17 +144,17 @@ public final class DescriptorPort: DiskPort, @unchecked Sendable {  // reactor-c
   }
 
   public func close() async {
-    let (descriptor, isClaimed) = (descriptor, !facts.isReadOnly)
+    let descriptor = descriptor
     // The ring may hold the file a little longer than the descriptor is open.
     if isStatusLocal {
-      if isClaimed { flock(descriptor, LOCK_UN) }
+      flock(descriptor, LOCK_UN)
       return reactor.close(file)
     }
     // Closing asks the other side, too, which may take its time. A thread of its own: others must not wait for this one.
     reactor.unregister(file)
     let thread = (try? BlockingCalls.start(name: "close")) ?? blocking
     await thread.perform {
-      if isClaimed { flock(descriptor, LOCK_UN) }
+      flock(descriptor, LOCK_UN)
       CLinux.close(descriptor)
     }
   }

@@ -25,7 +25,7 @@ public struct DiskFacts: Sendable {
   public var zeroesCheaply: Bool
   /// What was punched reads as zeros: true of files, not of block devices, which promise nothing.
   public var punchReadsZeros: Bool
-  /// Opened for reading only: no claim is held and writes fail.
+  /// Opened for reading only: writes fail.
   public var isReadOnly: Bool
 
   public init(
@@ -64,6 +64,8 @@ public protocol DiskPort: AnyObject, Sendable {
   /// What is wrong with the disk although its requests succeed: a file that was truncated or deleted by someone else, a device that
   /// shrank. nil when all is well. Cheap: PhysicalDisk asks before each flush is answered, the service once a second.
   func checkIntegrity() async -> DiskFault?
+  /// Whether what a read has just given may be the emptiness of a disk that lost its content: then PhysicalDisk looks at once.
+  func isSuspicious(_ slice: BufferSlice) -> Bool
   /// How long the oldest request that somebody waits for has been with the system, in nanoseconds; 0 when there is none.
   func oldestRequestAge(now: Instant) -> UInt64
   /// Gives the disk up: everyone who waits for it is answered with `IOResult.abandoned` at once, and so is every later request. What the
@@ -79,6 +81,7 @@ public protocol DiskPort: AnyObject, Sendable {
 
 extension DiskPort {
   public func checkIntegrity() async -> DiskFault? { nil }
+  public func isSuspicious(_ slice: BufferSlice) -> Bool { false }
 }
 
 /// Why a disk can no longer be trusted, in words for the operator.

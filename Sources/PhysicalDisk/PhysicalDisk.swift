@@ -57,7 +57,10 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
     var tries = 0
     while true {
       let result = await port.read(slice, at: offset)
-      if result == 0 { return }
+      if result == 0 {
+        if port.isSuspicious(slice) { try await checkIntegrity() }
+        return
+      }
       try await retryOrThrow(.read, at: offset, result, &tries)
     }
   }
@@ -208,8 +211,9 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
   public override func oldestRequestAge(now: Instant) -> UInt64 { port.oldestRequestAge(now: now) }
 
   public override var hasDrained: Bool { port.hungCount == 0 }
+  public override var hasFailedFlush: Bool { gate.hasFailed }
 
-  public override var ailment: String? { health.state == .ok ? nil : "\(health.state): \(health.lastError ?? "")" }
+  public override var ailment: String? { health.state == .ok ? nil : health.lastError ?? "\(health.state)" }
 
   // MARK: Ends
 
@@ -274,6 +278,8 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
   ) async throws(BlockError) {
     if isAbandoned { throw BlockError(.stalled) }
     guard DiskHealth.mayPass(result), tries < DiskLimits.transientRetries, !isClosing else {
+      // That it is not what it was tells more than the error: a block device that shrank calls itself full where it ends.
+      try await checkIntegrity()
       let error = BlockError(kernelResult: result)
       health.countFailure(operation, at: offset, error)
       throw error

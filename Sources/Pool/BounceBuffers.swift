@@ -1,3 +1,4 @@
+import BlockDevice
 import Reactor
 
 /// A few aligned buffers for partial blocks and for copying. They are apart from the payload buffers: who holds one waits for disks only,
@@ -5,6 +6,8 @@ import Reactor
 public final class BounceBuffers: @unchecked Sendable {  // reactor-confined
   private let buffers: BufferPool
   private var free: [BufferSlice] = []
+  /// Left to hung requests, with no memory for others in their place; looked at again whenever a buffer comes back.
+  private var lost: [BufferSlice] = []
   private var waiting = WaitQueue()
   /// Zeros, as long as two of the largest blocks. Nobody writes there.
   public let zeroes: BufferSlice
@@ -25,7 +28,7 @@ public final class BounceBuffers: @unchecked Sendable {  // reactor-confined
 
   deinit {
     buffers.release(zeroes.buffer)
-    for slice in free { buffers.release(slice.buffer) }
+    for slice in free + lost { buffers.release(slice.buffer) }
   }
 
   public func acquire() async -> BufferSlice {
@@ -35,9 +38,27 @@ public final class BounceBuffers: @unchecked Sendable {  // reactor-confined
     }
   }
 
-  /// A buffer that a hung request still uses is left to it, and another takes its place.
+  /// For who goes on to the next piece with the same buffer: a write may have succeeded without the disk that hangs, which still sends these
+  /// bytes. Throws when there is no memory for another.
+  @inline(__always)
+  public func renew(_ slice: inout BufferSlice) throws(BlockError) {
+    if PlantedBug.hungBufferReused.isPlanted { return }
+    guard let own = buffers.exclusive(slice) else { throw BlockError(.noMemory) }
+    slice = own
+  }
+
+  /// A buffer that a hung request still uses is left to it, and another takes its place. Without memory for that there is one less.
   public func release(_ slice: BufferSlice) {
-    free.append(buffers.exclusive(slice) ?? slice)
-    waiting.wakeFirst()
+    if let own = PlantedBug.hungBufferReused.isPlanted ? slice : buffers.exclusive(slice) {
+      free.append(own)
+      waiting.wakeFirst()
+    } else {
+      lost.append(slice)
+    }
+    while let slice = lost.last, let own = buffers.exclusive(slice) {
+      lost.removeLast()
+      free.append(own)
+      waiting.wakeFirst()
+    }
   }
 }

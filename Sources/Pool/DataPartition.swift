@@ -13,6 +13,8 @@ public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor
   /// It failed and stays, because it holds a last copy.
   public internal(set) var isKept = false
   public internal(set) var usage = DiskRecord.Usage.auto
+  /// A look at it is under way: that of a disk which hangs takes until it is given up.
+  var isBeingLookedAt = false
   /// The whole disk, from the storage bus.
   public let disk: BlockDevice
   private let layout: DiskLayout
@@ -37,6 +39,7 @@ public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor
   }
 
   public override var lowerDevices: [BlockDevice] { [disk] }
+  public override var hasFailedFlush: Bool { disk.hasFailedFlush }
   public override var remarks: [String] { state == .active ? [] : [state.description] }
 
   /// New rows are dealt from it. A hot spare is kept for repair.

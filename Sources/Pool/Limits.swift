@@ -73,6 +73,8 @@ public enum StoreLimits {
   public static let checkpointDepth = 8
   /// Reading and zeroing go in steps of this.
   public static let transferByteCount = 1 << 20
+  /// Such steps of record pages that are being read while one is worked on, for each voter.
+  static let pageReadAhead = 2
   /// Devices asked for one pool at the same time.
   public static let diskCount = 4096
   /// Superblocks written at the same time when the membership changes: 64 KiB, a size of buffers that requests rarely use up.
@@ -138,9 +140,17 @@ public enum JobLimits {
   /// A disk that is away this long is given up, and its copies are made anew elsewhere. Five minutes, as Storage Spaces waits: longer than
   /// a restart or a pulled cable.
   public static let repairDelayMilliseconds: UInt64 = 300_000
-  /// Rows in work at the same time, so that two disks are busy.
+  /// Rows in work at the same time while applications are at work: so that two disks are busy. And while there are none: half of the
+  /// buffers that rows are copied through.
   static let depth = 2
+  static let idleDepth = 8
+  /// Rows that a job looks at in one go without finding work, before others get their turn: about a tenth of a millisecond.
+  static let rowsPerLook = 16_384
+  /// Errors of a job until it is suspended.
+  static let errorCount = 3
   /// Jobs and events remembered after they ended.
   static let rememberedCount = 64
   public static let eventCount = 1000
+  /// Places with bad copies that one scrub tells of, each with an event; all are counted.
+  public static let scrubPlaceCount = 20
 }

@@ -20,12 +20,17 @@ public struct PoolError: Error, CustomStringConvertible, Sendable {
   public let remedy: String
   /// Of `.disksMissing`: the pool may go on without them (`OpenOptions.evictMissing`).
   public let canOpenDegraded: Bool
+  /// What the metadata says, where that was the reason.
+  public let metadataCause: MetadataError.Cause?
 
-  public init(_ cause: Cause, _ message: String, remedy: String, canOpenDegraded: Bool = false) {
+  public init(
+    _ cause: Cause, _ message: String, remedy: String, canOpenDegraded: Bool = false, metadataCause: MetadataError.Cause? = nil
+  ) {
     self.cause = cause
     self.message = message
     self.remedy = remedy
     self.canOpenDegraded = canOpenDegraded
+    self.metadataCause = metadataCause
   }
 
   public var description: String { "\(message). \(remedy)." }

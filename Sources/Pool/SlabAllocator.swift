@@ -31,6 +31,8 @@ public struct SlabAllocator {
   public var freeSlabCount: Int { disks.reduce(0) { $0 + ($1.isDealing ? $1.freeCount : 0) } }
   public func freeSlabCount(of number: DiskNumber) -> Int { disks.first { $0.number == number }?.freeCount ?? 0 }
 
+  public func slabCount(of number: DiskNumber) -> Int { disks.first { $0.number == number }?.slabCount ?? 0 }
+
   /// Marks a slab that the metadata says is in use. False when there is no such slab or it is taken already.
   public mutating func take(_ slab: SlabNumber, on number: DiskNumber) -> Bool {
     guard let index = disks.firstIndex(where: { $0.number == number }), Int(slab.value) < disks[index].slabCount else { return false }

@@ -7,6 +7,12 @@ extension StoragePool {
   /// What the metadata says of a disk; nil for a number that never was.
   public func diskRecord(_ number: DiskNumber) -> DiskRecord? { store.diskRecord(number) }
 
+  /// As a person knows it: "disk 2 (/dev/sdb)", with the path where it is, or was when the pool last took it.
+  public func name(of number: DiskNumber) -> String {
+    let path = disks.first { $0.number == number }?.disk.label ?? store.diskRecord(number)?.pathHint ?? ""
+    return path.isEmpty ? "disk \(number)" : "disk \(number) (\(path))"
+  }
+
   /// The disks of the pool, present or not, without those removed; in the order of their numbers.
   public var diskRecords: [DiskRecord] {
     (disks.map(\.number) + absentDiskNumbers).sorted().compactMap(store.diskRecord)
@@ -38,7 +44,7 @@ extension StoragePool {
     disk.usage = usage
     allocator.addDisk(disk.number, slabCount: disk.slabCount)
     arrive(disk)
-    events.add(.information, "diskAdded", disk: disk.number, "\(disk.label) was added.")
+    events.add(.information, "diskAdded", disk: disk.number, "\(name(of: disk.number).capitalizedFirst) was added.")
     return disk
   }
 
@@ -73,13 +79,30 @@ extension StoragePool {
       disk.state = .retiring
     }
     noteDisks()
-    events.add(.information, "diskRetiring", disk: number, "Disk \(number) is being emptied; it is released when nothing is left on it.")
+    if record.usage != .retired {
+      events.add(
+        .information, "diskRetiring", disk: number,
+        "\(name(of: number).capitalizedFirst) is being emptied; it is released when nothing is left on it.")
+    }
     await jobs.add(.retire, disk: number, destination: replacement ?? DiskNumber(0))
+  }
+
+  /// Slabs of a disk, present or not, that rows have in the metadata or are about to.
+  func takenSlabCount(of number: DiskNumber) -> Int {
+    store.diskRecord(number).map { Int($0.slabCount) - allocator.freeSlabCount(of: number) } ?? 0
   }
 
   /// Takes a disk without any slab in use out of the pool for good, and erases what made it the pool's.
   func release(_ number: DiskNumber) async throws(PoolError) {
+    if let disk = usableDisk(number), disk.takesNewSlabs {
+      disk.usage = .retired  // while its removal is committed nobody may be dealt from it
+      noteDisks()
+    }
+    guard takenSlabCount(of: number) == 0 else {
+      throw PoolError(.wrongState, "Disk \(number) still holds data", remedy: "It is released when it is empty")
+    }
     let disk = disks.first { $0.number == number }
+    let name = name(of: number).capitalizedFirst
     do throws(MetadataError) { try await store.remove(number) } catch { throw PoolError(error, doing: "releasing disk \(number)") }
     allocator.removeDisk(number)
     if let disk {
@@ -90,8 +113,21 @@ extension StoragePool {
     } else {
       forget(number)
     }
-    events.add(.information, "diskRemoved", disk: number, "Disk \(number) was released: it belongs to the pool no more.")
+    events.add(.information, "diskRemoved", disk: number, "\(name) was released: it belongs to the pool no more.")
     onDiskReleased?(number)
+  }
+
+  /// A hot spare that takes the place of what was lost is an ordinary disk from then on: else new data would find too few disks for its
+  /// copies, though one is there.
+  func useSpare(_ number: DiskNumber) async {
+    guard let disk = usableDisk(number), disk.usage == .hotspare else { return }
+    disk.usage = .auto
+    noteDisks()
+    events.add(
+      .warning, "hotspareUsed", disk: number,
+      "The hot spare, \(self.name(of: number)), takes copies that have no other place, and is an ordinary disk from now on. To have a spare "
+        + "again: spaceport pool add \(name) DISK --usage hotspare.")
+    _ = try? await commit([patch(number, DiskRecord.Offset.usage, DiskRecord.Usage.auto.rawValue)])
   }
 
   private func patch(_ number: DiskNumber, _ offset: Int, _ value: UInt8) -> MetadataChange {
@@ -104,31 +140,21 @@ extension StoragePool {
 
   // MARK: How full the disks are
 
-  /// Pairs of a fuller and an emptier disk between which moving one slab makes them more equal, the most unequal first. Disks are compared
-  /// by their free slabs, as the dealing does.
-  var rebalancingMoves: [(source: DiskNumber, destination: DiskNumber)] {
-    let dealing = disks.filter { ($0.state == .active) && $0.usage == .auto }
-      .map { (number: $0.number, free: allocator.freeSlabCount(of: $0.number)) }
-    var moves: [(source: DiskNumber, destination: DiskNumber, gain: Int)] = []
-    for source in dealing {
-      for destination in dealing where destination.free - source.free >= 2 {
-        moves.append((source.number, destination.number, destination.free - source.free))
-      }
-    }
-    return moves.sorted { ($1.gain, $0.source, $0.destination) < ($0.gain, $1.source, $1.destination) }
-      .map { ($0.source, $0.destination) }
+  /// What has to move until the disks that data is dealt to are equally full.
+  var rebalancing: Rebalancing {
+    Rebalancing(
+      disks.filter { $0.state == .active && $0.usage == .auto }
+        .map { ($0.number, allocator.slabCount(of: $0.number), allocator.freeSlabCount(of: $0.number)) })
   }
 
-  /// Bytes that have to move until the disks are equally full, as far as rows allow.
-  var byteCountToRebalance: UInt64 {
-    let free = disks.filter { $0.state == .active && $0.usage == .auto }.map { allocator.freeSlabCount(of: $0.number) }
-    guard !free.isEmpty else { return 0 }
-    let mean = free.reduce(0, +) / free.count
-    return UInt64(free.reduce(0) { $0 + max(0, mean - $1) }) * slabByteCount
+  /// What still fits of virtual disks with so many copies and columns, in bytes of their data. With one column that is the most: the more
+  /// disks a row lies on, the more of unequal disks it leaves.
+  public func remainingByteCount(copies: Int, columns: Int = 1) -> UInt64 {
+    UInt64(allocator.rowsAvailable(columns: copies * columns) * columns) * slabByteCount
   }
 
-  /// What still fits of virtual disks with so many copies, in bytes of their data, with as many columns as may be.
-  public func remainingByteCount(copies: Int) -> UInt64 { UInt64(allocator.rowsAvailable(columns: copies)) * slabByteCount }
+  /// Disks that new rows are dealt from: there, not being emptied, no hot spares.
+  public var dealingDiskCount: Int { disks.count { $0.takesNewSlabs } }
 
   /// Free space that has to stay free so that the largest disk's copies could be made anew after its loss, in bytes; 0 where no virtual
   /// disk has more than one copy or no other disk could take them.
@@ -147,6 +173,12 @@ extension StoragePool {
     let free = takers.map { allocator.freeSlabCount(of: $0.number) }
     let all = free.reduce(0, +)
     return zip(takers, free).allSatisfy { disk, own in disk.slabCount - own <= all - own }
+  }
+
+  /// Whether some disk could be relieved much: an eighth of its slabs would leave it if all were to be equally full.
+  public var isUneven: Bool {
+    let rebalancing = rebalancing
+    return disks.contains { rebalancing.slabCountToLeave($0.number) >= max(1, $0.slabCount / 8) }
   }
 
   /// What disks lack, or may, of the copies they hold, in bytes of the virtual disks.

@@ -71,6 +71,25 @@ extension StoragePool {
     return pool
   }
 
+  /// Opens a pool without writing a byte, from whatever disks of it there are: nobody asks whether they may go on without the others.
+  /// `reading` says for which state of the pool they speak. What is in sync by the newest metadata that can be had is read, all else fails;
+  /// nothing is repaired, no job runs. `witness` is the epoch that the pool's witness knows.
+  public static func openReadOnly(
+    _ members: [PoolMember], reactor: any Reactor, witness: MembershipEpoch? = nil
+  ) async throws(PoolError) -> StoragePool {
+    let store: MetadataStore
+    do throws(MetadataError) {
+      store = try await MetadataStore.readOnlyLoad(devices: members.map(\.device), reactor: reactor, witness: witness)
+    } catch { throw PoolError(error, doing: "opening a pool to read it") }
+    let pool = try assemble(store, reactor)
+    do throws(PoolError) { try pool.loadRows() } catch {
+      _ = try? await pool.close()
+      throw error
+    }
+    pool.events.load(store)
+    return pool
+  }
+
   /// The disks of the pool that are not among `members`, as far as those know, without those removed. Nothing is written or claimed.
   public static func missingDisks(of members: [PoolMember], reactor: any Reactor) async throws(PoolError) -> [DiskRecord] {
     do throws(MetadataError) {
@@ -96,7 +115,10 @@ extension StoragePool {
       throw PoolError(error, doing: "opening the pool \(store.poolName)")
     }
     let disks = store.disks.sorted { $0.number < $1.number }.map {
-      let partition = DataPartition(of: $0, state: records[$0.number]?.state ?? .active, poolName: record.name)
+      var state = records[$0.number]?.state ?? .active
+      // Only read pools have such a disk: it lacks what was written without it.
+      if state == .evicted { state = .returning }
+      let partition = DataPartition(of: $0, state: state, poolName: record.name)
       partition.usage = records[$0.number]?.usage ?? .auto
       return partition
     }
@@ -142,7 +164,7 @@ extension PoolError {
       }
     self.init(
       cause, "\(action.capitalizedFirst) failed: \(error.message.withoutFullStop)", remedy: error.remedy.withoutFullStop,
-      canOpenDegraded: error.canOpenDegraded)
+      canOpenDegraded: error.canOpenDegraded, metadataCause: error.cause)
   }
 }
 

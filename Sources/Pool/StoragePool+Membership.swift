@@ -43,6 +43,13 @@ extension StoragePool {
     throw error
   }
 
+  /// What a copy could not read was written again from another, and cannot be read even now: the disk is of no use for it. As `writeFailed`.
+  public func rewriteFailed(on disk: DataPartition, _ error: BlockError) async throws(BlockError) {
+    let reason = "it cannot read what was just written again: \(error)"
+    if try await evict(disk, because: reason, isGone: error.saysDeviceIsGone) { return }
+    throw error
+  }
+
   /// Flushes every disk of the pool that was written since its last good flush. A disk that cannot is evicted; where it must stay this
   /// fails, and every later flush does too (rule W: a failed flush is never retried and believed).
   public func flushDisks(_ request: IORequest) async throws(BlockError) {
@@ -64,7 +71,10 @@ extension StoragePool {
   /// answers. With `isGone` it goes in any case. Throws when the pool cannot make it durable.
   @discardableResult
   public func evict(_ disk: DataPartition, because reason: String, isGone: Bool = false) async throws(BlockError) -> Bool {
-    if isReadOnly { return false }
+    if isReadOnly {
+      stopReading(disk, because: reason, isGone: isGone)
+      return false
+    }
     if disk.state == .evicted {
       try await membershipSettled()
       return true
@@ -74,7 +84,7 @@ extension StoragePool {
       if !disk.isKept {
         events.add(
           .error, "diskKept", disk: disk.number,
-          "\(disk.label) failed (\(reason)) and stays in the pool, because it holds the last copy of some data. "
+          "\(name(of: disk.number).capitalizedFirst) failed (\(reason)) and stays in the pool, because it holds the last copy of some data. "
             + "Back that data up, then replace the disk.")
       }
       disk.isKept = true
@@ -91,14 +101,24 @@ extension StoragePool {
       evictionWaiters.wakeAll()
       throw BlockError(.ioFailed)
     }
+    let name = name(of: disk.number).capitalizedFirst
     depart(disk)
     evictionCount -= 1
     evictionWaiters.wakeAll()
     events.add(
       .error, "diskEvicted", disk: disk.number,
-      "\(disk.label) was evicted from the pool: \(reason.withoutFullStop). The pool goes on without it. "
+      "\(name) was evicted from the pool: \(reason.withoutFullStop). The pool goes on without it. "
         + "Bring the disk back, or replace it; until then its copies are missing.")
     return true
+  }
+
+  /// The same for a pool that is only read: nothing is written down, and what only this disk has fails from here on.
+  private func stopReading(_ disk: DataPartition, because reason: String, isGone: Bool) {
+    if disk.state == .evicted || (!isGone && rowOwners.contains { $0.holdsLastCopy(on: disk.number) }) { return }
+    disk.state = .evicted
+    noteDisks()
+    disk.disk.abandon()
+    events.add(.error, "diskDropped", disk: disk.number, "\(disk.label) is read no more: \(reason.withoutFullStop).")
   }
 
   /// Takes back a disk that was evicted. Its copies lack what was written meanwhile, until the resynchronisation has brought it.
@@ -112,9 +132,11 @@ extension StoragePool {
       throw PoolError(error, doing: "taking \(device.label) back into the pool \(name)")
     }
     let disk = DataPartition(of: member, state: .returning, poolName: name)
+    disk.usage = store.diskRecord(member.number)?.usage ?? .auto
     arrive(disk)
     for owner in rowOwners { owner.diskReturned(disk.number) }
-    events.add(.information, "diskReturned", disk: disk.number, "\(disk.label) is back and is brought up to date.")
+    let name = name(of: disk.number).capitalizedFirst
+    events.add(.information, "diskReturned", disk: disk.number, "\(name) is back and is brought up to date.")
     return disk
   }
 
@@ -128,15 +150,17 @@ extension StoragePool {
   /// After the resynchronisation of a returning disk: all that it holds is flushed, and it counts as whole.
   public func finishReturn(of disk: DataPartition) async throws(PoolError) {
     guard disk.state == .returning else { return }
-    let changes = [
-      MetadataChange.patch(
-        DiskRecord.key(disk.number), byteOffset: DiskRecord.Offset.state, bytes: [DiskRecord.State.active.rawValue])
-    ]
+    // What was trimmed while it was brought up to date was not copied to it, and must not be called present when it counts.
+    for owner in reclaimers { await owner.commitPending() }
+    guard disk.state == .returning else { return }
+    // One that was being emptied when it left is emptied further.
+    let state: DiskRecord.State = disk.usage == .retired ? .retiring : .active
+    let changes = [MetadataChange.patch(DiskRecord.key(disk.number), byteOffset: DiskRecord.Offset.state, bytes: [state.rawValue])]
     try await commitOrExplain(changes, doing: "making \(disk.label) active again")
     guard disk.state == .returning else { return }
-    disk.state = .active
+    disk.state = state
     noteDisks()
-    events.add(.information, "diskActive", disk: disk.number, "\(disk.label) is up to date.")
+    events.add(.information, "diskActive", disk: disk.number, "\(name(of: disk.number).capitalizedFirst) is up to date.")
   }
 
   var rowOwners: [any RowOwner] { reclaimers.compactMap { $0 as? any RowOwner } }
@@ -148,20 +172,38 @@ extension StoragePool {
     return isAway && first.epochNumber <= last.epochNumber
   }
 
+  /// All disks of which `leftNoLaterThan` holds against `number`.
+  public func disksThatLeft(noLaterThan number: DiskNumber) -> Set<DiskNumber> {
+    Set(diskRecords.map(\.number).filter { $0 != number && leftNoLaterThan($0, number) })
+  }
+
   // MARK: Watching
 
   /// Looks at every disk: whether it is still what it was, and answers in time. One that is gone or hangs is evicted, unless it holds the
-  /// last copy of something: then who asks for that waits, or gets its error.
+  /// last copy of something: then who asks for that waits, or gets its error. Each disk by itself: one that hangs, or an eviction that waits
+  /// for another disk that does, must not keep the others from being looked at. Returns when all were.
   public func lookAtDisks() async {
-    for disk in usableDisks where !isClosing {
-      do throws(BlockError) { try await disk.disk.checkIntegrity() } catch {
-        _ = try? await evict(disk, because: disk.disk.ailment ?? "\(error)", isGone: true)
-        continue
-      }
-      let age = disk.disk.oldestRequestAge(now: reactor.now) / 1_000_000
-      if age >= stallLimitMilliseconds {
-        _ = try? await evict(disk, because: "a request has not been answered for \(age / 1000) s")
+    let looks = usableDisks.filter { !$0.isBeingLookedAt }.map { disk in
+      disk.isBeingLookedAt = true
+      return reactor.spawn { [self] in
+        await look(at: disk)
+        disk.isBeingLookedAt = false
       }
     }
+    for disk in usableDisks { evictIfStalled(disk) }
+    for look in looks { await look.value }
+  }
+
+  private func look(at disk: DataPartition) async {
+    do throws(BlockError) { try await disk.disk.checkIntegrity() } catch {
+      if error.cause == .stalled || isClosing { return }  // it was given up meanwhile
+      _ = try? await evict(disk, because: disk.disk.ailment ?? "\(error)", isGone: true)
+    }
+  }
+
+  private func evictIfStalled(_ disk: DataPartition) {
+    let age = disk.disk.oldestRequestAge(now: reactor.now) / 1_000_000
+    guard age >= stallLimitMilliseconds, !isClosing else { return }
+    reactor.spawn { [self] in _ = try? await evict(disk, because: "a request has not been answered for \(age / 1000) s") }
   }
 }

@@ -36,6 +36,8 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   public let bounceBuffers: BounceBuffers
 
   let store: MetadataStore
+  /// Of a pool that is only read: slabs that the metadata gives to several rows, or that cannot be. What they hold is anybody's.
+  private(set) var doubtfulSlabs: Set<UInt64> = []
   /// By disk number; the data path looks here for every request.
   private var disksByNumber: [DataPartition?]
   private let slabStride: UInt64
@@ -62,6 +64,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// Seconds since 1970, UTC, for what is written down with a date.
   public var wallClockSeconds: () -> UInt64 = { 0 }
   private var uncommittedRowCount = 0
+  var recordSummary = RecordSummary()
 
   init(
     reactor: any Reactor, store: MetadataStore, disks: [DataPartition], absentNumbers: Set<DiskNumber>, record: PoolRecord,
@@ -184,8 +187,10 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
         slab.map { SlabAssignment(disk: $0.disk, slab: $0.slab, generation: numbers.takeGeneration()) } ?? .none
       }
       let startsZeroed = slabsStartZeroed
+      let membership = membershipChanges
       let failures = startsZeroed ? await prepare(slabs, for: virtualDisk) : []
-      if failures.isEmpty { return (slabs, startsZeroed) }
+      // A disk that left meanwhile has perhaps lost the zeros, and nobody would know: the row is not on any list yet.
+      if failures.isEmpty && membership == membershipChanges { return (slabs, startsZeroed) }
       for slab in slabs where !slab.isNone { allocator.release(slab.slab, on: slab.disk) }
       for (disk, error) in failures {
         // A full file system below is no failure of the disk: the row goes elsewhere. So it does where a disk failed that must stay.
@@ -201,22 +206,27 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
     }
   }
 
-  /// One prepared slab for a copy that moves: on a disk that is not among `excluded`, the emptiest hot spare if there is one, else the
-  /// emptiest disk; or on `only`. Nil when there is none.
-  public func allocateSlab(notOn excluded: Set<DiskNumber>, only: DiskNumber? = nil) async throws(BlockError) -> SlabAssignment? {
+  /// One prepared slab for a copy that moves, on the emptiest disk that is not among `excluded`, or on `only`. Nil when there is none. What
+  /// replaces a lost copy (`isRepair`) goes to hot spares first, all else to them last.
+  public func allocateSlab(
+    notOn excluded: Set<DiskNumber>, only: DiskNumber? = nil, isRepair: Bool = false
+  ) async throws(BlockError) -> SlabAssignment? {
     var excluded = excluded
     while true {
       let candidates = disks.filter { disk in
         (disk.takesNewSlabs || (disk.state == .active && disk.usage == .hotspare)) && !excluded.contains(disk.number)
           && (only == nil || only == disk.number)
       }
-      let spares = candidates.filter { $0.usage == .hotspare }.map(\.number)
-      guard let dealt = allocator.allocateSlab(on: Set(spares)) ?? allocator.allocateSlab(on: Set(candidates.map(\.number))) else {
-        return nil
-      }
+      let spares = Set(candidates.filter { $0.usage == .hotspare }.map(\.number))
+      let others = Set(candidates.map(\.number)).subtracting(spares)
+      guard let dealt = allocator.allocateSlab(on: isRepair ? spares : others) ?? allocator.allocateSlab(on: isRepair ? others : spares)
+      else { return nil }
       let slab = SlabAssignment(disk: dealt.disk, slab: dealt.slab, generation: numbers.takeGeneration())
       let failures = slabsStartZeroed ? await prepare([slab], for: .pool) : []
-      guard let (disk, error) = failures.first else { return slab }
+      guard let (disk, error) = failures.first else {
+        if spares.contains(slab.disk) { await useSpare(slab.disk) }
+        return slab
+      }
       allocator.release(slab.slab, on: slab.disk)
       excluded.insert(disk.number)
       if error.cause != .noSpace { _ = try? await writeFailed(on: disk, error) }
@@ -286,6 +296,8 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
 
   // MARK: Metadata
 
+  public var metadataStatistics: MetadataStatistics { store.statistics }
+
   public func nextRowID() -> RowID { numbers.takeRow() }
   public func nextVirtualDiskNumber() -> VirtualDiskNumber { numbers.takeVirtualDisk() }
 
@@ -315,10 +327,23 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   public static func byteCount(of changes: [MetadataChange]) -> Int { MetadataStore.byteCount(of: changes) }
 
   /// A row that was read when the pool was opened: its numbers are taken, whatever the counters say.
-  func noteNumbers(_ row: RowRecord) {
+  func noteNumbers(_ row: RowRecord.View) {
     numbers.note(row: row.id)
-    for slab in row.slabs { numbers.note(generation: slab.generation) }
+    for place in 0..<row.slabCount { numbers.note(generation: row.generation(place)) }
   }
+
+  /// Whether nobody can tell whose the slab's content is.
+  public func isDoubtful(_ disk: DiskNumber, _ slab: SlabNumber) -> Bool {
+    !doubtfulSlabs.isEmpty && doubtfulSlabs.contains(UInt64(disk.value) << 32 | UInt64(slab.value))
+  }
+
+  func doubt(_ disk: DiskNumber, _ slab: SlabNumber) { doubtfulSlabs.insert(UInt64(disk.value) << 32 | UInt64(slab.value)) }
+
+  /// Reads the metadata again from all disks and checks it; nothing is written (docs/architecture.md).
+  public func check() async -> PoolCheck { await store.check() }
+
+  /// Of a pool that is only read: for which state of the pool its disks speak.
+  public var reading: ReadingBasis? { store.readingBasis }
 
   /// What was found and healed when the pool was opened, in sentences for the log.
   public var notes: [String] { store.notes }
@@ -334,9 +359,10 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
       while true {
         await reactor.sleep(milliseconds: PoolLimits.watchMilliseconds)
         guard let self, !self.isClosing else { return }
-        await self.lookAtDisks()
+        self.reactor.spawn { [weak self] in await self?.lookAtDisks() }  // not waited for: a disk may hang
       }
     }
+    if isReadOnly { return }
     reactor.spawn { [reactor, weak self] in
       while true {
         await reactor.sleep(milliseconds: PoolLimits.housekeepingMilliseconds)
@@ -349,7 +375,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// Marks the pool as closed in order. The virtual disks are closed before; afterwards the disks can be closed.
   public func close() async throws(PoolError) {
     isClosing = true
-    await jobs.stop()
+    if !isReadOnly { await jobs.stop() }
     let failure = await store.close()
     await stripeIO.close()
     await chunkIO.close()

@@ -16,14 +16,22 @@ extension MirrorSpace {
   /// Copies a range of a row, of whole blocks and locked by the caller, from a copy in sync. Returns the places that failed to take it and
   /// whose disks stay in the pool; the metadata calls them stale by then. Throws when no copy in sync can be read.
   public func copy(row: Int, from start: UInt64, to end: UInt64, _ targets: CopyTargets) async throws(BlockError) -> Set<Int> {
-    let window = await pool.bounceBuffers.acquire()
+    var window = await pool.bounceBuffers.acquire()
     defer { pool.bounceBuffers.release(window) }
     var missed: Set<Int> = []
     var position = start
+    var tries = 0
     while position < end {
+      try pool.bounceBuffers.renew(&window)
       let piece = piece(row, position, min(end - position, UInt64(window.byteCount)))
-      missed.formUnion(try await copy(piece, window.part(from: 0, byteCount: Int(piece.byteCount)), targets))
-      position = piece.end
+      do throws(BlockError) {
+        missed.formUnion(try await copy(piece, window.part(from: 0, byteCount: Int(piece.byteCount)), targets))
+        position = piece.end
+      } catch {
+        // The disk that was read from was given up, and keeps the buffer: another copy serves, into a fresh one.
+        tries += 1
+        guard error.cause == .stalled, tries < rows.copies else { throw error }
+      }
     }
     return missed
   }
@@ -50,7 +58,25 @@ extension MirrorSpace {
         do throws(BlockError) { try await failed(device, error) } catch { missed.insert(place) }
       }
     }
+    if targets == .unreadableCopies { missed.formUnion(try await readBack(piece, unreadable.subtracting(missed), window, request)) }
     if !missed.isEmpty { try await keeper?.copiesMissed(row: piece.row, places: missed.sorted()) }
+    return missed
+  }
+
+  /// After they were written again. A disk that takes writes and cannot read them costs every reader its retries: it is evicted like one that
+  /// takes none. Returns the places whose disks have to stay.
+  private func readBack(
+    _ piece: Piece, _ places: Set<Int>, _ window: BufferSlice, _ request: IORequest
+  ) async throws(BlockError) -> Set<Int> {
+    var missed: Set<Int> = []
+    for place in places.sorted() {
+      guard let (device, address) = pool.locate(rows[piece.row, place], piece.offsetInSlab) else { continue }
+      do throws(BlockError) { try await device.read(at: address, into: window, request) } catch {
+        // The window is the disk's until it answers.
+        if error.cause == .stalled { throw error }
+        do throws(BlockError) { try await pool.rewriteFailed(on: device, error) } catch { missed.insert(place) }
+      }
+    }
     return missed
   }
 
@@ -72,6 +98,10 @@ extension MirrorSpace {
       failed |= 1 << UInt8(place % rows.copies)
       do throws(BlockError) {
         try await device.read(at: address, into: window, request)
+        if let doubt = doubt(device, piece, without: failed) {
+          failure = doubt
+          continue
+        }
         found = place
         break
       } catch {

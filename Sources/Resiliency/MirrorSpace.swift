@@ -90,9 +90,12 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
     await parallel.perform(split, request)
     var failed: [(Piece, Int, BufferSlice, BlockError)] = []
     for index in 0..<split.count {
-      guard let error = split.error(ofPart: index), let part = split.parts[index].slice else { continue }
-      let from = start + UInt64(part.start - slice.start)
-      failed.append((piece(Int(row), from, UInt64(part.byteCount)), split.parts[index].tag, part, error))
+      guard let part = split.parts[index].slice else { continue }
+      let piece = piece(Int(row), start + UInt64(part.start - slice.start), UInt64(part.byteCount))
+      let place = split.parts[index].tag
+      if let error = split.error(ofPart: index) ?? doubt(split.parts[index].device, piece, without: bit(place)) {
+        failed.append((piece, place, part, error))
+      }
     }
     parallel.end(split)
     for (piece, place, part, error) in failed { try await readElsewhere(piece, not: place, error, into: part, request) }
@@ -108,9 +111,19 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
   @inline(__always)
   private func read(_ piece: Piece, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     guard let (place, device, address) = source(of: piece, without: 0) else { throw BlockError(.ioFailed) }
-    do throws(BlockError) { try await device.read(at: address, into: slice, request) } catch {
+    do throws(BlockError) {
+      try await device.read(at: address, into: slice, request)
+      if let doubt = doubt(device, piece, without: bit(place)) { throw doubt }
+    } catch {
       try await readElsewhere(piece, not: place, error, into: slice, request)
     }
+  }
+
+  /// What was read from a disk of which a flush has failed meanwhile may be older than what was answered to a writer (rule W). Nil where that
+  /// is not so, or where no copy is left that could say it better.
+  @inline(__always)
+  func doubt(_ device: BlockDevice, _ piece: Piece, without failed: UInt8) -> BlockError? {
+    rows.copies > 1 && device.hasFailedFlush && source(of: piece, without: failed) != nil ? BlockError(.ioFailed) : nil
   }
 
   /// A copy has failed: the others are asked in turn.
@@ -122,12 +135,13 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
     if error.saysDeviceIsGone { pool.noteGone(rows[piece.row, place].disk, error) }
     // The buffer of a request that was given up is the disk's until it answers: nothing else may be read into it.
     while error.cause != .stalled, let (next, device, address) = source(of: piece, without: failed) {
+      failed |= bit(next)
       do throws(BlockError) {
         try await device.read(at: address, into: slice, request)
+        if let doubt = doubt(device, piece, without: failed) { throw doubt }
         keeper?.copyFailedToRead(row: piece.row, from: piece.start, to: piece.end)
         return
       } catch let other { error = other }
-      failed |= bit(next)
     }
     throw error
   }
@@ -136,7 +150,7 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
   private func bit(_ place: Int) -> UInt8 { 1 << UInt8(place % rows.copies) }
 
   /// The copy that a piece is read from: always the same while all are well, so that the copies share the load by address and a disk's
-  /// own read-ahead works. `failed` has a bit for each copy that is not asked.
+  /// own read-ahead works. `failed` has a bit for each copy that is not asked. A disk of which a flush has failed comes last.
   @inline(__always)
   func source(of piece: Piece, without failed: UInt8) -> (place: Int, device: DataPartition, address: UInt64)? {
     let copies = rows.copies
@@ -146,14 +160,30 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
       guard let (device, address) = pool.locate(rows[piece.row, first], piece.offsetInSlab) else { return nil }
       return (first, device, address)
     }
-    let preferred = (piece.row &+ Int(truncatingIfNeeded: piece.offsetInSlab >> MirrorLimits.readShift)) % copies
     let condition = rows.condition(piece.row)
+    if let condition, pool.isReadOnly, condition.unsettled.overlaps(rows.regions.regions(piece.start, piece.end)) {
+      return failed == 0 ? pinnedSource(of: piece, condition) : nil
+    }
+    let preferred = (piece.row &+ Int(truncatingIfNeeded: piece.offsetInSlab >> MirrorLimits.readShift)) % copies
+    var doubtful: (Int, DataPartition, UInt64)?
     for step in 0..<copies {
       let place = first + (preferred + step) % copies
       if failed & bit(place) != 0 { continue }
       guard let (device, address) = pool.locate(rows[piece.row, place], piece.offsetInSlab) else { continue }
       if let condition, isStale(condition, place, piece.start, piece.end) { continue }
-      return (place, device, address)
+      if !device.hasFailedFlush { return (place, device, address) }
+      if doubtful == nil { doubtful = (place, device, address) }
+    }
+    return doubtful
+  }
+
+  /// Where copies may differ and nobody may bring them together, only ever one of them is read, whatever becomes of it meanwhile: a read
+  /// never changes its mind. It is the first of those that were there when the pool was opened.
+  private func pinnedSource(of piece: Piece, _ condition: RowCondition) -> (place: Int, device: DataPartition, address: UInt64)? {
+    for place in piece.column * rows.copies..<(piece.column + 1) * rows.copies {
+      let slab = rows[piece.row, place]
+      if isStale(condition, place, piece.start, piece.end) || !pool.disks.contains(where: { $0.number == slab.disk }) { continue }
+      return pool.locate(slab, piece.offsetInSlab).map { (place, $0.device, $0.address) }
     }
     return nil
   }

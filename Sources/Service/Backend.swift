@@ -7,7 +7,7 @@ import Pool
 extension StorageService: StorageBackend {
   public func status() async throws(APIError) -> ServerStatus {
     try await ask { [self] () throws(APIError) in
-      let waits = waiting.values.map(\.reason.description).sorted()
+      let waits = waiting.values.map { words(for: $0).description }.sorted()
       let space = sortedPools.flatMap(spaceWarnings).map(\.text)
       return ServerStatus(
         version: spaceportVersion, processID: getpid(), uptimeSeconds: Double(reactor.now.nanoseconds(since: startedAt)) / 1e9,

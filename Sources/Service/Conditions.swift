@@ -1,6 +1,7 @@
 import Management
 import PhysicalDisk
 import Pool
+import Reactor
 import VirtualDisk
 
 // Health and operational state of each object, by the names of Windows Storage Spaces, with the reason and the next step in words.
@@ -13,12 +14,22 @@ struct DiskCondition {
   var nextStep: String?
 
   /// A disk that is there.
-  init(of disk: ClaimedDisk, _ membership: DiskRecord.State?, pool: String) {
+  /// - Parameter stuckBecause: why it cannot be emptied for now, where it is to be.
+  init(of disk: ClaimedDisk, _ membership: DiskRecord.State?, pool: String, stuckBecause: String?, now: Instant) {
     let physical = disk.physical
+    let waitedSeconds = physical.oldestRequestAge(now: now) / 1_000_000_000
     reason = physical.health.lastError?.withoutFullStop
     switch physical.health.state {
+    case .ok where waitedSeconds >= ServiceLimits.abnormalLatencySeconds:
+      (health, state) = (.warning, .abnormalLatency)
+      reason = "a request has not been answered for \(waitedSeconds) s"
+      nextStep = "Check the disk and its cabling; it is given up where others have its copies if this goes on"
     case .ok:
       reason = nil
+    case .transientErrors where physical.health.transientErrors >= DiskLimits.predictedFailureErrorCount:
+      (health, state) = (.warning, .predictiveFailure)
+      reason = "\(physical.health.transientErrors) requests had to be repeated, it is likely to fail; the last: \(reason ?? "")"
+      nextStep = "Replace it: spaceport disk replace \(disk.path) NEW"
     case .transientErrors:
       (health, state) = (.warning, .transientError)
       nextStep = "Check the disk and its cabling; if it goes on, replace it: spaceport disk replace \(disk.path) NEW"
@@ -40,14 +51,19 @@ struct DiskCondition {
       nextStep = "Wait: spaceport job watch \(pool)"
     case .retiring:
       (health, state) = (.warning, .removingFromPool)
-      reason = "it is emptied, and released when nothing is left on it"
-      nextStep = "Wait: spaceport job watch \(pool)"
+      if let stuckBecause {
+        reason = "it cannot be emptied: \(stuckBecause.withoutFullStop)"
+        nextStep = "Or keep it: spaceport disk set \(disk.path) --usage auto"
+      } else {
+        reason = "it is emptied, and released when nothing is left on it"
+        nextStep = "Wait: spaceport job watch \(pool)"
+      }
     default: break
     }
   }
 
   /// A disk that is away.
-  init(absent: AbsentDisk?, isDistrusted: Bool, _ number: DiskNumber, pool: String) {
+  init(absent: AbsentDisk?, isDistrusted: Bool, refusal: DiskInfo.State?, _ number: DiskNumber, pool: String) {
     let replacement =
       "replace it: spaceport disk replace --pool \(pool) \(number) NEW, or give it up: spaceport pool remove \(pool) \(number)"
     let why = absent?.reason.map { ": \($0.withoutFullStop)" } ?? ""
@@ -55,10 +71,42 @@ struct DiskCondition {
       (health, state) = (.unhealthy, .failedMedia)
       reason = "it lost what was on it, and is not taken back\(why)"
       nextStep = "\(replacement.prefix(1).uppercased())\(replacement.dropFirst())"
+    } else if let refusal {
+      (health, state) = (.unhealthy, refusal)
+      reason = "what lies where it was is not taken back\(why)"
+      nextStep = "Find the right disk, or \(replacement)"
     } else {
       (health, state) = (.warning, .lostCommunication)
       reason = "the pool goes on without it\(why.isEmpty ? ": it is not there" : why)"
       nextStep = "Bring it back, which is noticed by itself, or \(replacement)"
+    }
+  }
+}
+
+/// Of what was found among a pool's disks and is left alone.
+struct RejectedDisk {
+  var path: String
+  var state: DiskInfo.State
+  var reason: String
+  var remedy: String
+
+  init(_ disk: SetAsideDisk) {
+    path = disk.device.label
+    state = DiskInfo.State(disk.reason.cause)
+    reason = disk.reason.message.withoutFullStop
+    remedy = disk.reason.remedy.withoutFullStop
+  }
+}
+
+extension DiskInfo.State {
+  init(_ cause: MetadataError.Cause) {
+    switch cause {
+    case .stale, .cloned: self = .staleMetadata
+    case .split: self = .split
+    case .notPooled, .mixedPools, .unsupportedFeature: self = .unrecognizedMetadata
+    case .damaged: self = .failedMedia
+    case .diskFailed: self = .ioError
+    default: self = .notUsable
     }
   }
 }
@@ -99,12 +147,17 @@ struct VirtualDiskCondition {
         (health, state) = (.warning, .degraded)
         reason = "its new data needs \(width) disks for all copies, and \(takers) are there"
         nextStep = absent.isEmpty ? "Add a disk: spaceport pool add \(pool.name) DISK" : "Bring the missing disk back, or replace it"
+      } else if pool.pool.isUneven {
+        state = .suboptimal
+        reason = "the pool's disks are unequally full, so that some work more than others and its room may not be used up"
+        nextStep = "Spread the data: spaceport pool optimize \(pool.name)"
       }
       return
     }
     health = .warning
     let isWorkedOn = pool.pool.jobs.jobs.contains { $0.state == .running && [.resync, .repair, .retire].contains($0.kind) }
-    state = isWorkedOn ? .inService : .degraded
+    // As long as nothing is written the copies that are away are as good as the others.
+    state = isWorkedOn ? .inService : !absent.isEmpty && !disk.haveAbsentCopiesFallenBehind ? .incomplete : .degraded
     reason =
       "of some data only \(whole) of \(copies) copies \(whole == 1 ? "is" : "are") there and up to date"
       + (away.isEmpty ? "" : "; away \(absent.count == 1 ? "is" : "are") \(away)")
@@ -113,7 +166,12 @@ struct VirtualDiskCondition {
     } else if absent.isEmpty {
       nextStep = "Look at spaceport job list \(pool.name) for what the repair waits for"
     } else {
-      nextStep = "Bring the missing disk back, or replace it; after a while its copies are made anew on other disks by themselves"
+      let isLost = absent.allSatisfy { pool.pool.diskRecord($0).map { pool.absent[$0.number]?.isLost == true } ?? false }
+      nextStep =
+        (isLost ? "Replace the disk" : "Bring the missing disk back, or replace it")
+        + (pool.pool.jobs.jobs.contains { $0.kind == .repair && $0.state == .suspended }
+          ? "; the repair waits for room: spaceport job list \(pool.name)"
+          : "; after a while its copies are made anew on other disks by themselves, where there is room")
     }
   }
 }

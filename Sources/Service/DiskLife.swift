@@ -36,8 +36,8 @@ extension StorageService {
     let doubled = ServiceLimits.returnDelayMilliseconds << UInt64(min(count - 1, 16))
     let delay = physical.fault?.kind == .gone ? 0 : min(doubled, ServiceLimits.longestReturnDelayMilliseconds)
     served.absent[number] = AbsentDisk(
-      path: disk.path, reason: physical.ailment ?? physical.health.lastError, closing: disk,
-      returnsAt: reactor.now.advanced(milliseconds: delay))
+      path: disk.path, reason: physical.ailment, closing: disk, returnsAt: reactor.now.advanced(milliseconds: delay),
+      isLost: physical.fault.map { $0.kind != .gone } ?? false)
     if physical.health.state > .transientErrors {
       logger.warning(
         "Disk in trouble",
@@ -94,6 +94,7 @@ extension StorageService {
   func settleDisks(of served: ServedPool) async {
     for rejected in served.pool.rejectedDisks {
       warn("\(rejected.reason.description)")
+      served.rejected.append(RejectedDisk(rejected))
       await letGo(of: rejected.device, served)
     }
     for device in served.pool.returnableDevices {
@@ -105,7 +106,8 @@ extension StorageService {
     served.noteNumbers()
     for number in served.pool.absentDiskNumbers where served.absent[number] == nil {
       guard let record = served.pool.diskRecord(number) else { continue }
-      served.absent[number] = AbsentDisk(path: record.pathHint, returnsAt: reactor.now)
+      served.absent[number] = AbsentDisk(
+        path: record.pathHint, returnsAt: reactor.now, isLost: isDistrusted(record.id, in: served.pool.id))
     }
   }
 
@@ -129,14 +131,16 @@ extension StorageService {
           guard let number = disk.number else { continue }
           let health = disk.physical.health
           if health.state > states[number] ?? .ok {
-            self.logger.warning(
-              "Disk in trouble",
-              metadata: ["disk": "\(disk.path)", "health": "\(health.state)", "error": "\(health.lastError ?? "")"])
+            let words = health.state == .transientErrors ? "had requests that succeeded only when they were repeated" : "is in trouble"
+            served.pool.events.add(
+              .warning, "diskInTrouble", disk: number,
+              "\(disk.path) \(words): \(health.lastError?.withoutFullStop ?? "\(health.state)"). `spaceport disk list` says what to do.")
           }
           states[number] = health.state
         }
       }
     }
+    if served.pool.isReadOnly { return }
     // Apart, because looking at a path can take long.
     reactor.spawn { [weak self, reactor] in
       while true {
@@ -176,13 +180,25 @@ extension StorageService {
     }
   }
 
+  private func noteRefusal(of superblock: Superblock?, _ error: PoolError, _ served: ServedPool) {
+    guard let superblock, let cause = error.metadataCause, served.pool.absentDiskNumbers.contains(superblock.diskNumber) else { return }
+    served.refusals[superblock.diskNumber] = DiskInfo.State(cause)
+  }
+
   /// A disk that left this pool comes back to it.
   func readmit(_ path: String, into served: ServedPool) async throws(APIError) {
     let disks = try await claims.claim([path], waitMilliseconds: 0)
     do throws(APIError) {
       for disk in disks {
-        let data = try await explained { () throws(PoolError) in try await served.pool.readmit(disk.bus) }
+        let data: DataPartition
+        do throws(PoolError) { data = try await served.pool.readmit(disk.bus) } catch {
+          noteRefusal(of: await StoragePool.superblock(of: disk.bus), error, served)
+          throw APIError(error)
+        }
         disk.number = data.number
+        disk.isSettled = true
+        served.refusals[data.number] = nil
+        served.rejected.removeAll { $0.path == path }
         served.absent[data.number] = nil
         served.disks.append(disk)
       }

@@ -6,11 +6,16 @@ import Pool
 
 extension StorageService {
   func add(_ request: AddDisks, toPool name: String) async throws(APIError) -> PoolInfo {
-    let served = try servedPool(name)
+    let served = try writablePool(name)
     guard !request.disks.isEmpty else { throw APIError(.badRequest, "No disk is named", remedy: "Name the disks to add") }
     let usage = try usage(request.usage)
     var fresh: [String] = []
     for path in request.disks {
+      if let disk = served.absent.values.first(where: { $0.path == path }), disk.closing != nil, disk.closing?.physical.fault == nil {
+        throw APIError(
+          .busy, "\(path) was given up, and not all of what it was sent is over",
+          remedy: "See that it answers again, or disconnect it; then add it again")
+      }
       // What left this pool, and is what it was, need not be wiped.
       if !request.force, let number = await numberOfAbsent(path, served) {
         try await readmit(path, into: served)
@@ -42,6 +47,7 @@ extension StorageService {
       for disk in disks {
         let data = try await explained { () throws(PoolError) in try await served.pool.add(disk.member, usage: usage) }
         disk.number = data.number
+        disk.isSettled = true
         served.disks.append(disk)
         added.append(data.number)
       }
@@ -60,7 +66,7 @@ extension StorageService {
   }
 
   func set(_ request: SetDiskUsage) async throws(APIError) -> DiskInfo {
-    let (served, number) = try find(request.disk)
+    let (served, number) = try await find(request.disk)
     let usage = try usage(request.usage)
     try await explained { () throws(PoolError) in try await served.pool.setUsage(of: number, usage) }
     guard let info = diskInfos(served).first(where: { $0.number == number.value }) else { throw unknown(request.disk) }
@@ -77,15 +83,16 @@ extension StorageService {
   }
 
   func retire(_ reference: DiskReference) async throws(APIError) -> JobInfo {
-    let (served, number) = try find(reference)
+    let (served, number) = try await find(reference)
     try await explained { () throws(PoolError) in try await served.pool.retire(number) }
     return try retirement(of: number, served)
   }
 
   func replace(_ request: ReplaceDisk) async throws(APIError) -> JobInfo {
-    let (served, old) = try find(request.old)
+    let (served, old) = try await find(request.old)
     let new: DiskNumber
-    if let disk = served.disks.first(where: { DiskIdentity.of(path: request.new) == $0.port.identity }), let number = disk.number {
+    let identity = await claims.identity(of: request.new)
+    if let disk = served.disks.first(where: { identity == $0.port.identity }), let number = disk.number {
       guard number != old else {
         throw APIError(.badRequest, "\(request.new) is the disk that is to be replaced", remedy: "Name another disk")
       }
@@ -107,24 +114,28 @@ extension StorageService {
 
   // MARK: Which disk
 
-  /// The one that is meant, in an open pool.
-  func find(_ reference: DiskReference) throws(APIError) -> (ServedPool, DiskNumber) {
+  /// The one that is meant, in an open pool that can be changed.
+  func find(_ reference: DiskReference) async throws(APIError) -> (ServedPool, DiskNumber) {
     let candidates = if let pool = reference.pool { [try servedPool(pool)] } else { sortedPools }
-    var found: [(ServedPool, DiskNumber)] = []
-    let identity = DiskIdentity.of(path: reference.disk)
-    for served in candidates {
-      for record in served.pool.diskRecords {
-        let disk = served.disks.first { $0.number == record.number }
-        let isMeant =
-          served.path(of: record.number) == reference.disk || record.id.description == reference.disk.lowercased()
-          || (reference.pool != nil && "\(record.number)" == reference.disk) || (identity != nil && disk?.port.identity == identity)
-        if isMeant { found.append((served, record.number)) }
+    var found = disks(of: candidates) { served, record in
+      served.path(of: record.number) == reference.disk || record.id.description == reference.disk.lowercased()
+        || (reference.pool != nil && "\(record.number)" == reference.disk)
+    }
+    // By another of its names.
+    if found.isEmpty, reference.disk.hasPrefix("/"), let identity = await claims.identity(of: reference.disk) {
+      found = disks(of: candidates) { served, record in
+        served.disks.contains { $0.number == record.number && $0.port.identity == identity }
       }
     }
     // Where one path was used twice, the disk that is there is meant.
     if found.count > 1 { found = found.filter { served, number in served.disks.contains { $0.number == number } } }
     guard let first = found.first else { throw unknown(reference) }
+    try checkWritable(first.0)
     return first
+  }
+
+  private func disks(of pools: [ServedPool], where isMeant: (ServedPool, DiskRecord) -> Bool) -> [(ServedPool, DiskNumber)] {
+    pools.flatMap { served in served.pool.diskRecords.filter { isMeant(served, $0) }.map { (served, $0.number) } }
   }
 
   private func unknown(_ reference: DiskReference) -> APIError {

@@ -5,13 +5,13 @@ import Pool
 
 extension StorageService {
   func start(_ kind: JobInfo.Kind, inPool name: String) async throws(APIError) -> JobInfo {
-    let served = try servedPool(name)
+    let served = try writablePool(name)
     let job = await served.pool.jobs.add(kind == .scrub ? .scrub : .optimize)
     return info(job, of: served)
   }
 
   func cancel(job number: UInt64, inPool name: String) async throws(APIError) {
-    let served = try servedPool(name)
+    let served = try writablePool(name)
     guard let job = served.pool.jobs.jobs.first(where: { $0.number == number }) else {
       throw APIError(.notFound, "The pool \(name) has no job \(number)", remedy: "`spaceport job list` shows the jobs there are")
     }

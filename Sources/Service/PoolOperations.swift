@@ -64,11 +64,12 @@ extension StorageService {
     var opened: [PoolInfo] = []
     for (id, found) in byPool.sorted(by: { $0.key < $1.key }) {
       if let open = pools.values.first(where: { $0.pool.id == id }) {
+        try checkIsOpen(open, readOnly: request.readOnly == true)
         opened.append(info(open))
         continue
       }
       let opening = PoolOpening(id: id, name: found[0].superblock.poolName, paths: found.map(\.path), losses: request.acceptLosses ?? [])
-      opened.append(try await openPool(opening))
+      opened.append(request.readOnly == true ? try await openReadOnly(opening) : try await openPool(opening))
     }
     return opened
   }
@@ -167,10 +168,12 @@ extension StorageService {
     let served = try idlePool(name)
     pools[name] = nil
     try await shut(served)
-    try await forget(served.pool.id)
+    // What was only read was not remembered either; a pool that was waited for before is so again.
+    if served.pool.isReadOnly { waitAgain(for: served.pool.id) } else { try await forget(served.pool.id) }
   }
 
   func destroy(poolNamed name: String) async throws(APIError) {
+    _ = try writablePool(name)
     let served = try idlePool(name)
     pools[name] = nil
     do throws(APIError) { try await close(contentsOf: served) } catch { logger.warning("\(error)") }  // it is erased all the same
@@ -232,25 +235,25 @@ extension StorageService {
 
   func servedPool(_ name: String) throws(APIError) -> ServedPool {
     if let served = pools[name] { return served }
-    if let pool = waiting.values.first(where: { $0.known.name == name }) { throw pool.reason }
+    if let pool = waiting.values.first(where: { $0.known.name == name }) { throw words(for: pool) }
     throw APIError(.notFound, "There is no pool \(name)", remedy: "`spaceport pool list` shows the pools there are")
   }
 
-  private func checkNameIsFree(_ name: String) throws(APIError) {
+  func checkNameIsFree(_ name: String) throws(APIError) {
     if pools[name] != nil {
       throw APIError(.alreadyExists, "A pool \(name) exists already", remedy: "Choose another name, or close that pool")
     }
   }
 
   /// Claims disks that no open pool of ours has: the lock alone would only say "in use".
-  func claimFree(_ paths: [String]) async throws(APIError) -> [ClaimedDisk] {
+  func claimFree(_ paths: [String], access: DiskAccess = .claimed) async throws(APIError) -> [ClaimedDisk] {
     for path in paths {
-      guard let identity = DiskIdentity.of(path: path) else { continue }
+      guard let identity = await claims.identity(of: path) else { continue }
       for served in pools.values where served.disks.contains(where: { $0.port.identity == identity }) {
         throw APIError(.busy, "\(path) is in use: it is a disk of the open pool \(served.name)", remedy: "Choose another disk")
       }
     }
-    return try await claims.claim(paths)
+    return try await claims.claim(paths, access: access)
   }
 
   func checkName(_ name: String, of kind: String) throws(APIError) {

@@ -1,4 +1,5 @@
 import BlockDevice
+import Management
 import NBDServer
 import PhysicalDisk
 import Pool
@@ -15,6 +16,8 @@ final class ClaimedDisk: @unchecked Sendable {  // reactor-confined
   let port: DescriptorPort
   let physical: PhysicalDisk
   let bus: BusDevice
+  /// A pool looks after it, or nobody uses it any more; see DiskClaims.watch.
+  var isSettled = false
 
   init(path: String, port: DescriptorPort, reactor: RingReactor) {
     self.path = path
@@ -33,11 +36,17 @@ final class ClaimedDisk: @unchecked Sendable {  // reactor-confined
 final class ServedVirtualDisk: Sendable {
   let disk: VirtualDisk
   let volume: Volume
+  /// Of a pool that is only read: how much of its data is there.
+  let data: DataReport?
 
-  init(_ disk: VirtualDisk) {
+  init(_ disk: VirtualDisk, data: DataReport? = nil) {
     self.disk = disk
+    self.data = data
     volume = Volume(disk, label: disk.label)
   }
+
+  /// Where nothing can be written what is lost harms nothing else: it is served, and fails only there.
+  var canBeServed: Bool { disk.geometry.isReadOnly || disk.hasAllData }
 }
 
 /// What is known of a disk that left an open pool.
@@ -49,6 +58,8 @@ struct AbsentDisk {
   var closing: ClaimedDisk?
   /// It is not taken back before.
   var returnsAt: Instant
+  /// It lost what was on it, and is not taken back at all.
+  var isLost = false
 }
 
 /// An open pool with everything that is served from it.
@@ -62,6 +73,12 @@ final class ServedPool: @unchecked Sendable {  // reactor-confined
   let witness: OpenWitness?
   /// By the name within the pool.
   var virtualDisks: [String: ServedVirtualDisk] = [:]
+  /// What was given for the pool and is left alone.
+  var rejected: [RejectedDisk] = []
+  /// Why a disk that was away was not taken back.
+  var refusals: [DiskNumber: DiskInfo.State] = [:]
+  /// Of a pool that is only read: what was found at its opening, in sentences.
+  var remarks: [String] = []
 
   init(pool: StoragePool, disks: [ClaimedDisk], witness: OpenWitness?) {
     self.pool = pool
@@ -75,7 +92,11 @@ final class ServedPool: @unchecked Sendable {  // reactor-confined
 
   /// After disks came into the pool.
   func noteNumbers() {
-    for disk in disks { disk.number = pool.disks.first { $0.disk === disk.bus }?.number ?? disk.number }
+    for disk in disks {
+      guard let member = pool.disks.first(where: { $0.disk === disk.bus }) else { continue }
+      disk.number = member.number
+      disk.isSettled = true
+    }
   }
 
   /// Where a disk is, or was last; its number where that is not known.

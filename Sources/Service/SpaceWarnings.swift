@@ -14,6 +14,7 @@ extension StorageService {
   /// What there is to say now of a pool's free space.
   func spaceWarnings(of served: ServedPool) -> [SpaceWarning] {
     let pool = served.pool
+    if pool.isReadOnly { return [] }
     let free = pool.freeByteCount
     var warnings: [SpaceWarning] = []
     if free < pool.capacityByteCount / ServiceLimits.lowSpaceFraction {

@@ -39,6 +39,10 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
     /// The disks that were there when it was last tried; with those alone there is no point in trying again.
     var triedPaths: [String] = []
     var wasTriedDegraded = false
+    /// Opening it was tried, and `reason` says why it failed.
+    var wasTried = false
+    /// By path: why what is there is not used.
+    var doubts: [String: DiskDoubt] = [:]
   }
 
   /// Starts the reactor, takes the state directory and opens every known pool that is complete.
@@ -78,15 +82,25 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   /// Binds the listeners; from then on clients are served.
   public func listen(at addresses: [ListenAddress]) async throws(APIError) {
     let server = NBDServer(reactor: reactor, directory: self, logger: logger)
-    let bound: [ListenAddress]
-    do throws(ListenError) { bound = try await server.start(listeners: addresses) } catch {
-      throw APIError(.ioError, error.description.withoutFullStop, remedy: "")
-    }
+    let bound = try await bind(server, addresses)
     await reactor.run { [self] in
       self.server = server
       listeners = bound
       for address in bound where !address.isLocal {
         warn("NBD is served at \(address) without encryption or authentication: everyone who reaches that address can read and write.")
+      }
+    }
+  }
+
+  /// A predecessor that was killed is waited for a little.
+  private func bind(_ server: NBDServer, _ addresses: [ListenAddress]) async throws(APIError) -> [ListenAddress] {
+    let giveUp = ContinuousClock.now + .milliseconds(ServiceLimits.listenWaitMilliseconds)
+    while true {
+      do throws(ListenError) { return try await server.start(listeners: addresses) } catch {
+        guard error.mayPass, ContinuousClock.now < giveUp else {
+          throw APIError(.ioError, error.description.withoutFullStop, remedy: "")
+        }
+        try? await Task.sleep(for: .milliseconds(DiskLimits.claimRetryMilliseconds))
       }
     }
   }

@@ -8,7 +8,7 @@ import VirtualDisk
 
 extension StorageService {
   func create(_ request: CreateVirtualDisk) async throws(APIError) -> VirtualDiskInfo {
-    let served = try servedPool(request.pool)
+    let served = try writablePool(request.pool)
     try checkName(request.name, of: "virtual disk")
     guard served.virtualDisks[request.name] == nil else {
       throw APIError(
@@ -54,12 +54,14 @@ extension StorageService {
 
   func resize(_ path: VirtualDiskPath, to byteCount: UInt64) async throws(APIError) -> VirtualDiskInfo {
     let (served, disk) = try servedDisk(path)
+    try checkWritable(served)
     try await explained { () throws(PoolError) in try await disk.disk.grow(to: byteCount) }
     return info(disk, of: served)
   }
 
   func delete(_ path: VirtualDiskPath) async throws(APIError) {
     let (served, disk) = try servedDisk(path)
+    try checkWritable(served)
     guard disk.volume.clientCount == 0 else {
       throw APIError(
         .busy, "The virtual disk \(path) is in use: clients are connected to it (\(connections(disk.volume.clientCount)))",
@@ -85,7 +87,7 @@ extension StorageService {
 }
 
 extension StorageService: ExportDirectory {
-  public func exportNames() -> [String] { allVirtualDisks.filter(\.disk.hasAllData).map(\.volume.label) }
+  public func exportNames() -> [String] { allVirtualDisks.filter(\.canBeServed).map(\.volume.label) }
 
   public func describeExport(named name: String) throws(ExportError) -> ExportDescription {
     let served = try export(named: name)
@@ -96,7 +98,7 @@ extension StorageService: ExportDirectory {
   public func openExport(named name: String) async throws(ExportError) -> any Export {
     if isStopping { throw ExportError(.shuttingDown, "The server is stopping.") }
     let served = try export(named: name)
-    if let row = served.disk.firstLostRow {
+    if !served.canBeServed, let row = served.disk.firstLostRow {
       throw ExportError(
         .unavailable,
         "\(served.volume.label) is offline: row \(row) of its data has no whole copy on the disks that are there. "

@@ -50,6 +50,18 @@ struct WitnessFiles {
     return try await open(path)
   }
 
+  /// What the pool's witness says, without writing; nil where there is none, or nothing that can be read.
+  func peek(_ pool: PoolID) async -> MembershipEpoch? {
+    let path = path(of: pool)
+    guard
+      let port = try? await DescriptorPort.open(path: path, access: .readOnly, on: reactor, blocking: blocking, claimWaitMilliseconds: 0)
+    else { return nil }
+    let disk = PhysicalDisk(reactor: reactor, port: port)
+    let reading = try? await Witness(device: disk).read(pool: pool)
+    await disk.close()
+    return reading?.epoch
+  }
+
   /// An empty one for a pool that has no name yet: `adopt` gives it one. Only one at a time.
   func openNew() async throws(ServiceError) -> OpenWitness {
     let path = newPath

@@ -1,10 +1,12 @@
 /// What a scenario can do to a pool. `offered` counts the power-ons in which it could have happened, `fired` how often it did.
 public enum FaultKind: String, CaseIterable, Sendable {
-  case crashInWork, crashWhileOpening, powerOffAfterWork
+  case crashInWork, crashWhileOpening, powerOffAfterWork, crashAroundEviction, crashWhileJournalWraps, crashInCheckpoint
   case latentReadError, unreadableDisk, passingReadError, badSectorWrite, passingWriteError
   case flushError, badSectorInMetadata
-  case vanishes, losesPowerAlone, missingWhenOpened, returns, staleDisksAlone
-  case fileSystemFull, stall
+  case vanishes, losesPowerAlone, missingWhenOpened, returns, staleDisksAlone, twoVictims
+  case someDisksOnly, resyncSourceDies, pastInPlace, cloneBeside
+  case fileSystemFull, stall, hang, landsAfterEviction
+  case journalWraps, slowCheckpoint, journalFull
   case bitFlipInMetadata, phantomWriteInMetadata, misdirectedWriteInMetadata
 
   var explanation: String {
@@ -12,6 +14,19 @@ public enum FaultKind: String, CaseIterable, Sendable {
     case .crashInWork: "the power goes at any write while clients work"
     case .crashWhileOpening: "the power goes while the pool is opened and checked"
     case .powerOffAfterWork: "the power goes after the work, the pool not closed"
+    case .crashAroundEviction: "the power goes between the witness, the eviction's record and what is acknowledged after it"
+    case .crashWhileJournalWraps: "the power goes while the journal begins a new lap"
+    case .crashInCheckpoint: "the power goes while a checkpoint is written"
+    case .twoVictims: "two disks of three copies are in trouble at the same time"
+    case .someDisksOnly: "any of the disks are there, and not the others: what opens must be right, and what is promised to open must"
+    case .resyncSourceDies: "a disk was being brought up to date, and what from is not there any more"
+    case .pastInPlace: "in place of a disk there is a copy of it from the past"
+    case .cloneBeside: "beside a disk there is a copy of it from the past"
+    case .hang: "a request takes so long that the disk is given up"
+    case .landsAfterEviction: "a change lands that nobody waits for any more"
+    case .journalWraps: "the journal begins a new lap"
+    case .slowCheckpoint: "a checkpoint takes seconds, so that the journal fills"
+    case .journalFull: "a commit waits because the journal is full"
     case .latentReadError: "a range of one disk cannot be read, some times"
     case .unreadableDisk: "nothing of one disk can be read any more, after it could"
     case .passingReadError: "a read fails once, and not when it is repeated"

@@ -22,6 +22,14 @@ public enum SimulatedPoolLimits {
   static let requestSectorCount: UInt64 = 300
   /// Crash points that an operation of a client comes to, roughly: where the power is cut is drawn from so many times the operations.
   static let crashPointsPerOperation: UInt64 = 6
+  /// The points between the first write of the witness and what is acknowledged after an eviction, roughly.
+  static let crashPointsOfEviction: UInt64 = 20
+  /// How long a request hangs, in seconds: longer than a disk may leave one unanswered.
+  static let hangSeconds: ClosedRange<UInt64> = 11...40
+  /// How long is waited for what hangs to land after the work, in milliseconds.
+  static let hangMilliseconds: UInt64 = 45_000
+  /// Disks that the operator may add to the pool.
+  static let spareCount: UInt64 = 2
   /// The points of opening and verifying, roughly.
   static let crashPointsOfOpening: UInt64 = 120
   /// Runs of one exhaustive sweep are those of a workload of so many requests, unless asked otherwise.

@@ -27,20 +27,101 @@ final class Operator: @unchecked Sendable {  // reactor-confined
   }
 
   private func act() async throws {
-    switch random.below(10) {
+    switch random.below(session.schedule == nil ? 10 : 16) {
     case 0: try await create()
     case 1: await delete()
     case 2: try await grow()
     case 3, 4: await keepHouse()
     case 5: await resynchronise()
     case 6, 7: await session.takeBackAbsentDisks(reappearing: true)
-    default: await moveCopy()
+    case 8, 9: await moveCopy()
+    default: await manageDisks()
     }
+  }
+
+  // MARK: Disks and jobs
+
+  private func manageDisks() async {
+    do throws(PoolError) {
+      switch random.below(6) {
+      case 0: _ = try await add()
+      case 1: try await retire(replaceable: false)
+      case 2: try await retire(replaceable: true)
+      case 3: try await changeUsage()
+      case 4:
+        session.note("scrub or optimize")
+        await pool.jobs.add(random.coin() ? .scrub : .optimize)
+      default:
+        guard let job = pool.jobs.jobs.last(where: { !$0.isEnded }) else { return }
+        session.note("cancelling job \(job.kind)")
+        await pool.jobs.cancel(job)
+      }
+    } catch {
+      if session.isOver || [.invalid, .noSpace, .notFound].contains(error.cause) || session.schedule?.mayFail == true { return }
+      session.found("the operator: \(error)")
+    }
+  }
+
+  /// A disk of the machine that is none of the pool's.
+  private func add() async throws(PoolError) -> DiskNumber? {
+    let scenario = session.scenario
+    let spares = scenario.shape.disks.indices.filter { index in
+      !scenario.members.contains(index) && !scenario.adding.contains(index) && session.machine.disks[index].isPresent
+        && session.schedule?.victims.contains(index) != true
+    }
+    guard let stack = session.stack, !spares.isEmpty else { return nil }
+    let index = spares[random.index(below: spares.count)]
+    // It may still be closing.
+    guard let member = try? stack.open(index) else { return nil }
+    session.note("adding \(member.path)")
+    scenario.adding.insert(index)
+    do throws(PoolError) {
+      let disk = try await pool.add(member, usage: random.below(3) == 0 ? .hotspare : .auto)
+      scenario.adding.remove(index)
+      scenario.members.insert(index)
+      scenario.liars.remove(index)
+      scenario.evicted.remove(index)
+      session.noteNumbers()
+      return disk.number
+    } catch {
+      if !session.isOver {
+        scenario.adding.remove(index)
+        await stack.close(index)
+      }
+      throw error
+    }
+  }
+
+  /// Only where the others can hold all copies of a new row, whatever befalls a victim.
+  private var maySpareADisk: Bool {
+    let widest = session.openDisks.map { $0.disk.slabsPerRow }.max() ?? 0
+    let takers = pool.disks.filter { $0.state == .active && $0.usage == .auto }
+    return takers.count - 1 - (session.schedule?.victims.count ?? 0) >= widest && !session.scenario.shape.isSmall
+  }
+
+  private func retire(replaceable: Bool) async throws(PoolError) {
+    let new = replaceable ? try await add() : nil
+    if session.isOver || !maySpareADisk { return }
+    let candidates = pool.diskRecords.map(\.number).filter { $0 != new }
+    guard !candidates.isEmpty else { return }
+    let number = candidates[random.index(below: candidates.count)]
+    session.note("retiring disk \(number)")
+    try await pool.retire(number, replacement: new)
+  }
+
+  private func changeUsage() async throws(PoolError) {
+    let candidates = pool.diskRecords.map(\.number)
+    guard !candidates.isEmpty else { return }
+    let number = candidates[random.index(below: candidates.count)]
+    let usage: DiskRecord.Usage = random.below(3) == 0 && maySpareADisk ? .hotspare : .auto
+    session.note("disk \(number) is for \(usage)")
+    try await pool.setUsage(of: number, usage)
   }
 
   private func create() async throws {
     let shape = session.scenario.shape
-    let diskCount = pool.usableDisks.count
+    // On those alone that take new slabs: where a disk is being emptied, rows that need all have a copy less, which no victim may cost then.
+    let diskCount = pool.usableDisks.count { $0.usage == .auto && $0.state != .retiring }
     guard session.openDisks.count < SimulatedPoolLimits.virtualDiskCount, diskCount >= shape.leastCopyCount else { return }
     session.scenario.createdCount += 1
     let plan = shape.plan(named: "extra\(session.scenario.createdCount)", diskCount: diskCount, &random)

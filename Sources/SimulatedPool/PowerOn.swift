@@ -21,6 +21,8 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
   private(set) var stack: SimulatedStack?
   var openDisks: [OpenDisk] = []
   private var handleCount: UInt32 = 1000
+  /// The pool's jobs run.
+  private(set) var hasJobs = false
 
   init(_ scenario: Scenario, number: UInt64, operationCount: Int, _ schedule: FaultSchedule?, _ random: SeededRandom) {
     self.scenario = scenario
@@ -47,12 +49,16 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
 
   func live() async throws {
     if number > 1 && random.below(4) == 0 { try await checkStaleDisksAlone() }
-    var order = scenario.shape.disks.indices.filter { machine.disks[$0].isPresent }
+    let triesOther = random.below(4) == 0 || !scenario.returning.isEmpty
+    if number > 1 && schedule != nil && triesOther { try await checkOtherCourse() }
+    if isOver { return }
+    var order = scenario.members.union(scenario.adding).filter { machine.disks[$0].isPresent }.sorted()
     order.shuffle(using: &random)
     let stack = try SimulatedStack(machine, order: order, witness: scenario.shape.witness)
     self.stack = stack
     let pool = try await (number == 1 ? stack.createPool(layout: scenario.layout) : openPool(stack))
     self.pool = pool
+    await learnMembers(of: pool, stack)
     if number > 1 { try await verify(stack, pool) } else { try await createFirst(pool) }
     if operationCount > 0 { try await work(stack, pool) }
     if isOver { return }
@@ -70,6 +76,43 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     }
   }
 
+  /// Which disks are the pool's: a crash may have come in the middle of adding or releasing one.
+  private func learnMembers(of pool: StoragePool, _ stack: SimulatedStack) async {
+    noteNumbers()
+    scenario.members.formUnion(pool.disks.compactMap { index(of: $0) })
+    let known = Set(pool.diskRecords.map(\.number))
+    for (number, index) in scenario.diskNumbers where !known.contains(number) {
+      if !scenario.diskNumbers.contains(where: { $0.value == index && known.contains($0.key) }) { scenario.members.remove(index) }
+    }
+    scenario.evicted.formIntersection(scenario.members)
+    for disk in pool.usableDisks { if let index = index(of: disk) { scenario.lastUse[index] = number } }
+    for index in scenario.adding.subtracting(scenario.members).sorted() { await stack.close(index) }
+    scenario.adding.removeAll()
+    pool.onDiskReleased = { [weak self] in self?.released($0) }
+  }
+
+  private func released(_ number: DiskNumber) {
+    guard let index = scenario.diskNumbers[number] else { return }
+    note("\(machine.disks[index].options.name) is released")
+    scenario.members.remove(index)
+    scenario.evicted.remove(index)
+    guard let reactor = machine.reactor, let stack else { return }
+    reactor.spawn { await stack.close(index) }
+  }
+
+  func noteNumbers() {
+    for disk in pool?.disks ?? [] { if let index = index(of: disk) { scenario.diskNumbers[disk.number] = index } }
+  }
+
+  func index(of disk: DataPartition) -> Int? { machine.disks.firstIndex { $0.options.name == disk.disk.label } }
+
+  /// At its end: what has left for certain must never become a pool by itself.
+  func noteEvictions() {
+    let absent = Set((pool?.absentDiskNumbers ?? []).compactMap { scenario.diskNumbers[$0] })
+    scenario.evicted.formUnion(absent.intersection(scenario.members))
+    scenario.returning = Set((pool?.disks ?? []).filter { $0.state == .returning }.compactMap { index(of: $0) })
+  }
+
   private func createFirst(_ pool: StoragePool) async throws {
     phase = "creating"
     for plan in scenario.shape.virtualDisks { try await create(plan, in: pool) }
@@ -80,10 +123,22 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     machine.plan.isArmed = true
     machine.plan.restartCounting()
     schedule?.installLate(machine, &scenario.faults)
+    // What the server lets run: the pool's jobs, and its look at the disks. Without, the operator does what they would.
+    if schedule != nil && random.coin() {
+      pool.jobs.repairDelayMilliseconds = 20 * random.below(100)
+      pool.jobs.start()
+      hasJobs = true
+    }
+    if schedule?.hasHangs == true || (schedule != nil && random.coin()) { pool.startHousekeeping() }
     for disk in openDisks { startClients(of: disk) }
-    if let victim = schedule?.victim, let delay = schedule?.powerLossMilliseconds { losePower(of: victim, after: delay) }
+    for (victim, delay) in schedule?.powerLosses ?? [] { losePower(of: victim, after: delay) }
     await Operator(self, pool, SeededRandom(seed: random.next())).run()
     for disk in openDisks { for client in disk.clients { await client.value } }
+    guard let reactor = machine.reactor, !isOver else { return }
+    if hasJobs && random.coin() { await reactor.sleep(milliseconds: random.below(20_000)) }
+    if schedule?.hasHangs == true && (schedule?.ending != .crashInWork || random.coin()) {
+      await reactor.sleep(milliseconds: SimulatedPoolLimits.hangMilliseconds)
+    }
   }
 
   private func losePower(of disk: Int, after milliseconds: UInt64) {
@@ -176,7 +231,7 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
   private func mayFail(_ open: OpenDisk) -> Bool {
     if schedule?.mayFail != true { return false }
     if open.model.plan.copies == 1 { return true }
-    return scenario.shape.leastCopyCount == 1 && open.model.plan.copies * (open.model.plan.columns ?? 1) == scenario.shape.disks.count
+    return scenario.shape.leastCopyCount == 1 && open.model.plan.copies * (open.model.plan.columns ?? 1) == scenario.members.count
   }
 
   private func judge(_ error: any Error, _ what: String, _ operation: ClientOperation, _ open: OpenDisk) {

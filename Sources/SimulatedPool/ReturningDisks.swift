@@ -10,7 +10,7 @@ extension PowerOn {
   /// that were pulled out are there again.
   func takeBackAbsentDisks(reappearing: Bool) async {
     guard let pool, let stack else { return }
-    for index in scenario.shape.disks.indices {
+    for index in scenario.members.sorted() {
       let isUsable = pool.usableDisks.contains { $0.disk.label == machine.disks[index].options.name }
       if isUsable || pool.isChangingMembership || isOver { continue }
       // One that is still being evicted is none to take back yet.
@@ -27,15 +27,25 @@ extension PowerOn {
     scenario.evicted.remove(index)
     do {
       await stack.close(index)
-      _ = try await pool.readmit(stack.open(index).device)
+      let member = try stack.open(index)
+      do { _ = try await pool.readmit(member.device) } catch {
+        await stack.close(index)
+        throw error
+      }
       scenario.faults.fire(.returns)
       try await bringUpToDate(pool)
       try await finishReturns(pool)
     } catch {
       // What befalls the disk goes on to befall it; and one that has lied about its writes may look like an earlier state of itself.
-      if isOver || schedule?.victim == index || scenario.liars.contains(index) { return }
+      if isOver || isExcused(index) || scenario.liars.contains(index) || !scenario.members.contains(index) { return }
       found("taking back \(machine.disks[index].options.name) failed: \(error)")
     }
+  }
+
+  /// Something befalls the disk in this power-on, or another that it is brought up to date from.
+  private func isExcused(_ index: Int) -> Bool {
+    guard let schedule else { return false }
+    return schedule.victims.contains(index) || (scenario.budget.limit > 1 && schedule.mayFail)
   }
 
   /// Disks that lack nothing any more are whole again; the others are at the next look.

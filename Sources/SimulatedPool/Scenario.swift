@@ -60,6 +60,25 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
   let geometry: [DiskGeometry]
   let layout: LayoutChoice
   var budget: DamageBudget
+  /// Indices in the machine of the disks that are the pool's, present or not.
+  var members: Set<Int>
+  /// Disks that are being added to the pool: a crash leaves them its own or not.
+  var adding: Set<Int> = []
+  /// Which disk of the machine has which number in the pool. Numbers are never given out again.
+  var diskNumbers: [DiskNumber: Int] = [:]
+  /// Copies of disks, and after which power-on they were made.
+  var pasts: [Int: (content: SavedContent, powerOn: UInt64)] = [:]
+  /// The last power-on in which the pool was opened with that disk.
+  var lastUse: [Int: UInt64] = [:]
+  /// Disks that were being brought up to date when the last power-on ended.
+  var returning: Set<Int> = []
+  /// What was bad before anything was drawn for the present power-on.
+  var badBefore: Set<Int> = []
+  var lackedCopiesBefore = false
+  /// A disk that has everything, by what is known.
+  func isCurrent(_ disk: Int) -> Bool {
+    members.contains(disk) && !evicted.contains(disk) && !returning.contains(disk) && !badBefore.contains(disk)
+  }
   /// Disks that the pool has evicted for certain, and not taken back since.
   var evicted: Set<Int> = []
   var faults = FaultCoverage()
@@ -81,15 +100,19 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     shape = ScenarioShape(&random, isRoomy: isRoomy)
     budget = DamageBudget(leastCopyCount: shape.leastCopyCount)
     let layout = try SimulatedStack.layout(
-      diskByteCounts: shape.disks.map(\.byteCount), slabByteCount: shape.slabByteCount,
+      diskByteCounts: shape.disks.prefix(shape.firstDiskCount).map(\.byteCount), slabByteCount: shape.slabByteCount,
       metadataByteCount: SimulatedPoolLimits.metadataByteCount, journalByteCount: shape.journalByteCount)
     self.layout = layout
+    members = Set(0..<shape.firstDiskCount)
     geometry = try shape.disks.map { disk in
       let places = try layout.layout(diskByteCount: disk.byteCount)
       let slabs = places.slabsOffset..<places.slabsOffset + UInt64(places.slabCount) * places.slabStride
-      return DiskGeometry(metadata: places.metadataOffset..<places.metadataOffset + places.metadataByteCount, slabs: slabs)
+      let metadataEnd = places.metadataOffset + places.metadataByteCount
+      return DiskGeometry(
+        metadata: places.metadataOffset..<metadataEnd, journal: places.journalOffset..<places.pagesOffset,
+        roots: places.rootOffsets[0]..<places.journalOffset, pages: places.pagesOffset..<metadataEnd, slabs: slabs)
     }
-    fixedVictim = shape.leastCopyCount == 1 && shape.disks.count > 1 ? random.index(below: shape.disks.count) : nil
+    fixedVictim = shape.leastCopyCount == 1 && shape.disks.count > 1 ? random.index(below: shape.firstDiskCount) : nil
     for disk in shape.disks { machine.addDisk(disk) }
     machine.addDisk(.file("witness", byteCount: 1 << 20))
   }
@@ -110,19 +133,26 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
   private func powerOn(_ number: UInt64, isLast: Bool) throws(SeedFailure) {
     let share = max(1, options.operationCount / Int(shape.powerOnCount))
     let operationCount = isLast ? 0 : shape.isLong ? share * SimulatedPoolLimits.longFactor : share
+    badBefore = budget.bad
+    lackedCopiesBefore = budget.lacksCopies
     var schedule: FaultSchedule?
     if !isLast {
       schedule = FaultSchedule(
-        powerOn: number, shape, geometry, &budget, victim: fixedVictim, operationCount: operationCount, &random)
+        powerOn: number, shape, geometry, &budget, members: members.sorted(), victim: fixedVictim, operationCount: operationCount, &random)
     }
-    let absent = schedule?.missing
-    for index in shape.disks.indices where index != absent { machine.disks[index].reappear() }
-    if let schedule, schedule.hasLies, let victim = schedule.victim { liars.insert(victim) }
-    if let absent {
+    let missing = schedule?.missing ?? []
+    for index in shape.disks.indices where !missing.contains(index) { machine.disks[index].reappear() }
+    liars.formUnion(schedule?.liars ?? [])
+    if schedule?.victims.count == 2 {
+      faults.offer(.twoVictims)
+      faults.fire(.twoVictims)
+    }
+    for absent in missing.sorted() {
       faults.offer(.missingWhenOpened)
       faults.fire(.missingWhenOpened)
       machine.disks[absent].vanish()
     }
+    let landed = machine.coverage[.abandonedWriteLanded]
     machine.plan.restartCounting()
     machine.plan.isArmed = number > 1
     let reactor = machine.powerOn()
@@ -132,6 +162,19 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     if machine.isPowered && !session.isClosed { faults.fire(.powerOffAfterWork) }
     machine.cutPower()
     session.schedule?.remove(from: machine, &faults)
+    if schedule?.hasHangs == true { faults.offer(.landsAfterEviction) }
+    faults.fire(.landsAfterEviction, machine.coverage[.abandonedWriteLanded] - landed)
+    if let statistics = session.pool?.metadataStatistics {
+      faults.offer(.journalWraps)
+      faults.fire(.journalWraps, statistics.journalBytesWritten / max(1, statistics.journalByteCount))
+      faults.offer(.journalFull)
+      faults.fire(.journalFull, statistics.journalWaits)
+    }
+    session.noteEvictions()
+    if random.coin() {
+      let disk = random.index(below: shape.disks.count)
+      pasts[disk] = (machine.disks[disk].save(), number)
+    }
     if !session.isClosed { for model in models { model.shadow.crashed() } }
   }
 

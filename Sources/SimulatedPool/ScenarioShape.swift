@@ -3,7 +3,10 @@ import VirtualDisk
 
 /// What a seed makes: the disks of a machine, a pool on them, its first virtual disks, and who uses them.
 struct ScenarioShape: Sendable {
+  /// Those of the pool, and spares that the operator may add to it.
   var disks: [SimulatedDiskOptions] = []
+  /// Of `disks`, the pool is made from the first.
+  var firstDiskCount = 0
   var slabByteCount: UInt64 = 1 << 20
   var journalByteCount: UInt64 = 64 << 10
   var virtualDisks: [VirtualDiskPlan] = []
@@ -24,12 +27,18 @@ struct ScenarioShape: Sendable {
     journalByteCount = random.below(4) == 0 ? 128 << 10 : 64 << 10
     let kind = random.below(4)
     for index in 0..<diskCount { disks.append(ScenarioShape.disk(index, kind, isSmall, &random)) }
+    firstDiskCount = disks.count
+    if !isRoomy && leastCopyCount > 1 {
+      for index in 0..<random.below(SimulatedPoolLimits.spareCount + 1) {
+        disks.append(ScenarioShape.disk(diskCount + index, kind, isSmall, &random))
+      }
+    }
     clientCount = 1 + random.index(below: 4)
     isLong = random.below(6) == 0
     if isLong { journalByteCount = 64 << 10 }
     powerOnCount = random.value(in: SimulatedPoolLimits.powerOnCount)
     for index in 0..<1 + random.index(below: 2) {
-      virtualDisks.append(plan(named: "disk\(index)", diskCount: disks.count, &random))
+      virtualDisks.append(plan(named: "disk\(index)", diskCount: firstDiskCount, &random))
     }
   }
 

@@ -60,13 +60,13 @@ extension PowerOn {
   private func unusableDisks(_ pool: StoragePool) -> Set<Int> {
     let found = disks(pool) { !$0.isUsable || $0.state == .returning }
     // What is to befall one in this power-on has perhaps not come yet.
-    return found.union(schedule?.victim.map { [$0] } ?? [])
+    return found.union(schedule?.victims ?? [])
   }
 
   /// Those that the pool does not have, or has in such a state.
   private func disks(_ pool: StoragePool, _ isWanted: (DataPartition) -> Bool) -> Set<Int> {
     Set(
-      scenario.shape.disks.indices.filter { index in
+      scenario.members.filter { index in
         pool.disks.first { $0.disk.label == machine.disks[index].options.name }.map(isWanted) ?? true
       })
   }
@@ -87,7 +87,7 @@ extension PowerOn {
 
   /// The same again while one disk reads nothing any more: what its copies have shown, the others must show too.
   private func checkAllWithoutVictim(_ pool: StoragePool) async throws {
-    guard let victim = schedule?.victim, scenario.shape.leastCopyCount > 1, random.coin() else { return }
+    guard let victim = schedule?.victims.first, scenario.shape.leastCopyCount > 1, random.coin() else { return }
     let rule = FaultRule(.ioError, .always, disk: victim, operations: [.read], range: scenario.geometry[victim].slabs)
     let place = machine.plan.rules.count
     schedule?.add(.unreadableDisk, rule, to: machine, &scenario.faults)
@@ -102,7 +102,7 @@ extension PowerOn {
       if !open.disk.rowsToResynchronise.isEmpty {
         throw Surprise("rows \(open.disk.rowsToResynchronise) of \(open.model.name) are not brought together")
       }
-      if schedule?.victim == nil { try await Examination.checkCopiesAgree(open.disk) }
+      if schedule?.mayFail != true { try await Examination.checkCopiesAgree(open.disk) }
     }
     try await finishReturns(pool)
     try await fillEmptyPlaces()

@@ -22,7 +22,7 @@ public final class ShadowDisk: @unchecked Sendable {  // used by one thread at a
     let crashCount: UInt64
   }
 
-  private struct Value {
+  fileprivate struct Value {
     var fill: Fill
     var began: UInt64
     var answered: UInt64?
@@ -63,6 +63,23 @@ public final class ShadowDisk: @unchecked Sendable {  // used by one thread at a
   }
 
   private static let untouched = Value(fill: .zeros, began: 0, answered: 0)
+
+  /// All that is known, to go back to after trying what would happen if.
+  public struct Saved: Sendable {
+    fileprivate let values: [UInt64: [Value]]
+    fileprivate let unsettled: Set<UInt64>
+    fileprivate let numbers: [UInt64]
+    fileprivate let openReadCount: Int
+  }
+
+  public func save() -> Saved {
+    Saved(values: values, unsettled: unsettled, numbers: [time, lastCrash, crashCount, lastFill], openReadCount: openReadCount)
+  }
+
+  public func restore(_ saved: Saved) {
+    (values, unsettled, openReadCount) = (saved.values, saved.unsettled, saved.openReadCount)
+    (time, lastCrash, crashCount, lastFill) = (saved.numbers[0], saved.numbers[1], saved.numbers[2], saved.numbers[3])
+  }
 
   // MARK: What was done
 

@@ -2,6 +2,11 @@ import CLinux
 import PhysicalDisk
 import Reactor
 
+/// The content of a simulated disk at some time.
+public struct SavedContent: @unchecked Sendable {  // never changed
+  let medium: Medium
+}
+
 /// A disk as it lies on the table: its content lives through power cuts. `open` gives the port that the stack uses it by.
 public final class SimulatedDisk: @unchecked Sendable {  // used by one thread at a time: see SimulatedMachine
   public let options: SimulatedDiskOptions
@@ -71,6 +76,9 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
     powerOn()
   }
 
+  /// Forgets what is on it, for good.
+  func scrap() { medium = Medium(initialGarbage: nil) }
+
   /// Lets the operations go on that a `hang` holds.
   public func releaseHung() { hung.wakeAll() }
 
@@ -93,6 +101,12 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
   public var hasUnflushed: Bool { medium.hasUnflushed }
 
   func copyOfMedium() -> Medium { medium.copyOfCurrent() }
+
+  /// What it holds now, its cache with it.
+  public func save() -> SavedContent { SavedContent(medium: medium.copyOfCurrent()) }
+
+  /// Makes it hold that, durably: a copy that was put back. Nothing may be in flight.
+  public func restore(_ content: SavedContent) { medium = content.medium.copyOfCurrent() }
 
   /// One string for each operation in flight.
   var inFlightDescriptions: [String] {

@@ -91,6 +91,7 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
   }
 
   public override var hasDrained: Bool { disk.hasDrained }
+  public override var hasFailedFlush: Bool { disk.hasFailedFlush }
   public override func checkIntegrity() async throws(BlockError) { try await disk.checkIntegrity() }
   public override var ailment: String? { disk.ailment }
 

@@ -41,11 +41,12 @@ extension VirtualDisk {
   }
 
   private func writePartial(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
-    let window = await bounce.acquire()
+    var window = await bounce.acquire()
     defer { bounce.release(window) }
     let block = Int(blockByteCount)
     var done = 0
     while done < slice.byteCount {
+      try bounce.renew(&window)
       let (start, skip, count) = piece(offset + UInt64(done), remaining: slice.byteCount - done, window.byteCount)
       let end = skip + count
       let whole = Int(UInt64(end).roundedUp(to: blockByteCount))

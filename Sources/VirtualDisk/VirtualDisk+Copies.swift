@@ -12,6 +12,12 @@ struct RepairRange: Equatable {
   var end: UInt64
 }
 
+/// What the protection of the rows follows from.
+struct ProtectionVersion: Equatable {
+  var membership: Int
+  var table: UInt64
+}
+
 extension VirtualDisk: RowOwner {
   public var virtualDisk: VirtualDiskNumber { record.number }
   public var requestCount: UInt64 {
@@ -19,109 +25,98 @@ extension VirtualDisk: RowOwner {
   }
   public var slabsPerRow: Int { slabTable.placeCount }
   public var copyCount: Int { copies }
-  public var mappedRows: [Int] { rows.indices.filter { rows[$0]?.state == .mapped } }
-
-  public func places(where isWanted: (SlabAssignment) -> Bool) -> [CopyPlace] {
-    var found: [CopyPlace] = []
-    for index in rows.indices where rows[index]?.state == .mapped {
-      for place in 0..<slabTable.placeCount where isWanted(slabTable[index, place]) { found.append(CopyPlace(row: index, place: place)) }
-    }
-    return found
-  }
+  public var rowCount: Int { rows.count }
+  public var mappedRowCount: Int { slabTable.mappedRowCount }
+  public func isMapped(row: Int) -> Bool { slabTable.isMapped(row) }
+  public func slab(row: Int, place: Int) -> SlabAssignment { slabTable[row, place] }
+  public func copyCount(on disk: DiskNumber) -> Int { slabTable.copyCount(on: disk) }
 
   public func holdsLastCopy(on disk: DiskNumber) -> Bool {
-    rows.contains { row in
-      guard let row, row.state != .freed else { return false }
-      return (0..<slabTable.columns).contains { isLastCopy(row.index, column: $0, disk) }
-    }
+    pool.usableDisk(disk) != nil && slabTable.hasLastCopy(on: disk) { pool.usableDisk($0) != nil }
   }
 
-  private func isLastCopy(_ row: Int, column: Int, _ disk: DiskNumber) -> Bool {
-    var isOnDisk = false
-    for place in column * copies..<(column + 1) * copies {
-      if slabTable[row, place].disk == disk {
-        if pool.usableDisk(disk) != nil && slabTable.condition(row)?.stale[place] == nil { isOnDisk = true }
-      } else if isInSync(row, place) {
-        return false
-      }
-    }
-    return isOnDisk
+  public func hasWholeCopy(row: Int, column: Int) -> Bool {
+    (column * copies..<(column + 1) * copies).contains { isInSync(row, $0) }
   }
 
   /// The copy is there and lacks nothing.
-  func isInSync(_ row: Int, _ place: Int) -> Bool {
+  private func isInSync(_ row: Int, _ place: Int) -> Bool {
     pool.usableDisk(slabTable[row, place].disk) != nil && slabTable.condition(row)?.stale[place] == nil
+  }
+
+  /// What all rows are like, looked up again only when something has changed.
+  private var protection: RowProtection {
+    let version = ProtectionVersion(membership: pool.membershipChanges, table: slabTable.changeCount)
+    if let known = knownProtection, known.version == version { return known.protection }
+    let protection = slabTable.protection { pool.usableDisk($0) != nil }
+    knownProtection = (version, protection)
+    return protection
   }
 
   /// Whether each column of each row has a copy that is there and lacks nothing; else the virtual disk cannot be served.
   public var hasAllData: Bool { firstLostRow == nil }
 
   /// Of how many copies that are there and lack nothing the least protected data has; `copies` where all is well, 0 where some is lost.
-  public var fewestWholeCopies: Int {
-    if pool.isWhole && slabTable.areAllWhole { return copies }
-    var fewest = copies
-    for index in rows.indices where fewest > 0 {
-      guard let row = rows[index], row.state == .mapped else { continue }
-      for column in 0..<slabTable.columns {
-        fewest = min(fewest, (column * copies..<(column + 1) * copies).count { isInSync(index, $0) })
-      }
+  public var fewestWholeCopies: Int { protection.fewestWholeCopies }
+
+  /// Whether something was written, or may have been, that copies on disks that are away lack.
+  public var haveAbsentCopiesFallenBehind: Bool {
+    let absent = Set(pool.absentDiskNumbers)
+    if absent.isEmpty { return false }
+    return rows.contains { row in
+      guard let row, row.state == .mapped, !row.dirty.isEmpty else { return false }
+      return (0..<slabTable.placeCount).contains { absent.contains(slabTable[row.index, $0].disk) }
     }
-    return fewest
   }
 
   /// A last copy was lost with writes that were not flushed: FLUSH fails until the pool is opened again.
   public var mayHaveLostWrites: Bool { space.hasLostWrites }
 
   /// The lowest row of which no whole copy is there.
-  public var firstLostRow: Int? {
-    if pool.isWhole && slabTable.areAllWhole { return nil }
-    return rows.indices.first { index in
-      guard let row = rows[index], row.state == .mapped else { return false }
-      return (0..<slabTable.columns).contains { column in
-        !(column * copies..<(column + 1) * copies).contains { isInSync(index, $0) }
-      }
-    }
-  }
+  public var firstLostRow: Int? { protection.firstLostRow }
 
   public func diskLeft(_ disk: DiskNumber) {
-    for index in rows.indices {
-      guard let row = rows[index], row.state == .mapped else { continue }
-      let places = (0..<slabTable.placeCount).filter { slabTable[index, $0].disk == disk }
-      if PlantedBug.staleOnlySinceFailure.isPlanted && !places.isEmpty { row.dirty.removeAll() }
-      guard slabTable.condition(index) != nil else { continue }
+    // What zeroed the slabs of a new row is perhaps not flushed there. Before its first commit, which brings the marks along, all of it is.
+    for case let row? in rows where copies > 1 && row.state == .mapped && !row.mayBeInMetadata && has(row, slabOn: disk) { markWhole(row) }
+    if PlantedBug.staleOnlySinceFailure.isPlanted { for row in dirtyRows where has(row, slabOn: disk) { row.dirty.removeAll() } }
+    for index in slabTable.rowsWithCondition {
       slabTable.change(index) { condition in
-        for place in places { condition.stale[place] = nil }
+        for place in 0..<slabTable.placeCount where slabTable[index, place].disk == disk { condition.stale[place] = nil }
         if condition.move?.slab.disk == disk { condition.move = nil }
       }
     }
     if firstLostRow != nil { space.hasLostWrites = true }
   }
 
+  private func has(_ row: MappedRow, slabOn disk: DiskNumber) -> Bool {
+    (0..<slabTable.placeCount).contains { slabTable[row.index, $0].disk == disk }
+  }
+
   public func diskReturned(_ disk: DiskNumber) {
     guard copies > 1 else { return }
-    for index in rows.indices {
-      guard let row = rows[index], row.state == .mapped, !row.dirty.isEmpty else { continue }
-      for place in 0..<slabTable.placeCount where slabTable[index, place].disk == disk && !isFreshest(index, place) {
-        slabTable.change(index) { $0.stale[place] = row.dirty }
+    let older = pool.disksThatLeft(noLaterThan: disk)
+    for row in dirtyRows where row.state == .mapped && !row.dirty.isEmpty {
+      for place in 0..<slabTable.placeCount where slabTable[row.index, place].disk == disk && !isFreshest(row.index, place, older) {
+        slabTable.change(row.index) { $0.stale[place] = row.dirty }
       }
     }
   }
 }
 
 extension VirtualDisk {
-  /// Of a copy whose disk was away: all others left no later, so that nothing was written without it.
-  func isFreshest(_ row: Int, _ place: Int) -> Bool {
+  /// Of a copy whose disk was away: all others are on disks that left no later (`older`), so that nothing was written without it.
+  func isFreshest(_ row: Int, _ place: Int, _ older: Set<DiskNumber>) -> Bool {
     let column = place / copies
     return (column * copies..<(column + 1) * copies).allSatisfy { other in
       let slab = slabTable[row, other]
-      return other == place || slab.isNone || pool.leftNoLaterThan(slab.disk, slabTable[row, place].disk)
+      return other == place || slab.isNone || older.contains(slab.disk)
     }
   }
 }
 
 extension VirtualDisk: CopyKeeper {
   public func copiesMissed(row index: Int, places: [Int]) async throws(BlockError) {
-    guard let row = rows[index] else { return }
+    guard let row = findRow(at: index) else { return }
     slabTable.change(index) { condition in
       for place in places {
         condition.storedStale.insert(place)
@@ -143,7 +138,7 @@ extension VirtualDisk: CopyKeeper {
   private func repairReads() async {
     while let range = wantedRepairs.first, !isClosing {
       wantedRepairs.removeFirst()
-      if let row = rows[range.row], row.state == .mapped { await repair(row, range) }
+      if let row = findRow(at: range.row), row.state == .mapped { await repair(row, range) }
     }
     isRepairing = false
   }
@@ -203,9 +198,8 @@ extension VirtualDisk {
 
   /// Brings the row's copies together: what a crash left unsettled, and what returning disks lack.
   public func resynchronise(row index: Int) async throws(BlockError) {
-    guard let row = rows[index], row.state == .mapped, let condition = slabTable.condition(index) else { return }
-    var wanted = condition.unsettled
-    for stale in condition.stale.values { wanted.formUnion(stale) }
+    guard let row = findRow(at: index), row.state == .mapped, let condition = slabTable.condition(index) else { return }
+    let wanted = condition.regionsToResynchronise
     for region in 0..<regions.regionCount where wanted.contains(region) {
       let began = reactor.now
       try await bringTogether(row, region: region)
@@ -219,7 +213,8 @@ extension VirtualDisk {
   private func forgetStoredStale(_ row: MappedRow, _ places: Set<Int>) async throws(BlockError) {
     let fresh = places.filter { slabTable.condition(row.index)?.stale[$0] == nil }
     if fresh.isEmpty { return }
-    try await pool.flushDisks(IORequest(virtualDisk: handle, ioClass: .resync))
+    // The map with it: what was trimmed meanwhile was not copied, and must not be called present.
+    _ = try await flushJoining(IORequest(virtualDisk: handle, ioClass: .resync))
     guard rows[row.index] === row, row.state == .mapped else { return }
     slabTable.change(row.index) { condition in
       for place in fresh where condition.stale[place] == nil { condition.storedStale.remove(place) }
@@ -227,20 +222,10 @@ extension VirtualDisk {
     if row.mayBeInMetadata { try await pool.commit([.put(rowRecord(of: row))], priority: .essential) }
   }
 
-  public var byteCountToResynchronise: UInt64 {
-    rowsToResynchronise.reduce(0) { sum, index in
-      guard let condition = slabTable.condition(index) else { return sum }
-      var wanted = condition.unsettled
-      for stale in condition.stale.values { wanted.formUnion(stale) }
-      return sum + UInt64(wanted.memberCount) * regions.regionByteCount
-    }
-  }
+  public var byteCountToResynchronise: UInt64 { UInt64(slabTable.regionCountToResynchronise) * regions.regionByteCount }
+  public var rowCountToResynchronise: Int { slabTable.rowCountToResynchronise }
+  public func wantsResynchronisation(row: Int) -> Bool { slabTable.condition(row)?.wantsResynchronisation ?? false }
 
-  /// Rows whose copies are to be brought together.
-  public var rowsToResynchronise: [Int] {
-    slabTable.rowsWithCondition.filter { index in
-      guard let condition = slabTable.condition(index) else { return false }
-      return !condition.unsettled.isEmpty || !condition.stale.isEmpty || !condition.storedStale.isEmpty
-    }
-  }
+  /// All rows whose copies are to be brought together. A job looks at them one after the other.
+  package var rowsToResynchronise: [Int] { slabTable.rowsWithCondition.filter(wantsResynchronisation(row:)) }
 }

@@ -18,15 +18,22 @@ extension VirtualDisk {
 
   private func mark(_ row: MappedRow, _ marked: Range<Int>) async throws(BlockError) {
     if dirtyRegionCount >= VirtualDiskLimits.dirtyRegionCount && row.mayBeInMetadata { try await clearDirtyRegions(evenTouched: true) }
-    let before = row.dirty.memberCount
-    row.dirty.insert(marked)
-    dirtyRegionCount += row.dirty.memberCount - before
-    list(row)
+    insert(row, marked)
     // A row that is not in the metadata brings its marks along when it comes there; before that nobody could find its copies.
     guard row.mayBeInMetadata else { return }
     row.uncommittedMarks += 1
     defer { row.uncommittedMarks -= 1 }
     try await pool.commit([dirtyChange(of: row)])
+  }
+
+  /// All of a row that is not in the metadata yet: it brings its marks along.
+  func markWhole(_ row: MappedRow) { insert(row, 0..<regions.regionCount) }
+
+  private func insert(_ row: MappedRow, _ marked: Range<Int>) {
+    let before = row.dirty.memberCount
+    row.dirty.insert(marked)
+    dirtyRegionCount += row.dirty.memberCount - before
+    list(row)
   }
 
   private func list(_ row: MappedRow) {
@@ -62,7 +69,8 @@ extension VirtualDisk {
     if candidates.isEmpty { return }
     let membership = pool.membershipChanges
     if !PlantedBug.dirtyRegionClearedWithoutFlush.isPlanted {
-      try await space.flush(IORequest(virtualDisk: handle, ioClass: .metadata))
+      // The map with it: a chunk that was trimmed may differ on a copy that lacked it, so it must not be called present after a crash.
+      _ = try await flushJoining(IORequest(virtualDisk: handle, ioClass: .metadata))
     }
     guard membership == pool.membershipChanges else { return }
     let rowsPerCommit = max(1, pool.commitByteLimit / DirtyRegionsRecord.changeByteCount(regionCount: regions.regionCount))
@@ -88,8 +96,8 @@ extension VirtualDisk {
   private func canClear(_ row: MappedRow) -> Bool {
     if slabTable.condition(row.index) != nil { return false }
     if pool.isWhole && !slabTable.hasEmptyPlace(row.index) { return true }
-    return slabTable.slabs(ofRow: row.index).allSatisfy { slab in
-      pool.usableDisk(slab.disk).map { $0.state != .returning } ?? false
+    return (0..<slabTable.placeCount).allSatisfy { place in
+      pool.usableDisk(slabTable[row.index, place].disk).map { $0.state != .returning } ?? false
     }
   }
 
@@ -103,7 +111,8 @@ extension VirtualDisk {
   }
 
   /// What the metadata says of a row that was read when the pool was opened.
-  func noteStoredCondition(of row: MappedRow, _ stored: StoredRow) {
+  /// `returning` as in `takeOver`.
+  func noteStoredCondition(of row: MappedRow, _ stored: StoredRow, returning: [DiskNumber: Set<DiskNumber>]) {
     guard copies > 1 else { return }
     if let dirty = stored.dirty {
       row.dirty = regions.set(dirty)
@@ -111,14 +120,14 @@ extension VirtualDisk {
       list(row)
     }
     let dirty = row.dirty
-    let lacking = stored.slabs.indices.filter { place in
-      stored.stalePlaces.contains(place)
-        || (pool.usableDisk(stored.slabs[place].disk)?.state == .returning && !isFreshest(row.index, place))
+    let stale = (0..<stored.placeCount).filter(stored.isStale)
+    let lacking = (0..<stored.placeCount).filter { place in
+      stale.contains(place) || returning[stored.slab(place).disk].map { !isFreshest(row.index, place, $0) } ?? false
     }
     slabTable.change(row.index) { condition in
       // After a clean close, too: what was not brought together before it, the close has left as it was.
       condition.unsettled = dirty
-      condition.storedStale = Set(stored.stalePlaces)
+      condition.storedStale = Set(stale)
       for place in lacking { condition.stale[place] = dirty }
     }
   }

@@ -17,7 +17,7 @@ extension VirtualDisk {
   /// All that is present, in stretches of at most `limit` bytes. The copies of settled regions hold the same, byte for byte.
   package func presentStretches(limit: UInt64) -> [CopyStretch] {
     var stretches: [CopyStretch] = []
-    for row in rows.compactMap({ $0 }) where row.state == .mapped {
+    for row in mappedRows.compactMap(findRow(at:)) {
       var position: UInt64 = 0
       while position < rowByteCount {
         let place = space.layout.locate(position)
@@ -45,9 +45,9 @@ extension VirtualDisk {
   /// Every slab that the virtual disk holds: its rows', those of rows whose freeing is not durable yet, and those being filled.
   package var heldSlabs: [SlabAssignment] {
     var slabs = pendingFrees.flatMap(\.slabs)
-    for row in rows.compactMap({ $0 }) {
-      slabs += slabTable.slabs(ofRow: row.index)
-      if let move = slabTable.condition(row.index)?.move { slabs.append(move.slab) }
+    for row in mappedRows {
+      slabs += slabTable.slabs(ofRow: row)
+      if let move = slabTable.condition(row)?.move { slabs.append(move.slab) }
     }
     return slabs.filter { !$0.isNone }
   }
@@ -59,6 +59,7 @@ extension VirtualDisk {
   package var emptyPlaces: [(row: Int, place: Int)] {
     mappedRows.flatMap { row in (0..<slabTable.placeCount).filter { slabTable[row, $0].isNone }.map { (row, $0) } }
   }
+  package var mappedRows: [Int] { rows.indices.filter(isMapped(row:)) }
   /// Sectors of 512 bytes in a row.
   package var rowSectorCount: UInt64 { rowByteCount / 512 }
 }

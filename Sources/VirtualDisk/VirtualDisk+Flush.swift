@@ -60,6 +60,8 @@ extension VirtualDisk {
       // Room for rows was found when they were allocated, and frees give room: neither may fail for want of it now.
       for batch in pending.batches {
         let newRows = batch.newRows.flatMap { metadataOfNew($0.row, $0.map) }
+        // From here on what is committed of these rows comes behind; before, it would come there alone and belong to nothing.
+        for new in batch.newRows where new.row.state != .freed { new.row.mayBeInMetadata = true }
         try await pool.commit(batch.changes + newRows, priority: .essential)
       }
       if PlantedBug.presenceBitBeforeItsData.isPlanted { try await space.flush(request) }
@@ -85,7 +87,6 @@ extension VirtualDisk {
       row.isPending = false
       if row.state == .freed { continue }
       batch.add(row, mapRecord(of: row))
-      row.mayBeInMetadata = true
       if !row.isSettled { pending.unsettled.append(row) }
     }
     pending.batches = batch.finish()

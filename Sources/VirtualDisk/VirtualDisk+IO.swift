@@ -18,11 +18,15 @@ extension VirtualDisk {
   func read(row index: Int, from start: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     let end = start + UInt64(slice.byteCount)
     while true {
-      guard let row = rows[index], row.state == .mapped else { return zeroFill(slice) }
+      guard let row = findRow(at: index), row.state == .mapped else { return zeroFill(slice) }
       let ticket = await row.acquire(start..<end, .shared)
       if row.state == .freed {
         row.lock.release(ticket)
         continue
+      }
+      if pool.isReadOnly && slabTable.condition(index) != nil {
+        defer { row.lock.release(ticket) }
+        return try await readByRegion(row, from: start, into: slice, request)
       }
       if slabTable.isUnsettled(index, start, end) && !PlantedBug.readFromUnsettledRegion.isPlanted {
         row.lock.release(ticket)
@@ -32,6 +36,17 @@ extension VirtualDisk {
       defer { row.lock.release(ticket) }
       if row.presence.isFull { return try await readBlocks(at: address(row, start), into: slice, request) }
       return try await readPresent(row, from: start, into: slice, request)
+    }
+  }
+
+  /// On a pool that is only read the copies stay as they are: which of them serves is decided region by region, so that it does not
+  /// depend on where a request begins and ends.
+  private func readByRegion(_ row: MappedRow, from start: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    let end = start + UInt64(slice.byteCount)
+    for region in regions.regions(start, end) {
+      let range = regions.bytes(of: region).clamped(to: start..<end)
+      let part = slice.part(from: Int(range.lowerBound - start), byteCount: range.count)
+      try await readPresent(row, from: range.lowerBound, into: part, request)
     }
   }
 
@@ -142,12 +157,12 @@ extension VirtualDisk {
   /// The row at `index`, allocated if need be.
   @inline(__always)
   func mappedRow(at index: Int) async throws(BlockError) -> MappedRow {
-    if let row = rows[index], row.state == .mapped { return row }
+    if let row = findRow(at: index), row.state == .mapped { return row }
     return try await allocateRow(at: index)
   }
 
   private func allocateRow(at index: Int) async throws(BlockError) -> MappedRow {
-    while let row = rows[index] {
+    while let row = findRow(at: index) {
       if row.state == .mapped { return row }
       await withUnsafeContinuation { row.allocationWaiters.append($0) }
     }

@@ -67,30 +67,11 @@ extension VirtualDisk {
   ) throws(PoolError) -> VirtualDisk {
     try record.checkCanBeOpened(in: pool)
     let disk = VirtualDisk(pool: pool, record: record, handle: handle)
-    for row in try pool.storedRows(of: record.number) {
-      guard row.index < UInt64(VirtualDiskLimits.largestSlabCount), row.slabs.count == disk.slabTable.placeCount else {
-        throw PoolError(
-          .damaged, "\(disk.label): row \(row.index) of its map does not fit the virtual disk",
-          remedy: "Keep the pool's disks as they are, run spaceport inspect on each, and report it")
-      }
-      let index = Int(row.index)
-      let mapped = MappedRow(
-        index: index, presence: PresenceBitmap(chunkCount: disk.chunksPerRow, bytes: row.presence[...]),
-        placeCount: disk.slabTable.placeCount, regionCount: disk.regions.regionCount)
-      mapped.id = row.id
-      mapped.state = .mapped
-      mapped.mayBeInMetadata = true
-      mapped.isSettled = true
-      guard index < disk.rows.count else {
-        // Growing a fixed disk was cut short before its new size was committed: the next flush gives the space back.
-        mapped.state = .freed
-        disk.pendingFrees.append(FreedRow(row: mapped, slabs: row.slabs.filter { !$0.isNone }))
-        continue
-      }
-      disk.rows[index] = mapped
-      disk.slabTable.setRow(index, row.slabs)
-      disk.noteStoredCondition(of: mapped, row)
-    }
+    let returning = Dictionary(
+      uniqueKeysWithValues: pool.usableDisks.filter { $0.state == .returning }.map {
+        ($0.number, pool.disksThatLeft(noLaterThan: $0.number))
+      })
+    try pool.forEachStoredRow(of: record.number) { (row: StoredRow) throws(PoolError) in try disk.takeOver(row, returning: returning) }
     pool.attach(disk)
     return disk
   }
@@ -98,7 +79,7 @@ extension VirtualDisk {
   /// Allocates what is not mapped yet and commits it; on failure what was allocated stays and can be deleted.
   private func allocateRows(_ range: Range<Int>) async throws(PoolError) {
     do throws(BlockError) {
-      for index in range { _ = try await mappedRow(at: index) }
+      for index in range where !slabTable.isMapped(index) { _ = try await mappedRow(at: index) }
       try await flush(IORequest(virtualDisk: handle, ioClass: .metadata))
     } catch {
       throw PoolError(
@@ -122,7 +103,7 @@ extension VirtualDisk {
     let oldRowCount = rows.count
     let newRowCount = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
     if !isThin { try await checkRoom(forRows: newRowCount - mappedRowCount) }
-    rows.append(contentsOf: repeatElement(nil, count: newRowCount - oldRowCount))
+    rows.resize(to: newRowCount)
     slabTable.grow(toRowCount: newRowCount)
     do throws(PoolError) {
       // A fixed disk has its space before anyone sees the size.
@@ -150,11 +131,11 @@ extension VirtualDisk {
   /// After growing failed: the new rows, which no request could reach yet, are given back.
   private func shrinkBack(toRowCount count: Int) async {
     for index in count..<rows.count {
-      guard let row = rows[index] else { continue }
+      guard let row = findRow(at: index) else { continue }
       row.state = .freed
       pendingFrees.append(FreedRow(row: row, slabs: slabTable.takeRow(index)))
     }
-    rows.removeLast(rows.count - count)
+    rows.resize(to: count)
     await reclaimSpace()
   }
 
@@ -170,7 +151,7 @@ extension VirtualDisk {
     }
     record = marked
     for index in rows.indices {
-      guard let row = rows[index], row.state == .mapped else { continue }
+      guard let row = findRow(at: index), row.state == .mapped else { continue }
       let ticket = await row.acquire(0..<rowByteCount, .exclusive)  // drains it
       row.state = .freed
       rows[index] = nil
@@ -201,9 +182,10 @@ extension VirtualDisk: SpaceReclaimer {
     if !pendingFrees.isEmpty || flushState.isRunning { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
   }
 
-  /// For the pool's housekeeping: commits what no client's flush has committed for a while.
+  /// For the pool's housekeeping: commits what no client's flush has committed for a while, by a flush that may be under way.
   public func commitPending() async {
-    if hasPendingMetadata && !isClosing { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
+    if isClosing { return }
+    if hasPendingMetadata || flushState.isRunning { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
     if !dirtyRows.isEmpty && !isClosing { _ = try? await clearDirtyRegions(evenTouched: false) }
   }
 }
@@ -215,22 +197,24 @@ extension VirtualDiskPlan {
     guard (1...MirrorLimits.largestCopyCount).contains(copies) else {
       throw PoolError(.invalid, "\(label): \(copies) copies cannot be", remedy: "Give 2 or 3 copies for a mirror")
     }
-    guard copies <= pool.diskCount else {
+    let diskCount = pool.dealingDiskCount
+    let has = "the pool \(pool.name) has \(diskCount)" + (diskCount < pool.diskCount ? " beside hot spares and retiring ones" : "")
+    guard copies <= diskCount else {
       throw PoolError(
-        .invalid, "\(label): \(copies) copies on different disks need \(copies) disks and the pool \(pool.name) has \(pool.diskCount)",
+        .invalid, "\(label): \(copies) copies on different disks need \(copies) disks and \(has)",
         remedy: "Add disks to the pool, or choose fewer copies")
     }
-    let columns = self.columns ?? min(pool.diskCount / copies, VirtualDiskLimits.defaultColumnLimit)
+    let columns = self.columns ?? VirtualDiskPlan.defaultColumns(copies: copies, in: pool)
     guard (1...VirtualDiskLimits.largestColumnCount).contains(columns) else {
       throw PoolError(
         .invalid, "\(label): \(columns) columns cannot be", remedy: "Give 1 to \(VirtualDiskLimits.largestColumnCount) columns")
     }
-    guard columns * copies <= pool.diskCount else {
+    guard columns * copies <= diskCount else {
       let each = copies == 1 ? "" : " of \(copies) copies each"
       throw PoolError(
         .invalid,
-        "\(label): \(columns) columns\(each) need \(columns * copies) disks and the pool \(pool.name) has \(pool.diskCount)",
-        remedy: "Give at most \(pool.diskCount / copies) columns, or add disks to the pool")
+        "\(label): \(columns) columns\(each) need \(columns * copies) disks and \(has)",
+        remedy: "Give at most \(diskCount / copies) columns, or add disks to the pool")
     }
     let interleave = self.interleave ?? VirtualDiskLimits.defaultInterleave
     guard interleave.nonzeroBitCount == 1, interleave >= VirtualDiskLimits.smallestInterleave,
@@ -263,6 +247,11 @@ extension VirtualDiskPlan {
       copies: UInt8(copies),
       interleave: UInt32(interleave), presenceChunkByteCount: UInt32(VirtualDiskPlan.chunkByteCount(rowByteCount: rowByteCount)),
       createdSeconds: createdSeconds)
+  }
+
+  /// What a new virtual disk gets where nothing is said; at least 1.
+  public static func defaultColumns(copies: Int, in pool: StoragePool) -> Int {
+    max(1, min(pool.dealingDiskCount / max(copies, 1), VirtualDiskLimits.defaultColumnLimit))
   }
 
   /// Never more than a slab.

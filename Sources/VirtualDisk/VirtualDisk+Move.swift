@@ -11,10 +11,11 @@ extension VirtualDisk {
   /// time; the callers see to it.
   public func move(_ copy: CopyPlace, to destination: DiskNumber? = nil) async throws(BlockError) -> MoveOutcome {
     let (index, place) = (copy.row, copy.place)
-    guard let row = rows[index], row.state == .mapped, slabTable.condition(index)?.move == nil else { return .notNeeded }
+    guard let row = findRow(at: index), row.state == .mapped, slabTable.condition(index)?.move == nil else { return .notNeeded }
     let old = slabTable[index, place]
     let taken = Set(slabTable.slabs(ofRow: index).filter { !$0.isNone }.map(\.disk))
-    guard let slab = try await pool.allocateSlab(notOn: taken, only: destination) else { return .noSpace }
+    let isRepair = old.isNone || pool.usableDisk(old.disk) == nil
+    guard let slab = try await pool.allocateSlab(notOn: taken, only: destination, isRepair: isRepair) else { return .noSpace }
     guard row.state == .mapped, slabTable[index, place] == old, slabTable.condition(index)?.move == nil else {
       pool.releaseUncommitted(slab)
       return .notNeeded
@@ -59,6 +60,19 @@ extension VirtualDisk {
       row.lock.release(ticket)
       await abandonMove(row, slab)
       return .notNeeded
+    }
+    // A chunk that was trimmed meanwhile was not copied: the metadata must not call it present when it names the new slab. Under the lock
+    // nothing of the row is trimmed or written.
+    if row.isPending || flushState.isRunning {
+      do throws(BlockError) { _ = try await flushJoining(IORequest(virtualDisk: handle, ioClass: .repair)) } catch {
+        row.lock.release(ticket)
+        throw error
+      }
+      guard isMoving(row, to: slab), pool.usableDisk(slab.disk) != nil, slabTable[row.index, place] == old else {
+        row.lock.release(ticket)
+        await abandonMove(row, slab)
+        return .notNeeded
+      }
     }
     slabTable.setSlab(slab, row: row.index, place: place)
     slabTable.change(row.index) { condition in

@@ -7,7 +7,7 @@ extension VirtualDisk {
   public func scrub(row index: Int) async throws(BlockError) -> ScrubFinding {
     var finding = ScrubFinding()
     for region in 0..<regions.regionCount {
-      guard let row = rows[index], row.state == .mapped else { break }
+      guard let row = findRow(at: index), row.state == .mapped else { break }
       let range = regions.bytes(of: region)
       while slabTable.isUnsettled(index, range.lowerBound, range.upperBound) { try await settle(row, range.lowerBound, range.upperBound) }
       let began = reactor.now

@@ -65,7 +65,7 @@ extension VirtualDisk {
 
   private func rowToClear(at index: Int, _ keepAllocated: Bool) async throws(BlockError) -> MappedRow? {
     if keepAllocated { return try await mappedRow(at: index) }
-    guard let row = rows[index] else { return nil }
+    guard let row = findRow(at: index) else { return nil }
     if row.state == .mapped { return row }
     // Being allocated for a write that has not been answered: that write is ordered after this.
     return nil

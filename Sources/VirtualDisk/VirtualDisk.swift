@@ -17,7 +17,9 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
   let slabTable: RowTable
   /// The resiliency: the virtual disk's own address space, for mapped rows only.
   let space: MirrorSpace
-  var rows: [MappedRow?]
+  /// Rows that somebody has asked for since the virtual disk was opened, or of which there is more to know than that they are mapped and
+  /// full; all others sleep, and are not here. See VirtualDisk+Rows.swift.
+  var rows: AwakeRows
   let rowByteCount: UInt64
   let chunkByteCount: UInt64
   /// Smallest write that the disks below take; a power of two.
@@ -34,6 +36,8 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
   var dirtyRegionCount = 0
   var isClearing = false
   var clearingWaiters = WaitQueue()
+  /// How well the rows were protected when that was last asked for; see VirtualDisk+Copies.swift.
+  var knownProtection: (version: ProtectionVersion, protection: RowProtection)?
   /// Reads that failed on one copy: what wants to be written again from another.
   var wantedRepairs: [RepairRange] = []
   var isRepairing = false
@@ -51,9 +55,10 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
       columns: Int(record.columns), interleave: UInt64(record.interleave), slabByteCount: pool.slabByteCount)
     rowByteCount = layout.rowByteCount
     chunkByteCount = UInt64(record.presenceChunkByteCount)
-    blockByteCount = UInt64(pool.commonGeometry.logicalSector)
+    // Whatever the disks that are there now can do: one with blocks of this size may return, be added, or take another's place at any time.
+    blockByteCount = UInt64(FormatLimits.blockByteCount)
     let rowCount = VirtualDisk.rowCount(byteCount: record.byteCount, rowByteCount: layout.rowByteCount)
-    rows = Array(repeating: nil, count: rowCount)
+    rows = AwakeRows(count: rowCount)
     let regions = RegionLayout(rowByteCount: layout.rowByteCount, chunkByteCount: chunkByteCount)
     slabTable = RowTable(columns: layout.columns, copies: max(1, Int(record.copies)), regions: regions, rowCount: rowCount)
     let label = "\(pool.name)/\(record.name)"
@@ -89,7 +94,6 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
 
   static func rowCount(byteCount: UInt64, rowByteCount: UInt64) -> Int { Int((byteCount + rowByteCount - 1) / rowByteCount) }
 
-  public var mappedRowCount: Int { rows.lazy.filter { $0 != nil }.count }
   /// Space that the mapped rows take on the disks, in bytes.
   public var allocatedByteCount: UInt64 { UInt64(mappedRowCount) * rowByteCount * UInt64(copies) }
 
@@ -142,7 +146,10 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
     try await clear(at: offset, byteCount: byteCount, keepAllocated: !isThin || request.flags.contains(.keepAllocated), request)
   }
 
-  public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken { try await flushJoining(request) }
+  public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken {
+    if pool.isReadOnly { return FlushToken(number: 0) }
+    return try await flushJoining(request)
+  }
 
   private func clear(at offset: UInt64, byteCount: UInt64, keepAllocated: Bool, _ request: IORequest) async throws(BlockError) {
     try checkWritable()
@@ -175,7 +182,7 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
     while position < end {
       let (index, start) = position.quotientAndRemainder(dividingBy: rowByteCount)
       let rowEnd = min(rowByteCount, start + (end - position))
-      let extent = status(row: rows[Int(index)], from: start, to: rowEnd)
+      let extent = status(row: Int(index), from: start, to: rowEnd)
       position += extent.byteCount
       if let last = extents.last, last.isAllocated == extent.isAllocated, last.isZero == extent.isZero, last.row == extent.row {
         extents[extents.count - 1].byteCount += extent.byteCount
@@ -186,8 +193,10 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
     }
   }
 
-  private func status(row: MappedRow?, from start: UInt64, to end: UInt64) -> BlockExtent {
-    guard let row, row.state == .mapped else { return BlockExtent(byteCount: end - start, isAllocated: false, isZero: true) }
+  private func status(row index: Int, from start: UInt64, to end: UInt64) -> BlockExtent {
+    // Whoever asks for the status of a whole disk wakes no row.
+    if let id = sleepingRowID(at: index) { return BlockExtent(byteCount: end - start, isAllocated: true, isZero: false, row: id.value) }
+    guard let row = rows[index], row.state == .mapped else { return BlockExtent(byteCount: end - start, isAllocated: false, isZero: true) }
     let chunk = Int(start / chunkByteCount)
     let run = row.presence.endOfRun(from: chunk, limit: chunksPerRow)
     let stop = min(end, UInt64(run) * chunkByteCount)

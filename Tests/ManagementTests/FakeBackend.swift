@@ -55,6 +55,13 @@ final class FakeBackend: StorageBackend {
     return pool
   }
 
+  func checkPool(named name: String) async throws(APIError) -> PoolCheckInfo {
+    _ = try await pool(named: name)
+    return PoolCheckInfo(
+      pool: name, epoch: 1, disks: [], virtualDisks: [], recordCounts: ["disk": 1],
+      findings: [PoolCheckInfo.Finding(severity: "error", subject: "disk 1", text: "It is damaged.")], isSound: false)
+  }
+
   func createPool(_ request: CreatePool) async throws(APIError) -> PoolInfo {
     let pool = Samples.pool(request.name, disks: request.disks, slabBytes: request.slabBytes ?? 256 << 20)
     let isNew = state.withLock { state in

@@ -94,6 +94,26 @@ import Testing
     }
   }
 
+  /// What stands still for want of a disk says so, goes on when one is added, and then no longer says so.
+  @Test(arguments: UInt64(1)...3) func aRetirementWithoutRoomGoesOnWhenADiskIsAdded(seed: UInt64) throws {
+    try JobTests.run(seed: seed, files: true) { stack, pool, shadowed in
+      pool.jobs.repairDelayMilliseconds = 1000
+      stack.machine.disks[2].vanish()
+      try await shadowed.write(0..<DiskLossTests.sectorCount)
+      try await shadowed.flush()
+      try await pool.retire(DiskNumber(1))
+      let deadline = pool.reactor.now.advanced(milliseconds: 600_000)
+      func retirement() throws -> Job { try #require(pool.jobs.jobs.first { $0.kind == .retire }) }
+      while try retirement().state != .suspended && pool.reactor.now < deadline { await pool.reactor.sleep(milliseconds: 100) }
+      #expect(try retirement().state == .suspended && retirement().message.contains("find no room"))
+      _ = try await pool.add(stack.member(4))
+      try await JobTests.end(pool, .retire)
+      try await JobTests.end(pool, .repair)
+      #expect(try retirement().message == "")
+      #expect(JobTests.disksInUse(shadowed.disk) == [2, 4])
+    }
+  }
+
   @Test(arguments: UInt64(1)...3) func anAddedDiskGetsItsShare(seed: UInt64) throws {
     try JobTests.run(seed: seed, files: true) { stack, pool, shadowed in
       _ = try await pool.add(stack.member(4))
@@ -118,13 +138,83 @@ import Testing
       await pool.jobs.add(.scrub)
       try await JobTests.end(pool, .scrub)
       let first = try #require(pool.jobs.jobs.last { $0.kind == .scrub })
-      #expect(first.message.hasPrefix("1 ranges repaired"), "\(first.message)")
+      #expect(first.message.hasPrefix("1 place repaired"), "\(first.message)")
       let before = stack.machine.disks[bad].peek(at: offset, byteCount: 512)
       stack.machine.disks[bad].poke(at: offset, before.map { ~$0 })
       let again = await pool.jobs.add(.scrub)
       while !again.isEnded { await pool.reactor.sleep(milliseconds: 100) }
-      #expect(again.message.contains("1 where copies differ"), "\(again.message)")
+      #expect(again.message.contains("1 place where copies differ"), "\(again.message)")
       stack.machine.disks[bad].poke(at: offset, before)
+    }
+  }
+
+  /// A copy that a job wants to move is being moved by somebody else, who waits for a slow disk: the job waits too, and does not ask again and
+  /// again without a pause (the simulated reactor would call that a livelock).
+  @Test func aJobWaitsForAMoveThatIsUnderWay() throws {
+    try JobTests.run(seed: 1, files: false) { stack, pool, shadowed in
+      let disk = shadowed.disk
+      let added = try await pool.add(stack.member(4))
+      stack.machine.plan.add(FaultRule(.stall(seconds: 2...2), .always, disk: 4, operations: [.write], range: 3 << 20..<64 << 20, limit: 1))
+      func placeOnDisk1(_ row: Int) -> Int? { (0..<disk.slabsPerRow).first { disk.slab(row: row, place: $0).disk.value == 1 } }
+      let row = try #require(disk.mappedRows.first { placeOnDisk1($0) != nil })
+      let place = try #require(placeOnDisk1(row))
+      let move = Task(executorPreference: stack.reactor) { try await disk.move(CopyPlace(row: row, place: place), to: added.number) }
+      await stack.reactor.sleep(milliseconds: 100)
+      try await pool.retire(DiskNumber(1))
+      _ = try await move.value
+      try await JobTests.end(pool, .retire)
+      #expect(!JobTests.disksInUse(disk).contains(1))
+    }
+  }
+
+  /// All that is on a disk was trimmed, and not flushed: the disk is empty, but the metadata does not say so yet. It must before the disk is
+  /// released, or the pool cannot be opened after a crash.
+  @Test(arguments: [true, false]) func aDiskIsReleasedWhenItsFreesAreDurable(files: Bool) throws {
+    let machine = DiskLossTests.machine(seed: 1, files: files)
+    let shadow = ShadowDisk(sectorCount: DiskLossTests.sectorCount)
+    let stack = try DiskLossTests.Stack(machine)
+    try stack.reactor.runToCompletion {
+      let pool = try await stack.createPool()
+      let disk = try await VirtualDisk.create(
+        VirtualDiskPlan(name: "disk", byteCount: 4 << 20, copies: 2, columns: 1), in: pool, handle: VirtualDiskHandle(number: 1))
+      let shadowed = ShadowedDisk(disk: disk, shadow: shadow)
+      try await shadowed.write(0..<DiskLossTests.sectorCount)
+      try await shadowed.flush()
+      try await shadowed.trim(0..<DiskLossTests.sectorCount)
+      try await pool.retire(DiskNumber(1))
+      pool.jobs.start()
+      try await JobTests.end(pool, .retire)
+    }
+    machine.cutPower()
+    shadow.crashed()
+    machine.powerOn()
+    let again = try DiskLossTests.Stack(machine)
+    try again.reactor.runToCompletion {
+      let pool = try await again.openPool([1, 2])
+      guard let record = try pool.virtualDiskRecords().first else { throw Surprise("the virtual disk is gone") }
+      let disk = try VirtualDisk.open(record, in: pool, handle: VirtualDiskHandle(number: 2))
+      try await ShadowedDisk(disk: disk, shadow: shadow).checkAll()
+      try await disk.close()
+      try await pool.close()
+    }
+  }
+
+  /// A disk that is retired while it is away is retired when it comes back: it gets nothing new, is emptied, and released.
+  @Test(arguments: UInt64(1)...3) func aRetiredDiskThatReturnsIsEmptied(seed: UInt64) throws {
+    try JobTests.run(seed: seed, files: seed % 2 == 0) { stack, pool, shadowed in
+      _ = try await pool.add(stack.member(4))
+      stack.machine.disks[0].vanish()
+      await pool.lookAtDisks()
+      #expect(pool.absentDiskNumbers == [DiskNumber(1)])
+      try await pool.retire(DiskNumber(1))
+      stack.machine.disks[0].reappear()
+      await stack.open[0]?.close()
+      let partition = try await pool.readmit(stack.member(0).device)
+      #expect(partition.usage == .retired)
+      try await shadowed.write(0..<DiskLossTests.sectorCount)
+      try await JobTests.end(pool, .retire)
+      #expect(!JobTests.disksInUse(shadowed.disk).contains(1))
+      #expect(pool.disks.map(\.number.value) == [2, 3, 4])
     }
   }
 }

@@ -29,6 +29,10 @@ public struct ManagementClient: StorageBackend {
   public func createPool(_ request: CreatePool) async throws(APIError) -> PoolInfo { try await post(request, "pools") }
   public func openPools(_ request: OpenPools) async throws(APIError) -> [PoolInfo] { try await post(request, "open-pools") }
 
+  public func checkPool(named name: String) async throws(APIError) -> PoolCheckInfo {
+    try await call(.GET, ["pools", name, "check"], slow: true)
+  }
+
   public func closePool(named name: String) async throws(APIError) {
     let _: Done = try await call(.POST, ["pools", name, "close"], slow: true)
   }

@@ -91,6 +91,16 @@ public struct DiskInfo: Codable, Sendable, Equatable {
     public static let abnormalLatency = State(rawValue: "abnormalLatency")
     /// It has lost what was on it: a file that was cut or deleted.
     public static let failedMedia = State(rawValue: "failedMedia")
+    /// So many errors that a retry cured that it is likely to fail.
+    public static let predictiveFailure = State(rawValue: "predictiveFailure")
+    /// It went on without the pool: two pasts, which are never merged.
+    public static let split = State(rawValue: "split")
+    /// It is from the past, or a copy.
+    public static let staleMetadata = State(rawValue: "staleMetadata")
+    /// What is there is no disk of this pool, as far as it can be read.
+    public static let unrecognizedMetadata = State(rawValue: "unrecognizedMetadata")
+    /// The pool leaves it alone for another reason.
+    public static let notUsable = State(rawValue: "notUsable")
     /// Its pool is not open.
     public static let starting = State(rawValue: "starting")
   }

@@ -5,7 +5,7 @@ public struct JobInfo: Codable, Sendable, Equatable {
   public var number: UInt64
   public var kind: Kind
   public var state: State
-  /// The disk that is emptied: its path; nil for other kinds.
+  /// The disk that is emptied, or whose copies are made anew: its path; nil for other kinds.
   public var disk: String?
   /// How much is done, 0 to 100.
   public var percent: Double

@@ -58,12 +58,18 @@ public struct PoolInfo: Codable, Sendable, Equatable {
   /// What still fits of virtual disks with so many copies.
   public struct RemainingRoom: Codable, Sendable, Equatable {
     public var copies: Int
-    /// Of the virtual disks' own data, in bytes.
+    /// Of the virtual disks' own data, in bytes: the most, which those of one column reach.
     public var bytes: UInt64
+    /// The columns that a new virtual disk gets where nothing is said.
+    public var defaultColumns: Int
+    /// What still fits with so many columns, in bytes; less than `bytes` where disks are of unequal size.
+    public var bytesWithDefaultColumns: UInt64
 
-    public init(copies: Int, bytes: UInt64) {
+    public init(copies: Int, bytes: UInt64, defaultColumns: Int = 1, bytesWithDefaultColumns: UInt64? = nil) {
       self.copies = copies
       self.bytes = bytes
+      self.defaultColumns = defaultColumns
+      self.bytesWithDefaultColumns = bytesWithDefaultColumns ?? bytes
     }
   }
 

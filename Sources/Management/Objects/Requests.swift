@@ -24,11 +24,14 @@ public struct OpenPools: Codable, Sendable, Equatable {
   public var scanDirectory: String?
   /// Disks of the pool that are declared lost for good: absolute paths where they were last, numbers or UUIDs. nil is none.
   public var acceptLosses: [String]?
+  /// Nothing is written to the disks, and no pool is refused because disks are missing; nil is no.
+  public var readOnly: Bool?
 
-  public init(disks: [String], scanDirectory: String? = nil, acceptLosses: [String]? = nil) {
+  public init(disks: [String], scanDirectory: String? = nil, acceptLosses: [String]? = nil, readOnly: Bool? = nil) {
     self.disks = disks
     self.scanDirectory = scanDirectory
     self.acceptLosses = acceptLosses
+    self.readOnly = readOnly
   }
 }
 

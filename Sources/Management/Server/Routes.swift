@@ -55,6 +55,10 @@ struct Routes: Sendable {
       guard body.disks.isEmpty != (body.scanDirectory == nil) else {
         throw APIError(.badRequest, "Neither disks nor a directory to scan were named, or both", remedy: "Name either")
       }
+      if body.readOnly == true && body.acceptLosses?.isEmpty == false {
+        throw APIError(
+          .badRequest, "A pool that is only read goes on without any disk as it is", remedy: "Leave out the disks that are declared lost")
+      }
       return try await answer(request, slow: true) { () throws(APIError) in try await backend.openPools(body) }
     }
     group.get("pools/:pool") { request, context in
@@ -67,6 +71,10 @@ struct Routes: Sendable {
         try await backend.destroyPool(named: name)
         return Done(action: "destroyed", kind: "pool", name: name)
       }
+    }
+    group.get("pools/:pool/check") { request, context in
+      let name = try Self.parameter("pool", context)
+      return try await answer(request, slow: true) { () throws(APIError) in try await backend.checkPool(named: name) }
     }
     group.post("pools/:pool/close") { request, context in
       let name = try Self.parameter("pool", context)

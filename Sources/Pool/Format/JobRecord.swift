@@ -30,7 +30,7 @@ public struct JobRecord: MetadataRecord {
 
   public var number: UInt64
   public var jobKind: Kind
-  /// The disk that is retired; 0 for none.
+  /// The disk that is retired, or whose copies are made anew; 0 for none, and in a repair for copies without a slab.
   public var disk: DiskNumber
   /// The disk that takes its place; 0 for any.
   public var destination: DiskNumber

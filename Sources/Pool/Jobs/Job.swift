@@ -14,11 +14,16 @@ public final class Job: @unchecked Sendable {  // reactor-confined
   public internal(set) var message = ""
   /// Bytes a second, over the last seconds.
   public private(set) var byteRate: UInt64 = 0
-  var finding = ScrubFinding()
-  /// Copies that could not be moved, and the membership at that time: they are tried again when it has changed.
-  var stuck: Set<CopyKey> = []
+  /// Of a scrub.
+  public internal(set) var finding = ScrubFinding()
+  /// How far it is through the rows, and what became of those it has seen on this walk.
+  var walk = RowWalk()
+  var outcome = WalkOutcome()
+  /// The membership when it was suspended: it goes on when that has changed.
   var stuckAtMembership = -1
   var errorCount = 0
+  /// It was begun before the pool was opened: what was done since its record was saved shows in the rows.
+  var isResumed = false
   private var windowBegan: Instant
   private var windowByteCount: UInt64 = 0
 
@@ -54,8 +59,11 @@ public final class Job: @unchecked Sendable {  // reactor-confined
   private static let windowNanoseconds: UInt64 = 2_000_000_000
 }
 
-/// A copy of a row, over all virtual disks.
-struct CopyKey: Hashable {
-  var virtualDisk: VirtualDiskNumber
-  var copy: CopyPlace
+/// What became of the copies that a job wanted to move on one walk through the rows.
+struct WalkOutcome {
+  var movedCount = 0
+  /// No disk had room for it.
+  var noSpaceCount = 0
+  /// Nothing is there that it could be copied from.
+  var noSourceCount = 0
 }

@@ -9,7 +9,7 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
   public private(set) var jobs: [Job] = []
   /// How long a disk may be away before its copies are made anew elsewhere.
   public var repairDelayMilliseconds = JobLimits.repairDelayMilliseconds
-  private var running: Job?
+  var running: Job?
   private var absentSince: [DiskNumber: Instant] = [:]
   private var lastSaved: Instant
   private var isEnding = false
@@ -27,7 +27,11 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
   func load(_ store: MetadataStore) {
     var records: [JobRecord] = []
     do throws(MetadataError) { try store.forEachRecord(JobRecord.self) { records.append($0) } } catch { return }
-    jobs = records.sorted { $0.number < $1.number }.map { Job($0, now: pool.reactor.now) }
+    jobs = records.sorted { $0.number < $1.number }.map { record in
+      let job = Job(record, now: pool.reactor.now)
+      job.isResumed = true
+      return job
+    }
   }
 
   /// Begins to work; the virtual disks are open by then.
@@ -58,15 +62,20 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
   private func next() -> Job? {
     for job in jobs where job.state == .suspended && job.stuckAtMembership != pool.membershipChanges {
       job.state = .waiting
-      job.stuck.removeAll()
+      job.message = ""  // why it waited is over
+      job.walk = RowWalk()
+      job.outcome = WalkOutcome()
       job.errorCount = 0
     }
-    let ready = jobs.filter { $0.state == .waiting || $0.state == .running }
+    let ready = jobs.filter { ($0.state == .waiting || $0.state == .running) && isDue($0) }
     let job = JobRunner.urgency.lazy.compactMap { kind in ready.first { $0.kind == kind } }.first
     for other in ready where other !== job { other.state = .waiting }
     job?.state = .running
     return job
   }
+
+  /// Copies without a slab wait until no disk is waited for.
+  private func isDue(_ job: Job) -> Bool { job.kind != .repair || job.record.disk != JobRunner.noDisk || isGivenUp(job.record.disk) }
 
   /// Adds a job, unless there is one for the same.
   @discardableResult
@@ -89,227 +98,50 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
   public func cancel(_ job: Job) async {
     if job.isEnded { return }
     job.state = .cancelled
+    job.message = ""
     _ = try? await pool.commit([.delete(job.record.key)])
   }
 
-  /// Looks for work that nobody has to ask for.
+  /// Looks for work that nobody has to ask for. Between any two pieces of work, so nothing here may look at all rows.
   private func look() async {
-    if pool.rowOwners.contains(where: { !$0.rowsToResynchronise.isEmpty }) || pool.disks.contains(where: { $0.state == .returning }) {
+    if pool.rowOwners.contains(where: { $0.rowCountToResynchronise > 0 }) || pool.disks.contains(where: { $0.state == .returning }) {
       await add(.resync)
     }
     let absent = Set(pool.absentDiskNumbers)
     for disk in absent where absentSince[disk] == nil { absentSince[disk] = pool.reactor.now }
     absentSince = absentSince.filter { absent.contains($0.key) }
-    if !copiesToRepair().isEmpty { await add(.repair) }
+    for disk in absent.sorted() + [JobRunner.noDisk] where copyCountToRepair(of: disk) > 0 { await beginRepair(of: disk) }
     for disk in pool.disks where disk.state == .retiring { await add(.retire, disk: disk.number) }
-    if let running, pool.reactor.now.nanoseconds - lastSaved.nanoseconds > JobLimits.saveMilliseconds * 1_000_000 { await save(running) }
+    if let job = jobs.first(where: { $0.state == .running }),
+      pool.reactor.now.nanoseconds - lastSaved.nanoseconds > JobLimits.saveMilliseconds * 1_000_000
+    {
+      await save(job)
+    }
   }
 
-  private func isGivenUp(_ disk: DiskNumber) -> Bool {
+  private func beginRepair(of disk: DiskNumber) async {
+    if jobs.contains(where: { $0.kind == .repair && $0.record.disk == disk && !$0.isEnded }) { return }
+    let what = disk == JobRunner.noDisk ? "Copies that found no disk" : "The copies on \(pool.name(of: disk))"
+    pool.events.add(.information, "repairStarted", disk: disk, "\(what) are made anew on other disks.")
+    await add(.repair, disk: disk)
+  }
+
+  /// Stands for the slab of a copy that has none.
+  static let noDisk = SlabAssignment.none.disk
+
+  /// Whether a disk is away and is not waited for any more; once its repair has begun it is not, whatever was restarted since. Copies
+  /// without a slab (disk 0) get one when no disk is waited for.
+  func isGivenUp(_ disk: DiskNumber) -> Bool {
+    if disk == JobRunner.noDisk { return pool.absentDiskNumbers.allSatisfy(isGivenUp) }
+    guard pool.absentDiskNumbers.contains(disk) else { return false }
+    if jobs.contains(where: { $0.kind == .repair && $0.record.disk == disk && !$0.isEnded }) { return true }
     guard let since = absentSince[disk] else { return false }
     return pool.reactor.now.nanoseconds - since.nanoseconds >= repairDelayMilliseconds * 1_000_000
   }
 
-  private func save(_ job: Job) async {
+  func save(_ job: Job) async {
     lastSaved = pool.reactor.now
     if pool.isReadOnly { return }
     _ = try? await pool.commit(job.isEnded ? [.delete(job.record.key)] : [.put(job.record)])
-  }
-
-  // MARK: Working
-
-  private func step(_ job: Job) async {
-    running = job
-    defer { running = nil }
-    do throws(BlockError) {
-      let isDone: Bool
-      switch job.kind {
-      case .resync: isDone = try await resynchronise()
-      case .repair: isDone = try await move(job, copiesToRepair(), to: nil)
-      case .retire: isDone = try await retire(job)
-      case .optimize: isDone = try await optimize(job)
-      case .scrub: isDone = try await scrub(job)
-      default:
-        suspend(job, "This program does not know this kind of job. Use a newer one, or cancel it.")
-        isDone = false
-      }
-      if isDone { await complete(job) }
-    } catch {
-      job.errorCount += 1
-      await pool.reactor.sleep(milliseconds: JobLimits.lookMilliseconds)
-      if job.errorCount >= 3 { suspend(job, "It failed: \(error). It goes on when a disk has come or gone, or after a restart.") }
-    }
-  }
-
-  private func suspend(_ job: Job, _ message: String) {
-    if job.state != .suspended { pool.events.add(.warning, "jobSuspended", disk: job.record.disk, "Job \(job.kind) waits. \(message)") }
-    job.state = .suspended
-    job.message = message
-    job.stuckAtMembership = pool.membershipChanges
-  }
-
-  private func complete(_ job: Job) async {
-    job.state = .completed
-    job.record.totalByteCount = job.record.doneByteCount
-    if job.message.isEmpty { job.message = "Done." }
-    pool.events.add(.information, "jobCompleted", disk: job.record.disk, "Job \(job.kind) is done: \(job.message)")
-    await save(job)
-  }
-
-  /// Bytes that the job has still to work on, as far as can be seen now.
-  private func remainingByteCount(_ job: Job) -> UInt64 {
-    switch job.kind {
-    case .resync: pool.rowOwners.reduce(0) { $0 + $1.byteCountToResynchronise }
-    case .repair: UInt64(copiesToRepair().count) * pool.slabByteCount
-    case .retire: UInt64(copies { $0.disk == job.record.disk }.count) * pool.slabByteCount
-    case .optimize: pool.byteCountToRebalance
-    case .scrub: pool.rowOwners.reduce(0) { $0 + UInt64($1.mappedRows.count * $1.slabsPerRow) * pool.slabByteCount }
-    default: 0
-    }
-  }
-
-  private func updateTotal(_ job: Job) {
-    job.record.totalByteCount = max(job.record.totalByteCount, job.record.doneByteCount + remainingByteCount(job))
-  }
-
-  // MARK: Resynchronisation
-
-  private func resynchronise() async throws(BlockError) -> Bool {
-    for owner in pool.rowOwners {
-      let rows = owner.rowsToResynchronise.prefix(JobLimits.depth)
-      if rows.isEmpty { continue }
-      try await inParallel(Array(rows)) { row throws(BlockError) in try await owner.resynchronise(row: row) }
-      return false
-    }
-    for disk in pool.disks where disk.state == .returning {
-      try await pool.flushDisks(IORequest(ioClass: .resync))
-      guard pool.rowOwners.allSatisfy({ $0.rowsToResynchronise.isEmpty }) else { return false }
-      do throws(PoolError) { try await pool.finishReturn(of: disk) } catch { throw BlockError(.ioFailed) }
-    }
-    return true
-  }
-
-  // MARK: Moving copies
-
-  private func copies(where isWanted: (SlabAssignment) -> Bool) -> [(owner: any RowOwner, copy: CopyPlace)] {
-    pool.rowOwners.flatMap { owner in owner.places(where: isWanted).map { (owner, $0) } }
-  }
-
-  /// Copies without a slab, and those on disks that stay away.
-  private func copiesToRepair() -> [(owner: any RowOwner, copy: CopyPlace)] {
-    let lost = Set(pool.absentDiskNumbers.filter(isGivenUp))
-    // Where the pool has no disk that could take the copy, there is nothing to do yet.
-    return copies { $0.isNone ? pool.absentDiskNumbers.allSatisfy(lost.contains) : lost.contains($0.disk) }
-  }
-
-  /// Moves some of the copies; true when none is left.
-  private func move(
-    _ job: Job, _ all: [(owner: any RowOwner, copy: CopyPlace)], to destination: DiskNumber?
-  ) async throws(BlockError) -> Bool {
-    if all.isEmpty { return true }
-    updateTotal(job)
-    if job.stuckAtMembership != pool.membershipChanges { job.stuck.removeAll() }
-    let possible = all.filter { !job.stuck.contains(CopyKey(virtualDisk: $0.owner.virtualDisk, copy: $0.copy)) }
-    // One copy of a row at a time.
-    var chosen: [(owner: any RowOwner, copy: CopyPlace)] = []
-    for candidate in possible where chosen.count < JobLimits.depth {
-      if !chosen.contains(where: { $0.owner === candidate.owner && $0.copy.row == candidate.copy.row }) { chosen.append(candidate) }
-    }
-    guard !chosen.isEmpty else {
-      suspend(
-        job, "\(all.count) copies find no room on a disk that has no other copy of the same data. Add a disk, or free space.")
-      return false
-    }
-    try await inParallel(chosen) { [pool] item throws(BlockError) in
-      let outcome = try await item.owner.move(item.copy, to: destination)
-      if outcome == .noSpace {
-        job.stuck.insert(CopyKey(virtualDisk: item.owner.virtualDisk, copy: item.copy))
-        job.stuckAtMembership = pool.membershipChanges
-      }
-    }
-    return false
-  }
-
-  private func retire(_ job: Job) async throws(BlockError) -> Bool {
-    let disk = job.record.disk
-    let destination = pool.usableDisk(job.record.destination) == nil ? nil : job.record.destination
-    guard try await move(job, copies { $0.disk == disk }, to: destination) else { return false }
-    do throws(PoolError) { try await pool.release(disk) } catch {
-      suspend(job, "The disk is empty, but could not be released: \(error)")
-      return false
-    }
-    return true
-  }
-
-  /// Moves one slab from the fullest disk to the emptiest, as long as that makes them more equal.
-  private func optimize(_ job: Job) async throws(BlockError) -> Bool {
-    updateTotal(job)
-    for (source, destination) in pool.rebalancingMoves {
-      for owner in pool.rowOwners {
-        for copy in owner.places(where: { $0.disk == source }) {
-          if try await owner.move(copy, to: destination) == .moved { return false }
-        }
-      }
-    }
-    return true
-  }
-
-  // MARK: Scrub
-
-  private func scrub(_ job: Job) async throws(BlockError) -> Bool {
-    updateTotal(job)
-    let owners = pool.rowOwners.sorted { $0.virtualDisk < $1.virtualDisk }.filter { $0.virtualDisk >= job.record.nextVirtualDisk }
-    for owner in owners {
-      if owner.virtualDisk > job.record.nextVirtualDisk {
-        job.record.nextVirtualDisk = owner.virtualDisk
-        job.record.nextRow = 0
-      }
-      guard let row = owner.mappedRows.first(where: { UInt64($0) >= job.record.nextRow }) else {
-        job.record.nextRow = .max
-        continue
-      }
-      job.finding.add(try await owner.scrub(row: row))
-      job.record.nextRow = UInt64(row) + 1
-      job.message = JobRunner.describe(job.finding)
-      return false
-    }
-    job.message = JobRunner.describe(job.finding)
-    if job.finding.differenceCount + job.finding.unreadableCount > 0 {
-      pool.events.add(.error, "scrubFoundDamage", "Scrub of the pool \(pool.name): \(job.message)")
-    }
-    return true
-  }
-
-  private static func describe(_ finding: ScrubFinding) -> String {
-    if finding.repairedCount + finding.unreadableCount + finding.differenceCount == 0 { return "No damage found." }
-    return "\(finding.repairedCount) ranges repaired, \(finding.unreadableCount) unreadable on every copy, "
-      + "\(finding.differenceCount) where copies differ and nobody knows which is right."
-  }
-
-  private func inParallel<Item>(_ items: [Item], _ body: @escaping (Item) async throws(BlockError) -> Void) async throws(BlockError) {
-    let split = Parallel(items, body)
-    try await split.run(pool.reactor)
-  }
-}
-
-/// A few tasks side by side on one reactor; throws the first error when all have ended.
-private final class Parallel<Item>: @unchecked Sendable {  // reactor-confined
-  private let items: [Item]
-  private let body: (Item) async throws(BlockError) -> Void
-  private var failure: BlockError?
-
-  init(_ items: [Item], _ body: @escaping (Item) async throws(BlockError) -> Void) {
-    self.items = items
-    self.body = body
-  }
-
-  func run(_ reactor: any Reactor) async throws(BlockError) {
-    let tasks = items.indices.map { index in
-      reactor.spawn { [self] in
-        do throws(BlockError) { try await body(items[index]) } catch { failure = failure ?? error }
-      }
-    }
-    for task in tasks { await task.value }
-    if let failure { throw failure }
   }
 }

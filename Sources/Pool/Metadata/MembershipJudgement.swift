@@ -73,12 +73,16 @@ struct MembershipJudgement {
     }
   }
 
-  /// Without any say about going on. `claims` is not empty.
-  init(lookingAt claims: [Claim]) {
+  /// For who only reads, where nobody may go on: of the epochs of which a voter is there the likeliest to be the pool's. The witness's is,
+  /// then the newest; of sides that went on without each other, the one with more voters here. `claims` is not empty.
+  init(lookingAt claims: [Claim], witness: MembershipEpoch?) {
     guard let newest = MembershipJudgement.newest(claims, nil) else { preconditionFailure("there is a claim") }
-    // The newest of which a voter is there: where only disks without metadata know it, an older is better than nothing.
-    let ordered = claims.map(\.epoch).sorted { $0.number > $1.number }
-    epoch = ordered.first { !MembershipJudgement.speaking($0, claims).isEmpty } ?? newest
+    func rank(_ epoch: MembershipEpoch) -> (Int, UInt64, Int) {
+      (epoch.id == witness?.id ? 1 : 0, epoch.number, MembershipJudgement.speaking(epoch, claims).count)
+    }
+    let candidates = claims.map(\.epoch).filter { !MembershipJudgement.speaking($0, claims).isEmpty }
+    // Where only disks without metadata know the newest, an older is better than nothing.
+    epoch = candidates.max { rank($0) == rank($1) ? $1.id < $0.id : rank($0) < rank($1) } ?? newest
     speaking = MembershipJudgement.speaking(epoch, claims)
     basis = .majority
     mayGoOn = false

@@ -27,6 +27,7 @@ final class MetadataLoader {
     }
     for candidate in candidates {
       let pages = PageStore(pageCount: candidate.disk.layout.pageCount, secret: secret)
+      pages.reserve(recordCount: candidate.root?.recordCount ?? 0)
       if await fill(pages, from: candidate) {
         return try MetadataLoader(members, loads, pages, candidate, committed)
       }
@@ -158,8 +159,8 @@ final class MetadataLoader {
   func diskRecords() throws(MetadataError) -> [DiskRecord] {
     var records: [DiskRecord] = []
     var failure: MetadataError?
-    pages.forEach { view in
-      guard view.kind == RecordKind.disk.rawValue, failure == nil else { return }
+    pages.forEach(.disk) { view in
+      guard failure == nil else { return }
       do throws(FormatError) {
         records.append(try DiskRecord(key: view.key, version: view.version, value: view.value.readOnly))
       } catch {
@@ -181,7 +182,7 @@ final class MetadataLoader {
     return rejected
   }
 
-  private func reasonToReject(_ disk: PoolDisk, _ record: DiskRecord?) -> MetadataError? {
+  func reasonToReject(_ disk: PoolDisk, _ record: DiskRecord?) -> MetadataError? {
     guard let record, record.number == disk.number else {
       return MetadataError(
         .stale, "\(disk.label) says it is disk \(disk.number) of pool \(members.poolName), but the pool does not know it.",

@@ -137,6 +137,7 @@ extension MetadataStore {
         return batch
       }
       startCheckpoint()
+      counters.journalWaits += 1
       await withUnsafeContinuation { roomWaiters.append($0) }
       await settleMembership()  // the checkpoint may wait for just that
     }

@@ -145,7 +145,7 @@ extension MetadataStore {
   }
 
   private func checkReturning(_ disk: PoolDisk) throws(MetadataError) -> DiskRecord {
-    let remedy = "What is on it must not be used. Wipe it to use it as a new disk."
+    let remedy = "What is on it must not be used. To use it as a new disk, wiped: spaceport pool add \(poolName) \(disk.label) --force."
     guard disk.superblock.pool == pool else {
       throw MetadataError(
         .mixedPools, "\(disk.label) belongs to pool \(disk.superblock.poolName) (\(disk.superblock.pool)), not to \(poolName).",

@@ -101,7 +101,8 @@ extension MetadataStore {
   /// One attempt at a change.
   func establish(_ next: MembershipEpoch) async -> ChangeOutcome {
     let old = epoch.voters.filter { !acceptedLosses.contains($0) }
-    let isWitnessed = await tellWitness(next)
+    let isLate = PlantedBug.witnessWrittenAfterDisks.isPlanted
+    let isWitnessed = isLate ? witness != nil : await tellWitness(next)
     let able = voters.filter { !$0.disk.hasFailed && next.voters.contains($0.disk.id) }
     guard isWitnessed || 2 * able.count > old.count else {
       membershipProblem = cannotChange(able.count, old.count)
@@ -114,6 +115,7 @@ extension MetadataStore {
       return .begun
     }
     takeEffect(next)
+    if isLate { reactor.spawn { _ = await self.tellWitness(next) } }
     return .stands
   }
 

@@ -29,23 +29,6 @@ extension MetadataStore {
   /// What a disk's superblock places hold: how a disk is recognised, whatever its path. Writes nothing.
   public static func probe(_ device: BlockDevice) async -> SuperblockReport { await SuperblockIO.read(device) }
 
-  /// Reads a pool's metadata without writing a byte, from the best of the disks given; others may be missing, and nobody asks whether
-  /// those given may speak for the pool. What is doubtful is in `notes`.
-  public static func readOnlyLoad(devices: [BlockDevice], reactor: any Reactor) async throws(MetadataError) -> MetadataStore {
-    let survey = try await DiskSurvey.read(devices)
-    let loaded = try await MetadataLoader.load(PoolMembers(forReading: survey), secret: reactor.random())
-    try loaded.replay()
-    let records = try loaded.diskRecords()
-    let store = MetadataStore(loaded, reactor: reactor, state: .readOnly)
-    store.setAside = survey.setAside
-    store.diskNumbers = records.map(\.number)
-    store.notes += survey.setAside.map(\.reason.description)
-    store.notes += loaded.rejected(records).map(\.reason.description)
-    let missing = loaded.missing(records, present: Set(survey.disks.map(\.id)))
-    if !missing.isEmpty || !loaded.members.missingVoters.isEmpty { store.notes.append(loaded.missingError(missing).description) }
-    return store
-  }
-
   /// Opens a pool for writing, from its disks in any order. The order of what is done is what makes a crash anywhere harmless:
   /// 1. everything is read and judged by rules M (docs/on-disk-format.md, Membership), and nothing written before it is known that these
   ///    disks may speak for the pool; devices that are recognisably not its present disks are in `setAside`, and never written;

@@ -17,6 +17,8 @@ public struct MetadataStatistics: Equatable, Sendable, Codable {
   public var checkpoints: UInt64 = 0
   public var checkpointPagesWritten: UInt64 = 0
   public var membershipChanges: UInt64 = 0
+  /// How often a commit waited for a checkpoint, because the journal was full.
+  public var journalWaits: UInt64 = 0
   public var journalBytesUsed: UInt64 = 0
   public var journalByteCount: UInt64 = 0
   public var recordCount = 0
@@ -49,6 +51,8 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   /// Not of what failed while the store was being opened: look at `hasFailed` of `disks` then.
   public var onDiskFailed: ((DiskNumber, BlockError) -> Void)?
   public internal(set) var ownerTerm: OwnerTerm
+  /// Of a store that is only read: for which state of the pool its disks speak.
+  public internal(set) var readingBasis: ReadingBasis?
 
   let pages: PageStore
   var voters: [Voter]
@@ -169,8 +173,8 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   /// Every committed record of a kind, in no order that means anything, but always the same for the same history. `body` must not commit.
   public func forEachRecord<Value: MetadataRecord>(_ type: Value.Type, _ body: (Value) -> Void) throws(MetadataError) {
     var failure: MetadataError?
-    pages.forEach { view in
-      guard view.kind == Value.kind.rawValue, failure == nil else { return }
+    pages.forEach(Value.kind) { view in
+      guard failure == nil else { return }
       do throws(FormatError) { body(try Value(key: view.key, version: view.version, value: view.value.readOnly)) } catch {
         failure = MetadataStore.unreadable(view.key, error)
       }
@@ -180,10 +184,22 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
 
   /// The same without decoding: for millions of records, or kinds without a form. The bytes are only there during the call.
   public func forEachRecord(_ kind: RecordKind, _ body: (RecordKey, _ version: UInt8, UnsafeRawBufferPointer) -> Void) {
-    pages.forEach { view in if view.kind == kind.rawValue { body(view.key, view.version, view.value.readOnly) } }
+    pages.forEach(kind) { view in body(view.key, view.version, view.value.readOnly) }
   }
 
-  private static func unreadable(_ key: RecordKey, _ error: FormatError) -> MetadataError {
+  /// The same of one record page.
+  func forEachRecord(_ kind: RecordKind, inPage page: Int, _ body: (RecordKey, _ version: UInt8, UnsafeRawBufferPointer) -> Void) {
+    pages.forEach(kind, inPage: page) { view in body(view.key, view.version, view.value.readOnly) }
+  }
+
+  /// The value of a record without decoding it; nil when there is none. The bytes are only there during the call.
+  func withValue<Result>(of key: RecordKey, _ body: (_ version: UInt8, UnsafeRawBufferPointer) -> Result) -> Result? {
+    pages.withValue(of: key, body)
+  }
+
+  var pageCount: Int { pages.pageCount }
+
+  static func unreadable(_ key: RecordKey, _ error: FormatError) -> MetadataError {
     MetadataError(
       .damaged, "The record \(key) cannot be read: \(error).",
       remedy: "The disks are sound, so a program wrote it so. `spaceport inspect` shows it; please report it.")

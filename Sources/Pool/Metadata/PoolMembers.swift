@@ -22,28 +22,44 @@ struct PoolMembers {
     self.lost = lost
     witnessEpoch = witness
     guard let first = survey.disks.first else { throw survey.setAside[0].reason }
-    let claims = survey.disks.map { MembershipJudgement.Claim(disk: $0.id, label: $0.label, epoch: $0.superblock.epoch) }
-    var progressed: Set<EpochID> = []
-    let rivals = MembershipJudgement.rivals(claims, witness: witness)
-    if !rivals.isEmpty, let newest = MembershipJudgement.newest(claims, witness) {
-      let suspects = Set((rivals + [newest]).map(\.id))
-      for disk in survey.disks where disk.isVoter && suspects.contains(disk.superblock.epoch.id) {
-        let load = VoterLoad(disk)
-        await load.read()
-        if load.newestEpochNumber >= disk.superblock.epoch.number { progressed.insert(disk.superblock.epoch.id) }
-      }
-    }
+    let claims = PoolMembers.claims(survey)
+    let progressed = await PoolMembers.progressed(survey, claims, witness)
     judgement = try MembershipJudgement(
       claims, witness: witness, lost: lost, progressed: progressed, pool: first.superblock.poolName)
   }
 
-  /// For a look without writing: the voters of the newest epoch that any of the disks knows, allowed to go on or not.
-  init(forReading survey: DiskSurvey) {
+  /// For who only reads: whom rules M let speak; where they let nobody, the likeliest epoch of which a voter is there
+  /// (`judgement.mayGoOn` is false then). The survey has disks.
+  init(reading survey: DiskSurvey, witness: MembershipEpoch?) async {
     self.survey = survey
     lost = []
-    witnessEpoch = nil
-    judgement = MembershipJudgement(
-      lookingAt: survey.disks.map { MembershipJudgement.Claim(disk: $0.id, label: $0.label, epoch: $0.superblock.epoch) })
+    witnessEpoch = witness
+    let claims = PoolMembers.claims(survey)
+    let progressed = await PoolMembers.progressed(survey, claims, witness)
+    do throws(MetadataError) {
+      let judged = try MembershipJudgement(claims, witness: witness, lost: [], progressed: progressed, pool: "")
+      judgement = judged.speaking.isEmpty ? MembershipJudgement(lookingAt: claims, witness: witness) : judged
+    } catch { judgement = MembershipJudgement(lookingAt: claims, witness: witness) }
+  }
+
+  private static func claims(_ survey: DiskSurvey) -> [MembershipJudgement.Claim] {
+    survey.disks.map { MembershipJudgement.Claim(disk: $0.id, label: $0.label, epoch: $0.superblock.epoch) }
+  }
+
+  /// Of the newest epoch and its rivals, those in which something was written after the change itself.
+  private static func progressed(
+    _ survey: DiskSurvey, _ claims: [MembershipJudgement.Claim], _ witness: MembershipEpoch?
+  ) async -> Set<EpochID> {
+    var progressed: Set<EpochID> = []
+    let rivals = MembershipJudgement.rivals(claims, witness: witness)
+    guard !rivals.isEmpty, let newest = MembershipJudgement.newest(claims, witness) else { return [] }
+    let suspects = Set((rivals + [newest]).map(\.id))
+    for disk in survey.disks where disk.isVoter && suspects.contains(disk.superblock.epoch.id) {
+      let load = VoterLoad(disk)
+      await load.read()
+      if load.newestEpochNumber >= disk.superblock.epoch.number { progressed.insert(disk.superblock.epoch.id) }
+    }
+    return progressed
   }
 
   /// No disk that is there speaks for the pool.

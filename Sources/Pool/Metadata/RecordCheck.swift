@@ -12,8 +12,12 @@ struct RecordCheck {
   private var rows: [RowID: (references: UInt32, owner: RowRecord.OwnerType)] = [:]
   /// Map entries that point at a row.
   private var references: [RowID: UInt32] = [:]
+  /// Virtual disks that have map entries.
+  private var mappedDisks: Set<VirtualDiskNumber> = []
   private var slabOwners: [UInt64: RowID] = [:]
   private var dirtyRows: [RowID] = []
+  /// Of all slabs in use.
+  private var generations: [UInt64] = []
   private var highestGeneration: UInt64 = 0
   private var listed: [RecordKind: Int] = [:]
 
@@ -115,6 +119,7 @@ struct RecordCheck {
   private mutating func decodeMap(_ view: RecordView) throws(FormatError) {
     let record: MapRecord = try record(view)
     references[record.row, default: 0] &+= 1
+    mappedDisks.insert(VirtualDiskNumber(view.key.first))
     let bits = record.presence.reduce(0) { $0 + $1.nonzeroBitCount }
     list(view, limit: rowLimit, ["row": "\(record.row)", "chunksPresent": "\(bits) of \(record.presence.count * 8)"])
   }
@@ -122,6 +127,9 @@ struct RecordCheck {
   private mutating func decodeRow(_ view: RecordView) throws(FormatError) {
     let record: RowRecord = try record(view)
     rows[record.id] = (record.referenceCount, record.owner)
+    if record.slabs.count != Int(record.columns) * Int(record.copies) {
+      add(.error, "Row \(record.id) has \(record.slabs.count) slabs for \(record.columns) columns of \(record.copies) copies.")
+    }
     var disksOfRow: Set<DiskNumber> = []
     // A copy that has no slab at present.
     for slab in record.slabs where slab.state != .absent {
@@ -131,6 +139,7 @@ struct RecordCheck {
       }
       if !disksOfRow.insert(slab.disk).inserted { add(.error, "Row \(record.id) has two slabs on disk \(slab.disk).") }
       highestGeneration = max(highestGeneration, slab.generation.value)
+      generations.append(slab.generation.value)
     }
     let slabs = record.slabs.map { "\($0.disk):\($0.number)#\($0.generation)/\($0.state.rawValue)" }.joined(separator: " ")
     list(view, limit: rowLimit, ["owner": "\(record.owner.rawValue)", "references": "\(record.referenceCount)", "slabs": slabs])
@@ -180,6 +189,13 @@ struct RecordCheck {
   }
 
   private mutating func checkRows() {
+    for disk in mappedDisks.subtracting(virtualDisks.keys).sorted() {
+      add(.error, "There are map entries of virtual disk \(disk), which does not exist.")
+    }
+    generations.sort()
+    for (one, next) in zip(generations, generations.dropFirst()) where one == next {
+      add(.error, "Two slabs have the generation \(one): which of them is the older cannot be told.")
+    }
     for (row, count) in references.sorted(by: { $0.key < $1.key }) where row != .none {
       guard let found = rows[row] else {
         add(.error, "A map entry points at row \(row), which does not exist.")

@@ -52,7 +52,7 @@ struct PoolRemoveCommand: AsyncParsableCommand {
       let message = ended.first?.message.map { ": \($0.hasSuffix(".") ? String($0.dropLast()) : $0)" } ?? ""
       throw APIError(
         .wrongState, "The disk \(disk) is not removed, its job is \(ended.first?.state.words ?? "gone")\(message)",
-        remedy: "Look at spaceport job list and spaceport disk list")
+        remedy: "The job goes on by itself when it can. To keep the disk: spaceport disk set --pool \(name) \(disk) --usage auto")
     }
     if !client.json { try Terminal.write(Printable.text("Disk \(job.disk ?? disk) is removed from pool \(name).")) }
   }

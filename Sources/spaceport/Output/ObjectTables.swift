@@ -46,7 +46,10 @@ enum ObjectTables {
     fields.add("Allocated", Figures.size(pool.allocatedBytes))
     fields.add("Free", Figures.size(pool.freeBytes))
     for room in pool.remaining {
-      fields.add(room.copies == 1 ? "Room for simple" : "Room for \(room.copies) copies", Figures.size(room.bytes))
+      // With few columns unequal disks are used up: said where it makes a difference.
+      let most = room.bytes > room.bytesWithDefaultColumns ? ", \(Figures.size(room.bytes)) with --columns 1" : ""
+      fields.add(
+        room.copies == 1 ? "Room for simple" : "Room for \(room.copies) copies", Figures.size(room.bytesWithDefaultColumns) + most)
     }
     if !pool.remaining.isEmpty {
       fields.add(
@@ -98,6 +101,12 @@ enum ObjectTables {
     fields.add("Interleave", Figures.size(disk.interleaveBytes))
     fields.add("Sector size", "\(disk.logicalSectorBytes)")
     fields.add("Clients", "\(disk.clientCount)")
+    if let data = disk.data {
+      fields.add("Whole", Figures.size(data.wholeBytes))
+      fields.add("Degraded", Figures.size(data.degradedBytes))
+      fields.add("Not proven", Figures.size(data.unprovenBytes))
+      fields.add("Lost", Figures.size(data.lostBytes))
+    }
     return fields.text
   }
 
