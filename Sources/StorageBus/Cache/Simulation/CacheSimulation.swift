@@ -56,7 +56,7 @@ public struct CacheCounts: Equatable, Sendable {
 /// Runs block requests through the cache's directory and admission, without data.
 ///
 /// A read looks up each page it touches, and what misses comes in if it is admitted. A write goes through: the pages of it that are in the
-/// cache take the new content and keep their place, others don't come in.
+/// cache take the new content, which counts as a use of them as a read does; others don't come in.
 public final class CacheSimulation {
   public let configuration: CacheConfiguration
   private let runner: any Runner
@@ -122,7 +122,7 @@ private final class Run<Order: EvictionOrder & ~Copyable>: Runner {
   private func write(_ request: BlockTraceRequest) {
     for page in pages(of: request) {
       counts.writes += 1
-      if directory.frame(of: page) != nil { counts.writeHits += 1 }
+      if directory.read(page) != nil { counts.writeHits += 1 }
     }
   }
 
