@@ -55,6 +55,7 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
   private let region: UnsafeMutableRawPointer
   private let regionEnd: UnsafeMutableRawPointer
   private let limits: BufferLimits
+  private var isDiscarded = false
   /// Buffers that somebody holds now.
   public private(set) var heldCount = 0
   /// Bytes that `reserve` has handed out and that are not yet free.
@@ -78,7 +79,12 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
     freeByClass[0] = (0..<Int32(limits.smallCount)).reversed()
   }
 
-  deinit {
+  deinit { discardMemory() }
+
+  /// Gives all memory back to the system, for good: for the simulator, whose tasks that a power cut has left waiting for ever keep the pool.
+  package func discardMemory() {
+    if isDiscarded { return }
+    isDiscarded = true
     munmap(region, limits.smallCount * limits.smallByteCount)
     for entry in entries where entry.sizeClass != 0 && entry.byteCount > 0 { munmap(entry.start, entry.byteCount) }
   }
@@ -180,6 +186,7 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
   }
 
   private func unmapReserved(_ index: Int32) {
+    if isDiscarded { return }
     munmap(entries[Int(index)].start, entries[Int(index)].byteCount)
     reservedByteCount -= entries[Int(index)].byteCount
     entries[Int(index)].byteCount = 0
@@ -192,6 +199,7 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
 
   /// Gives the memory of large buffers that nobody uses back to the system.
   public func releaseIdleLargeBuffers() {
+    if isDiscarded { return }
     for sizeClass in 1..<limits.classCount {
       for index in freeByClass[sizeClass] where entries[Int(index)].byteCount > 0 {
         munmap(entries[Int(index)].start, entries[Int(index)].byteCount)

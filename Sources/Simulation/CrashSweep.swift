@@ -125,6 +125,7 @@ private struct CrashRun {
     _ report: inout CrashSweepReport
   ) throws(CrashSweepFailure) -> (workloadPoints: UInt64, verifyPoints: UInt64) {
     let machine = SimulatedMachine(seed: seed)
+    defer { machine.scrap() }
     machine.crashVariant = variant
     let state = prepare(machine)
     if try !phase("the workload", machine, crashAt: point, { try await workload(machine, state) }) { report.abandonedCount += 1 }

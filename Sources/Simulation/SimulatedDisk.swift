@@ -71,6 +71,9 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
     powerOn()
   }
 
+  /// Forgets what is on it, for good.
+  func scrap() { medium = Medium(initialGarbage: nil) }
+
   /// Lets the operations go on that a `hang` holds.
   public func releaseHung() { hung.wakeAll() }
 
