@@ -21,7 +21,8 @@ import Testing
     compare(PageDirectory<S3FIFOOrder>(capacity: capacity)) { model.read($0) }
   }
 
-  private func compare<Order>(_ directory: consuming PageDirectory<Order>, _ model: (UInt64) -> Bool) {
+  private func compare<Order: EvictionOrder & ~Copyable>(_ directory: consuming PageDirectory<Order>, _ model: (UInt64) -> Bool) {
+    var directory = directory
     var random = TestRandom(seed: 9)
     let popular = Zipf(pages: 1000, exponent: 0.8)
     for read in 0..<EvictionTests.reads {

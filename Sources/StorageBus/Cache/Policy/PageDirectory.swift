@@ -6,7 +6,7 @@
 /// acknowledged: `remove`, or refresh what `frame(of:)` names.
 struct PageDirectory<Order: EvictionOrder & ~Copyable>: ~Copyable {
   /// What came of bringing a page in.
-  struct Insertion {
+  struct Insertion: Equatable {
     /// 0 ..< capacity.
     var frame: Int
     /// The page that had to go for it.
