@@ -29,14 +29,18 @@ struct SyntheticTrace: Sendable, CustomTestStringConvertible {
   }
 
   private static func scanAndZipf() -> [Access] {
-    (0..<8).flatMap { round in
-      zipf(20_000, pages: 20_000, exponent: 0.99, seed: UInt64(round + 2))
-        + (0..<8000).map { Access(page: UInt64(100_000 + round * 8000 + $0)) }
+    var accesses: [Access] = []
+    for round in 0..<8 as Range<UInt64> {
+      accesses += zipf(20_000, pages: 20_000, exponent: 0.99, seed: round + 2)
+      for page in 0..<8000 as Range<UInt64> { accesses.append(Access(page: 100_000 + round * 8000 + page)) }
     }
+    return accesses
   }
 
   private static func shifting() -> [Access] {
-    (0..<8).flatMap { zipf(25_000, pages: 5000, exponent: 0.9, seed: UInt64($0 + 20), from: UInt64($0 * 3500)) }
+    var accesses: [Access] = []
+    for round in 0..<8 as Range<UInt64> { accesses += zipf(25_000, pages: 5000, exponent: 0.9, seed: round + 20, from: round * 3500) }
+    return accesses
   }
 
   private static func mixedWrites() -> [Access] {

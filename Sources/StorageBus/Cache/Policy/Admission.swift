@@ -58,7 +58,8 @@ struct AdmissionFilter: ~Copyable {
 
 /// Sequential runs: where each would go on, and how long it is. A read that goes on where an earlier one ended belongs to its run.
 struct StreamTable: ~Copyable {
-  private struct Run: BitwiseCopyable {
+  // Not private: see SlotLists.Links.
+  struct Run: BitwiseCopyable {
     var stream: UInt32
     var next: UInt64
     var byteCount: UInt64

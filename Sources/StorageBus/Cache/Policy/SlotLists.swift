@@ -1,6 +1,7 @@
 /// A few doubly linked lists over the same slots; a slot is in one list or in none. Every operation takes the same short time.
 struct SlotLists: ~Copyable {
-  private struct Links: BitwiseCopyable {
+  // Not private: Swift 6.3 breaks over a private type as the element of a FlatArray in another file of a debug build.
+  struct Links: BitwiseCopyable {
     var newer: UInt32
     var older: UInt32
   }
