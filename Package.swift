@@ -99,7 +99,8 @@ if !coreOnly {
     .executableTarget(
       name: "spaceport",
       dependencies: [
-        "Service", "Management", "NBDServer", argumentParser, logging, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+        "Service", "Management", "NBDServer", "StorageBus", argumentParser, logging,
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ],
       swiftSettings: managementSettings),
     .testTarget(

@@ -7,13 +7,13 @@ struct Spaceport: AsyncParsableCommand {
     commandName: "spaceport",
     abstract: "A storage pool server: pools files and disks, cuts virtual disks from them, and serves those over NBD.",
     discussion: """
-      The server is started with 'spaceport serve'; every other command but 'inspect' talks to it through its control socket, which \
+      The server is started with 'spaceport serve'; every other command but 'inspect' and 'cache simulate' talks to it through its control socket, which \
       --control or the variable SPACEPORT_CONTROL choose. Sizes are whole bytes or carry KiB, MiB, GiB, TiB or PiB.
       """,
     version: "spaceport \(spaceportVersion)",
     subcommands: [
       ServeCommand.self, StatusCommand.self, DiskCommand.self, PoolCommand.self, VirtualDiskCommand.self, JobCommand.self,
-      EventCommand.self, StackCommand.self, InspectCommand.self,
+      EventCommand.self, StackCommand.self, InspectCommand.self, CacheCommand.self,
     ])
 
   /// Like the library's own, but errors come out as `spaceport: WHAT. REMEDY`.

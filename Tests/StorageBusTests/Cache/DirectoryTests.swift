@@ -1,0 +1,107 @@
+import Testing
+
+@testable import StorageBus
+
+/// The directory's promises under reads, fills, removals and pins in any order.
+@Suite struct DirectoryTests {
+  @Test(arguments: [2, 3, 64, 500]) func promisesHold(capacity: Int) {
+    check(PageDirectory<LRUOrder>(capacity: capacity))
+    check(PageDirectory<ARCOrder>(capacity: capacity))
+    check(PageDirectory<S3FIFOOrder>(capacity: capacity))
+    check(PageDirectory<AdaptiveOrder>(capacity: capacity))
+  }
+
+  /// A page is where the model says, a frame has one page, and a frame in use is given to no other.
+  private func check<Order: EvictionOrder & ~Copyable>(_ directory: consuming PageDirectory<Order>) {
+    let capacity = directory.capacity
+    var directory = directory
+    var random = TestRandom(seed: UInt64(capacity))
+    var frames: [UInt64: Int] = [:]
+    var pinned: [(frame: Int, page: UInt64)] = []
+    for _ in 0..<100_000 {
+      let page = random.below(UInt64(capacity) * 3)
+      switch random.below(8) {
+      case 0:
+        let wasThere = directory.remove(page)
+        #expect(wasThere == (frames.removeValue(forKey: page) != nil))
+      case 1 where !pinned.isEmpty:
+        directory.unpin(pinned.remove(at: Int(random.below(UInt64(pinned.count)))).frame)
+      default:
+        if let frame = directory.read(page) {
+          guard frames[page] == frame else {
+            Issue.record("page \(page) is said to be in frame \(frame)")
+            return
+          }
+          if pinned.count < capacity / 2, random.below(16) == 0 {
+            directory.pin(frame)
+            pinned.append((frame, page))
+          }
+        } else {
+          #expect(frames[page] == nil)
+          guard let insertion = directory.insert(page) else {
+            #expect(!pinned.isEmpty)
+            continue
+          }
+          if let evicted = insertion.evicted { #expect(frames.removeValue(forKey: evicted) == insertion.frame) }
+          #expect(!pinned.contains { $0.frame == insertion.frame }, "a frame in use was given away")
+          frames[page] = insertion.frame
+          if pinned.count < capacity / 2, random.below(16) == 0 {
+            pinned.append((insertion.frame, page))
+          } else {
+            directory.unpin(insertion.frame)
+          }
+        }
+      }
+      let count = directory.count
+      #expect(count == frames.count)
+    }
+    #expect(Set(frames.values).count == frames.count)
+    for (page, frame) in frames {
+      let found = directory.frame(of: page)
+      #expect(found == frame)
+    }
+  }
+
+  @Test func aRemovedPageInUseKeepsItsFrame() throws {
+    var directory = PageDirectory<AdaptiveOrder>(capacity: 2)
+    let first = directory.insert(7)
+    let frame = try #require(first).frame
+    directory.remove(7)
+    let found = directory.frame(of: 7)
+    #expect(found == nil)
+    let isHeld = directory.holds(7, in: frame)
+    #expect(!isHeld)
+    let second = directory.insert(7)
+    #expect(try #require(second).frame != frame)
+    let third = directory.insert(8)
+    #expect(third == nil, "both frames are in use")
+    directory.unpin(frame)
+    let fourth = directory.insert(8)
+    #expect(try #require(fourth).frame == frame)
+  }
+
+  @Test func theIndexFindsWhatIsThere() {
+    var index = PageIndex(capacity: 64)
+    var pages = FlatArray<UInt64>(repeating: 0, count: 64)
+    var model: [UInt64: Int] = [:]
+    var free = Array(0..<64)
+    var random = TestRandom(seed: 1)
+    for _ in 0..<200_000 {
+      let page = random.below(200)
+      if let slot = model.removeValue(forKey: page) {
+        index.remove(page, in: pages)
+        free.append(slot)
+      } else if let slot = free.popLast() {
+        pages[slot] = page
+        index.insert(page, slot: slot)
+        model[page] = slot
+      }
+      let probe = random.below(200)
+      let found = index.slot(of: probe, in: pages)
+      guard found == model[probe] else {
+        Issue.record("page \(probe) is found in slot \(String(describing: found))")
+        return
+      }
+    }
+  }
+}

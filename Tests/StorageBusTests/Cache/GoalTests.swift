@@ -1,0 +1,36 @@
+import Testing
+
+@testable import StorageBus
+
+/// Spaceport's policy against those built in for comparison, and its advice against what then happens.
+@Suite struct GoalTests {
+  @Test(arguments: SyntheticTrace.all) func oursIsAtLeastTheBest(trace: SyntheticTrace) {
+    for pages in [64, 256, 1024, 2048, 4096] {
+      let ours = hitRatio(trace, .adaptive, pages)
+      let best = [CachePolicy.lru, .arc, .s3fifo].map { hitRatio(trace, $0, pages) }.max() ?? 0
+      #expect(ours >= best - 0.01, "\(trace.name), \(pages) pages: \(ours), the best of the others \(best)")
+    }
+  }
+
+  @Test func adviceTellsWhatOtherSizesGive() throws {
+    let trace = SyntheticTrace.all[0]
+    var advice = CacheAdvice(capacity: 2048)
+    for access in trace.accesses { advice.note(access.page) }
+    let found = advice.ratios
+    let ratios = try #require(found)
+    for (advised, pages) in [(ratios.half, 1024), (ratios.same, 2048), (ratios.twice, 4096), (ratios.fourTimes, 8192)] {
+      let simulated = hitRatio(trace, .adaptive, pages)
+      #expect(abs(advised - simulated) < 0.05, "\(pages) pages: advised \(advised), found \(simulated)")
+    }
+  }
+
+  private func hitRatio(_ trace: SyntheticTrace, _ policy: CachePolicy, _ pages: Int) -> Double {
+    let simulation = CacheSimulation(
+      CacheConfiguration(policy: policy, admission: .all, size: UInt64(pages) * 16_384, pageSize: 16_384))
+    for access in trace.accesses {
+      simulation.handle(
+        BlockTraceRequest(microseconds: 0, isWrite: access.isWrite, offset: access.page * 16_384, byteCount: 16_384))
+    }
+    return simulation.counts.hitRatio
+  }
+}
