@@ -33,6 +33,13 @@ public struct BufferID: Hashable, Sendable {
   public static let unpooled = BufferID(index: -1)
 }
 
+/// Whoever keeps the pages of the read cache is told who uses them.
+public protocol PageKeeper: AnyObject {
+  /// One more user of a page: it is sent from, or a disk fills it.
+  func pageGained(_ number: Int)
+  func pageLost(_ number: Int)
+}
+
 /// Page-aligned payload buffers of one reactor. A fixed number of small ones is made at start and registered with the ring; larger ones
 /// are made on demand by powers of two and kept for reuse, up to a limit on their sum. Who asks when nothing is left waits its turn.
 ///
@@ -70,6 +77,8 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
   /// Pages that there are: none where the system has no memory for them.
   public let pageCount: Int
   private let firstPage: Int32
+  /// Sets itself, and takes itself out before it goes.
+  public unowned(unsafe) var pageKeeper: (any PageKeeper)?
   /// So are the pages, in pieces: registered buffer indices 1 and up.
   public internal(set) var arePagesRegistered = false
 
@@ -195,7 +204,9 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
 
   /// One more holder: a disk keeps the buffer of a hung request until the kernel has let go of it.
   public func retain(_ buffer: BufferID) {
-    if buffer != .unpooled { entries[Int(buffer.index)].holders += 1 }
+    if buffer == .unpooled { return }
+    entries[Int(buffer.index)].holders += 1
+    if entries[Int(buffer.index)].sizeClass == BufferPool.page { pageKeeper?.pageGained(Int(buffer.index - firstPage)) }
   }
 
   /// Nobody but the caller, who holds it, holds this buffer: no hung request can change or send its bytes.
@@ -216,7 +227,13 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
     let index = Int(buffer.index)
     entries[index].holders -= 1
     assert(entries[index].holders >= 0, "released more often than held")
+    if entries[index].sizeClass == BufferPool.page { return pageLost(buffer.index) }
     if entries[index].holders == 0 { free(buffer.index) }
+  }
+
+  private func pageLost(_ index: Int32) {
+    assert(entries[Int(index)].holders >= 1, "the cache holds its pages for ever")
+    pageKeeper?.pageLost(Int(index - firstPage))
   }
 
   private func free(_ index: Int32) {

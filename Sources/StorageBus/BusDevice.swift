@@ -33,7 +33,7 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
 
   public override func performReadInPlace(at offset: UInt64, byteCount: Int, _ request: IORequest) -> BufferSlice? {
     guard let pages, mayBeCached(request) else { return nil }
-    return pages.readInPlace(at: offset, byteCount: byteCount)
+    return pages.readInPlace(at: offset, byteCount: byteCount, request)
   }
 
   public override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {

@@ -43,6 +43,8 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
     cache.giveBackDiskNumber(number)
   }
 
+  var counters: CacheCounters { isEnded ? CacheCounters() : cache.diskCounters[Int(number)] }
+
   @inline(__always)
   private func key(_ page: UInt64) -> PageKey { PageKey(disk: number, page: page) }
 
@@ -51,82 +53,93 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
     offset >> cache.pageShift..<(offset + byteCount + UInt64(cache.pageByteCount) - 1) >> cache.pageShift
   }
 
+  /// What a run of reads belongs to: a virtual disk on this disk.
+  @inline(__always)
+  private func stream(_ request: IORequest) -> UInt32 {
+    UInt32(number) << 16 | UInt32(UInt16(truncatingIfNeeded: request.virtualDisk.number))
+  }
+
   // MARK: Reading
 
   /// The bytes, held for the caller, when they are within one page that is cached.
   @inline(__always)
-  func readInPlace(at offset: UInt64, byteCount: Int) -> BufferSlice? {
-    let page = offset >> cache.pageShift
+  func readInPlace(at offset: UInt64, byteCount: Int, _ request: IORequest) -> BufferSlice? {
     let skip = Int(offset & UInt64(cache.pageByteCount - 1))
-    guard !isEnded, byteCount > 0, skip + byteCount <= cache.pageByteCount, let memory = cache.hit(key(page)) else { return nil }
-    count(hit: byteCount)
-    cache.buffers.retain(memory.buffer)
+    guard !isEnded, byteCount > 0, skip + byteCount <= cache.pageByteCount, let memory = cache.hitToSend(key(offset >> cache.pageShift))
+    else { return nil }
+    _ = cache.noteRead(stream(request), offset, byteCount)
+    cache.count(hit: byteCount, number, request.virtualDisk)
     return memory.part(from: skip, byteCount: byteCount)
   }
 
-  private func count(hit byteCount: Int) {
-    cache.counters.hits &+= 1
-    cache.counters.hitBytes &+= UInt64(byteCount)
-  }
-
-  /// Page by page where single pages are wanted; what lies between pages that are cached comes from the disk in one piece.
+  /// Cached pages are copied; what lies between them comes from the disk, whole pages that are admitted in one piece.
   func read(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     if isEnded || slice.byteCount == 0 { return try await bus.readDisk(at: offset, into: slice, request) }
-    let admits = true
+    let isSequential = cache.noteRead(stream(request), offset, slice.byteCount)
+    var decided: AdmissionDecision?
     var done = 0
     while done < slice.byteCount {
       let position = offset + UInt64(done)
+      let page = position >> cache.pageShift
       let skip = Int(position & UInt64(cache.pageByteCount - 1))
-      let rest = slice.byteCount - done
-      let count = min(rest, cache.pageByteCount - skip)
+      let count = min(slice.byteCount - done, cache.pageByteCount - skip)
       let part = slice.part(from: done, byteCount: count)
-      if copyCached(position >> cache.pageShift, skip, into: part) {
+      if copyCached(page, skip, into: part, request) {
+        decided = nil
         done += count
-      } else if admits && (count < cache.pageByteCount || rest == count) {
-        try await readPage(position >> cache.pageShift, skip, into: part, request)
-        done += count
-      } else {
-        let run = slice.part(from: done, byteCount: missingByteCount(position, rest, wholePages: admits))
-        try await readRun(at: position, into: run, keeps: admits, request)
-        done += run.byteCount
+        continue
       }
+      let decision = decided ?? decide(page, slice.byteCount, isSequential)
+      decided = nil
+      cache.count(miss: count, decision, number, request.virtualDisk)
+      if decision.isAdmitted && (count < cache.pageByteCount || done + count == slice.byteCount) {
+        try await readPage(page, skip, into: part, request)
+        done += count
+        continue
+      }
+      // The run of pages that fare alike.
+      var end = done + count
+      while end < slice.byteCount && !(isEnded || cache.isCached(key((offset + UInt64(end)) >> cache.pageShift))) {
+        let next = min(slice.byteCount - end, cache.pageByteCount)
+        let nextDecision = decide((offset + UInt64(end)) >> cache.pageShift, slice.byteCount, isSequential)
+        if nextDecision != decision || (decision.isAdmitted && next < cache.pageByteCount) {
+          decided = nextDecision
+          break
+        }
+        cache.count(miss: next, nextDecision, number, request.virtualDisk)
+        end += next
+      }
+      try await readRun(at: position, into: slice.part(from: done, byteCount: end - done), keeps: decision.isAdmitted, request)
+      done = end
     }
   }
 
-  private func copyCached(_ page: UInt64, _ skip: Int, into part: BufferSlice) -> Bool {
-    guard let memory = cache.hit(key(page)) else { return false }
+  private func decide(_ page: UInt64, _ byteCount: Int, _ isSequential: Bool) -> AdmissionDecision {
+    cache.decide(key(page), byteCount: byteCount, isSequential: isSequential)
+  }
+
+  private func copyCached(_ page: UInt64, _ skip: Int, into part: BufferSlice, _ request: IORequest) -> Bool {
+    guard !isEnded, let memory = cache.hit(key(page)) else { return false }
     part.start.copyMemory(from: memory.start + skip, byteCount: part.byteCount)
-    count(hit: part.byteCount)
+    cache.count(hit: part.byteCount, number, request.virtualDisk)
     return true
-  }
-
-  /// From `position` on up to the next page that is cached; with `wholePages` only whole ones.
-  private func missingByteCount(_ position: UInt64, _ rest: Int, wholePages: Bool) -> Int {
-    var count = min(rest, cache.pageByteCount - Int(position & UInt64(cache.pageByteCount - 1)))
-    while count < rest && cache.peek(key((position + UInt64(count)) >> cache.pageShift)) == nil {
-      let next = min(rest - count, cache.pageByteCount)
-      if wholePages && next < cache.pageByteCount { break }
-      count += next
-    }
-    return count
   }
 
   /// Reads the whole page into the cache, and hands out the part that is wanted.
   private func readPage(_ page: UInt64, _ skip: Int, into part: BufferSlice, _ request: IORequest) async throws(BlockError) {
-    cache.counters.misses &+= 1
     let offset = page << cache.pageShift + UInt64(skip)
     if let fill = fills.first(where: { $0.page == page }) {
       // Somebody is reading this page: one read serves all who want it.
       await withUnsafeContinuation { fill.waiters.append($0) }
-      if !isEnded && copyCached(page, skip, into: part) { return }
+      if copyCached(page, skip, into: part, request) { return }
       return try await bus.readDisk(at: offset, into: part, request)
     }
     let end = (page + 1) << cache.pageShift
-    guard end <= diskByteCount, fills.count < CacheLimits.fillsInFlight, let frame = cache.takeFrame() else {
-      return try await bus.readDisk(at: offset, into: part, request)
-    }
-    do throws(BlockError) { try await fill(page, frame, skip, part, request) } catch {
-      cache.counters.errors &+= 1
+    let began = watch.now
+    guard !isEnded, end <= diskByteCount, fills.count < CacheLimits.fillsInFlight, watch.isUntouched(page, since: began),
+      let frame = cache.beginFill(key(page))
+    else { return try await bus.readDisk(at: offset, into: part, request) }
+    do throws(BlockError) { try await fill(page, frame, began, skip, part, request) } catch {
       if error.cause == .stalled { throw error }
       // Perhaps only a part that nobody asked for cannot be read.
       try await bus.readDisk(at: offset, into: part, request)
@@ -134,7 +147,7 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
   }
 
   private func fill(
-    _ page: UInt64, _ frame: Int32, _ skip: Int, _ part: BufferSlice, _ request: IORequest
+    _ page: UInt64, _ frame: Int, _ began: UInt64, _ skip: Int, _ part: BufferSlice, _ request: IORequest
   ) async throws(BlockError) {
     let fill = idleFills.popLast() ?? Fill()
     fill.page = page
@@ -144,35 +157,27 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
       fill.waiters.wakeAll()
       idleFills.append(fill)
     }
-    let memory = cache.buffers.page(Int(frame))
-    let began = watch.now
+    let memory = cache.buffers.page(frame)
     do throws(BlockError) { try await bus.readDisk(at: page << cache.pageShift, into: memory, request) } catch {
-      cache.giveBack(frame)
+      _ = cache.endFill(key(page), frame, isGood: false)
+      if !isEnded { cache.diskCounters[Int(number)].errors &+= 1 }
       throw error
     }
     part.start.copyMemory(from: memory.start + skip, byteCount: part.byteCount)
-    keep(page, frame, readSince: began)
+    let isGood = !isEnded && watch.isUntouched(page, since: began)
+    if !cache.endFill(key(page), frame, isGood: isGood) && !isEnded { cache.diskCounters[Int(number)].overtaken &+= 1 }
   }
 
-  /// Puts a page that was read into the cache, unless it was written meanwhile.
-  private func keep(_ page: UInt64, _ frame: Int32, readSince began: UInt64) {
-    if !isEnded && watch.isUntouched(page, since: began) { return cache.insert(key(page), frame) }
-    cache.counters.overtakenFills &+= 1
-    cache.giveBack(frame)
-  }
-
-  /// Reads a run of pages in one piece, straight to where it is wanted; whole pages of it are copied into the cache.
+  /// Reads a run of pages in one piece, straight to where it is wanted; the whole pages of it are copied into the cache.
   private func readRun(at offset: UInt64, into slice: BufferSlice, keeps: Bool, _ request: IORequest) async throws(BlockError) {
-    let pages = pages(offset, UInt64(slice.byteCount))
-    cache.counters.misses &+= UInt64(pages.count)
     let began = watch.now
     try await bus.readDisk(at: offset, into: slice, request)
     guard keeps else { return }
-    for page in pages {
-      guard !isEnded, watch.isUntouched(page, since: began), cache.peek(key(page)) == nil, let frame = cache.takeFrame() else { continue }
+    for page in pages(offset, UInt64(slice.byteCount)) {
+      guard !isEnded, watch.isUntouched(page, since: began), let frame = cache.beginFill(key(page)) else { continue }
       let source = slice.start + Int(page << cache.pageShift - offset)
-      cache.buffers.page(Int(frame)).start.copyMemory(from: source, byteCount: cache.pageByteCount)
-      cache.insert(key(page), frame)
+      cache.buffers.page(frame).start.copyMemory(from: source, byteCount: cache.pageByteCount)
+      _ = cache.endFill(key(page), frame, isGood: true)
     }
   }
 
@@ -186,29 +191,29 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
     do throws(BlockError) { try await bus.writeDisk(at: offset, from: slice, request) } catch { failure = error }
     for page in pages {
       let wasAlone = watch.endWrite(page)
-      if wasAlone && failure == nil { refresh(page, offset, slice) } else { cache.drop(key(page)) }
+      if isEnded { continue }
+      if wasAlone && failure == nil { refresh(page, offset, slice) } else { drop(page) }
     }
     if let failure { throw failure }
   }
 
   /// The cached page gets what was written, unless somebody still uses its memory.
   private func refresh(_ page: UInt64, _ offset: UInt64, _ slice: BufferSlice) {
-    guard !isEnded, let memory = cache.peek(key(page)) else { return }
-    guard cache.buffers.isExclusive(memory.buffer) else { return cache.drop(key(page)) }
+    guard let memory = cache.refreshable(key(page)) else { return }
     let pageStart = page << cache.pageShift
     let from = max(pageStart, offset)
     let to = min(pageStart + UInt64(cache.pageByteCount), offset + UInt64(slice.byteCount))
     (memory.start + Int(from - pageStart)).copyMemory(from: slice.start + Int(from - offset), byteCount: Int(to - from))
-    cache.counters.refreshedBytes &+= to - from
+    cache.diskCounters[Int(number)].refreshedBytes &+= to - from
   }
 
+  private func drop(_ page: UInt64) { if cache.drop(key(page)) { cache.diskCounters[Int(number)].dropped &+= 1 } }
+
   /// Runs a trim or a zeroing: what it touches is not cached when it begins, and does not come in before it has ended.
-  func change(
-    at offset: UInt64, byteCount: UInt64, _ body: () async throws(BlockError) -> Void
-  ) async throws(BlockError) {
+  func change(at offset: UInt64, byteCount: UInt64, _ body: () async throws(BlockError) -> Void) async throws(BlockError) {
     if isEnded || byteCount == 0 { return try await body() }
     let pages = pages(offset, byteCount)
-    cache.drop(number, pages)
+    cache.diskCounters[Int(number)].dropped &+= UInt64(cache.drop(number, pages))
     for page in pages { watch.beginWrite(page) }
     defer { for page in pages { _ = watch.endWrite(page) } }
     try await body()

@@ -4,35 +4,49 @@ import Reactor
 /// The first level of the read cache: pages in memory, shared by all disks of one reactor. Write-through: it only ever holds what the disks
 /// hold as well, so that losing it costs time and nothing else.
 ///
-/// This class knows which page lies where; `DiskPages` reads and writes one disk through it. A page's memory is a buffer of the reactor's
-/// BufferPool, which counts who uses it: a page that is being sent to a client, or that a hung disk may still write to, leaves the
-/// directory when it must, and its memory is used again only when the last holder has let go.
-public final class MemoryCache: @unchecked Sendable {  // reactor-confined
-  public let buffers: BufferPool
+/// This class knows which page lies where, what may come in and what goes; `DiskPages` reads and writes one disk through it. A page's memory
+/// is a buffer of the reactor's BufferPool, which tells who uses it: a page that is being sent to a client, or that a hung disk may still
+/// write to, leaves the directory when it must, and its memory is used again only when the last user has let go.
+public final class MemoryCache: PageKeeper, @unchecked Sendable {  // reactor-confined
+  let buffers: BufferPool
   public let pageByteCount: Int
   let pageShift: UInt64
-  private var directory: PageDirectory
-  /// Pages of memory that hold nothing.
-  private var empty: [Int32]
-  /// The same, but somebody used them when they were last looked at.
-  private var lingering: [Int32] = []
-  public internal(set) var counters = CacheCounters()
+  private let clock: ReactorClock
+  private var directory: PageDirectory<AdaptiveOrder>
+  private var admission: AdmissionFilter
+  private var advice: CacheAdvice
+  /// By frame: 1 while the disk has not answered yet. Nobody is handed such a frame.
+  private var isFilling: FlatArray<UInt8>
+  /// Of disks that are there no more.
+  private var pastCounters = CacheCounters()
+  /// By the numbers of disks, and of virtual disks.
+  var diskCounters = [CacheCounters()]
+  private var virtualDiskCounters = [CacheCounters()]
+  public private(set) var evictions: UInt64 = 0
   private var freeDiskNumbers: [UInt16] = []
   private var lastDiskNumber: UInt16 = 0
 
   /// nil where the reactor was started without pages.
-  public init?(buffers: BufferPool) {
+  public init?(reactor: any Reactor, admission rule: CacheAdmission = .windows) {
+    buffers = reactor.buffers
+    clock = reactor.clock
     guard buffers.pageCount > 0 else { return nil }
-    self.buffers = buffers
     pageByteCount = buffers.pageByteCount
     pageShift = UInt64(pageByteCount.trailingZeroBitCount)
     directory = PageDirectory(capacity: buffers.pageCount)
-    empty = (0..<Int32(buffers.pageCount)).reversed()
-    lingering.reserveCapacity(buffers.pageCount)
+    admission = AdmissionFilter(rule: rule)
+    advice = CacheAdvice(capacity: buffers.pageCount)
+    isFilling = FlatArray(repeating: 0, count: buffers.pageCount)
+    buffers.pageKeeper = self
   }
+
+  deinit { if buffers.pageKeeper === self { buffers.pageKeeper = nil } }
 
   public var pageCount: Int { buffers.pageCount }
   public var usedPageCount: Int { directory.count }
+
+  public func pageGained(_ number: Int) { directory.pin(number) }
+  public func pageLost(_ number: Int) { directory.unpin(number) }
 
   // MARK: Disks
 
@@ -41,12 +55,17 @@ public final class MemoryCache: @unchecked Sendable {  // reactor-confined
     if let number = freeDiskNumbers.popLast() { return number }
     if lastDiskNumber == .max { return nil }
     lastDiskNumber += 1
+    diskCounters.append(CacheCounters())
     return lastDiskNumber
   }
 
   /// Forgets all of a disk's pages, and its number.
   func giveBackDiskNumber(_ number: UInt16) {
-    dropPages { $0.disk == number }
+    for frame in 0..<pageCount {
+      if let page = directory.page(in: frame), PageKey(value: page).disk == number { _ = drop(PageKey(value: page)) }
+    }
+    pastCounters.add(diskCounters[Int(number)])
+    diskCounters[Int(number)] = CacheCounters()
     freeDiskNumbers.append(number)
   }
 
@@ -55,64 +74,84 @@ public final class MemoryCache: @unchecked Sendable {  // reactor-confined
   /// The memory of a page that is cached, which counts as used now.
   @inline(__always)
   func hit(_ key: PageKey) -> BufferSlice? {
-    guard let frame = directory.use(key) else { return nil }
-    return buffers.page(Int(frame))
+    guard let frame = directory.read(key.value), isFilling[frame] == 0 else { return nil }
+    advice.note(key.value)
+    return buffers.page(frame)
   }
 
-  /// The same without counting as a use.
+  /// The same for who wants to send from it; nil also when too many do so already.
   @inline(__always)
-  func peek(_ key: PageKey) -> BufferSlice? { directory.frame(of: key).map { buffers.page(Int($0)) } }
-
-  /// Memory for a page that is about to be read, of which nobody else knows; nil when all is in use.
-  func takeFrame() -> Int32? {
-    if let frame = takeEmptyFrame() { return frame }
-    guard let frame = directory.evict(where: { [buffers] in buffers.isExclusive(buffers.page(Int($0)).buffer) }) else { return nil }
-    counters.evictions &+= 1
-    return frame
+  func hitToSend(_ key: PageKey) -> BufferSlice? {
+    guard let frame = directory.read(key.value), isFilling[frame] == 0, directory.mayPin(frame) else { return nil }
+    advice.note(key.value)
+    let memory = buffers.page(frame)
+    buffers.retain(memory.buffer)
+    return memory
   }
 
-  private func takeEmptyFrame() -> Int32? {
-    while let frame = empty.popLast() {
-      if isIdle(frame) { return frame }
-      lingering.append(frame)
-    }
-    // A few are looked at, in turn: most are let go soon.
-    for _ in 0..<min(lingering.count, CacheLimits.lingeringLooks) {
-      let frame = lingering.removeLast()
-      if isIdle(frame) { return frame }
-      lingering.insert(frame, at: 0)
-    }
-    return nil
+  @inline(__always)
+  func isCached(_ key: PageKey) -> Bool { directory.frame(of: key.value).map { isFilling[$0] == 0 } ?? false }
+
+  /// To be told of every read: whether it is part of a sequential run, which passes the cache by.
+  @inline(__always)
+  func noteRead(_ stream: UInt32, _ offset: UInt64, _ byteCount: Int) -> Bool {
+    admission.noteRead(stream: stream, offset: offset, byteCount: UInt64(byteCount))
   }
 
-  private func isIdle(_ frame: Int32) -> Bool { buffers.isExclusive(buffers.page(Int(frame)).buffer) }
-
-  /// `frame`, which `takeFrame` gave, holds the page from now on.
-  func insert(_ key: PageKey, _ frame: Int32) {
-    if let old = directory.remove(key) { empty.append(old) }
-    directory.insert(key, frame)
+  /// What becomes of a missed page. Asked once for each miss.
+  func decide(_ key: PageKey, byteCount: Int, isSequential: Bool) -> AdmissionDecision {
+    let decision = admission.decide(
+      page: key.value, byteCount: UInt64(byteCount), isSequential: isSequential, at: clock.now.nanoseconds / 1000)
+    if decision.isAdmitted { advice.note(key.value) }
+    return decision
   }
 
-  /// `frame` holds nothing after all.
-  func giveBack(_ frame: Int32) { empty.append(frame) }
+  /// A frame for a page that is not cached, to be filled by the caller; nil when all are in use.
+  func beginFill(_ key: PageKey) -> Int? {
+    if directory.frame(of: key.value) != nil { return nil }
+    guard let insertion = directory.insert(key.value) else { return nil }
+    if insertion.evicted != nil { evictions &+= 1 }
+    isFilling[insertion.frame] = 1
+    return insertion.frame
+  }
+
+  /// The frame holds the page from now on; or not, where it could not be read whole, or was written meanwhile. False when it does not.
+  func endFill(_ key: PageKey, _ frame: Int, isGood: Bool) -> Bool {
+    isFilling[frame] = 0
+    let isThere = directory.holds(key.value, in: frame)
+    if isThere && !isGood { directory.remove(key.value) }
+    directory.unpin(frame)
+    return isThere && isGood
+  }
 
   /// The page is not cached any more. Who is just being sent it still gets what it held.
   @inline(__always)
-  func drop(_ key: PageKey) {
-    if let frame = directory.remove(key) {
-      empty.append(frame)
-      counters.dropped &+= 1
+  func drop(_ key: PageKey) -> Bool {
+    guard directory.remove(key.value) else { return false }
+    advice.remove(key.value)
+    return true
+  }
+
+  /// Drops the pages of `range` of a disk, of a long range by looking at what is cached; says how many there were.
+  func drop(_ disk: UInt16, _ range: Range<UInt64>) -> Int {
+    var count = 0
+    if range.count <= directory.count {
+      for page in range where drop(PageKey(disk: disk, page: page)) { count += 1 }
+      return count
     }
+    for frame in 0..<pageCount {
+      guard let key = directory.page(in: frame).map(PageKey.init(value:)), key.disk == disk, range.contains(key.page) else { continue }
+      if drop(key) { count += 1 }
+    }
+    return count
   }
 
-  /// Drops the pages of `range` of a disk; of a long range by looking at what is cached.
-  func drop(_ disk: UInt16, _ range: Range<UInt64>) {
-    if UInt64(range.count) > UInt64(directory.count) { return dropPages { $0.disk == disk && range.contains($0.page) } }
-    for page in range { drop(PageKey(disk: disk, page: page)) }
-  }
-
-  private func dropPages(where isUnwanted: (PageKey) -> Bool) {
-    for key in directory.keys where isUnwanted(key) { drop(key) }
+  /// The memory of a cached page that may be changed; nil where it is not cached. Where somebody uses it, it is dropped, and nil as well.
+  func refreshable(_ key: PageKey) -> BufferSlice? {
+    guard let frame = directory.read(key.value) else { return nil }
+    if isFilling[frame] == 0 && !directory.isPinned(frame) { return buffers.page(frame) }
+    _ = drop(key)
+    return nil
   }
 }
 
@@ -121,31 +160,44 @@ struct PageKey: Hashable {
   let value: UInt64
 
   @inline(__always)
+  init(value: UInt64) { self.value = value }
+
+  @inline(__always)
   init(disk: UInt16, page: UInt64) { value = UInt64(disk) << 48 | page }
 
   var disk: UInt16 { UInt16(truncatingIfNeeded: value >> 48) }
   var page: UInt64 { value & (1 << 48 - 1) }
 }
 
-/// What a cache did, counted in pages unless said otherwise.
-public struct CacheCounters: Sendable, Equatable {
-  public var hits: UInt64 = 0
-  public var hitBytes: UInt64 = 0
-  public var misses: UInt64 = 0
-  /// Bytes of misses by what became of them.
-  public var admittedBytes: UInt64 = 0
-  public var secondMissBytes: UInt64 = 0
-  public var bypassedSequentialBytes: UInt64 = 0
-  public var bypassedLargeBytes: UInt64 = 0
-  /// Bytes that writes refreshed in cached pages.
-  public var refreshedBytes: UInt64 = 0
-  public var evictions: UInt64 = 0
-  /// Pages that writes, trims and lost disks made worthless.
-  public var dropped: UInt64 = 0
-  /// Pages that were read and could not be kept, because they were written meanwhile.
-  public var overtakenFills: UInt64 = 0
-  /// Pages that could not be read as a whole.
-  public var errors: UInt64 = 0
+// MARK: - What it tells
 
-  public init() {}
+extension MemoryCache {
+  /// Of all disks, those that are gone included.
+  public var counters: CacheCounters { diskCounters.reduce(into: pastCounters) { $0.add($1) } }
+
+  public func counters(of virtualDisk: VirtualDiskHandle) -> CacheCounters {
+    Int(virtualDisk.number) < virtualDiskCounters.count ? virtualDiskCounters[Int(virtualDisk.number)] : CacheCounters()
+  }
+
+  @inline(__always)
+  func count(hit byteCount: Int, _ disk: UInt16, _ virtualDisk: VirtualDiskHandle) {
+    diskCounters[Int(disk)].hit(byteCount)
+    if Int(virtualDisk.number) >= virtualDiskCounters.count { makeCounters(upTo: virtualDisk) }
+    virtualDiskCounters[Int(virtualDisk.number)].hit(byteCount)
+  }
+
+  func count(miss byteCount: Int, _ decision: AdmissionDecision, _ disk: UInt16, _ virtualDisk: VirtualDiskHandle) {
+    diskCounters[Int(disk)].miss(decision, byteCount)
+    if Int(virtualDisk.number) >= virtualDiskCounters.count { makeCounters(upTo: virtualDisk) }
+    virtualDiskCounters[Int(virtualDisk.number)].miss(decision, byteCount)
+  }
+
+  private func makeCounters(upTo virtualDisk: VirtualDiskHandle) {
+    virtualDiskCounters += repeatElement(CacheCounters(), count: Int(virtualDisk.number) + 1 - virtualDiskCounters.count)
+  }
+
+  /// What hit ratio other sizes would have given lately; nil before the first reads.
+  public var advised: (half: Double, same: Double, twice: Double, fourTimes: Double)? {
+    advice.ratios.map { ($0.half, $0.same, $0.twice, $0.fourTimes) }
+  }
 }

@@ -1,5 +1,13 @@
-/// Limits of the read cache's policy.
+/// Limits of the read cache.
 public enum CacheLimits {
+  /// Sizes that a page may have, in bytes: Windows' own choices and 4 KiB.
+  public static let pageByteCounts = [4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10]
+  public static let pageByteCount = 16 << 10
+  /// Pages that are being read from one disk at the same time: more misses pass the cache by.
+  static let fillsInFlight = 64
+  /// Users that one page may have at a time; who comes then gets a copy.
+  static let usersPerPage: UInt16 = 32_768
+
   /// Frames of one directory: their numbers take 31 bits.
   public static let frames = 1 << 30
   /// Slots of each shadow directory in which a policy is tried. A larger cache is tried on a sample of its pages.

@@ -102,6 +102,14 @@ struct PageDirectory<Order: EvictionOrder & ~Copyable>: ~Copyable {
     if pins[frame] == 0, states[frame] == State.orphaned { release(frame) }
   }
 
+  /// Whether one more may use the frame.
+  @inline(__always) func mayPin(_ frame: Int) -> Bool { pins[frame] < CacheLimits.usersPerPage }
+
+  @inline(__always) func isPinned(_ frame: Int) -> Bool { pins[frame] > 0 }
+
+  /// The page that the frame holds, if any.
+  func page(in frame: Int) -> UInt64? { states[frame] == State.used ? pages[frame] : nil }
+
   /// Whether the frame still holds this page: false once it was removed, even while it is pinned.
   func holds(_ page: UInt64, in frame: Int) -> Bool { states[frame] == State.used && pages[frame] == page }
 
