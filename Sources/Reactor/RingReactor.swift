@@ -157,7 +157,7 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
 
   private func armWake() {
     let wake = clinux_file(number: foreign.wakeDescriptor, is_registered: false, may_block: false)
-    clinux_ring_read(ring, RingReactor.wakeUserData, wake, wakeCount, 8, 0, false)
+    clinux_ring_read(ring, RingReactor.wakeUserData, wake, wakeCount, 8, 0, -1)
   }
 
   // MARK: Operations

@@ -79,6 +79,8 @@ extension StorageService: StorageBackend {
     try await ask { [self] () throws(APIError) in try eventInfos(ofPool: pool) }
   }
 
+  public func cache() async throws(APIError) -> CacheInfo { try await ask { [self] () throws(APIError) in cacheInfo } }
+
   public func virtualDisks(ofPool pool: String?) async throws(APIError) -> [VirtualDiskInfo] {
     try await ask { [self] () throws(APIError) in
       let wanted = if let pool { [try servedPool(pool)] } else { sortedPools }

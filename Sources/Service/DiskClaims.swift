@@ -10,10 +10,13 @@ struct DiskClaims {
   let reactor: RingReactor
   let blocking: BlockingCalls
   let paths: PathCalls
+  /// The read cache, which the disks share.
+  let cache: MemoryCache?
 
-  init(reactor: RingReactor, blocking: BlockingCalls) {
+  init(reactor: RingReactor, blocking: BlockingCalls, cache: MemoryCache? = nil) {
     self.reactor = reactor
     self.blocking = blocking
+    self.cache = cache
     paths = PathCalls(reactor: reactor, fallback: blocking)
   }
 
@@ -53,7 +56,7 @@ struct DiskClaims {
   private func claim(_ path: String, _ access: DiskAccess, _ wait: UInt64) async throws(APIError) -> ClaimedDisk {
     guard let opened = await open(path, access, wait) else { throw noAnswer(path) }
     do throws(DiskOpenError) {
-      let disk = ClaimedDisk(path: path, port: try opened.get(), reactor: reactor)
+      let disk = ClaimedDisk(path: path, port: try opened.get(), reactor: reactor, cache: cache)
       watch(disk)
       return disk
     } catch { throw APIError(error) }
@@ -99,7 +102,7 @@ struct DiskClaims {
   /// Which pool's disk lies at `path`; nil when it is no pool's or cannot be looked at. Nothing is claimed.
   func peek(_ path: String) async -> Superblock? {
     guard let opened = await open(path, .readOnly, 0), let port = try? opened.get() else { return nil }
-    let disk = ClaimedDisk(path: path, port: port, reactor: reactor)
+    let disk = ClaimedDisk(path: path, port: port, reactor: reactor, cache: cache)
     watch(disk)
     let superblock = await StoragePool.superblock(of: disk.physical)
     await close([disk])

@@ -1,4 +1,5 @@
 import Pool
+import StorageBus
 
 /// What the operator may set for all pools of a server.
 public struct ServiceTuning: Sendable, Equatable {
@@ -8,13 +9,20 @@ public struct ServiceTuning: Sendable, Equatable {
   public var repairDelayMilliseconds: UInt64
   /// Per cent of the time that jobs work while clients are at work, 1 to 100.
   public var jobSharePercent: Int
+  /// Memory of the read cache, in bytes; 0 for none.
+  public var cacheByteCount: UInt64
+  /// One of `CacheLimits.pageByteCounts`.
+  public var cachePageByteCount: Int
 
   public init(
     diskWaitMilliseconds: UInt64 = ServiceLimits.startingMilliseconds,
-    repairDelayMilliseconds: UInt64 = JobLimits.repairDelayMilliseconds, jobSharePercent: Int = JobLimits.sharePercent
+    repairDelayMilliseconds: UInt64 = JobLimits.repairDelayMilliseconds, jobSharePercent: Int = JobLimits.sharePercent,
+    cacheByteCount: UInt64 = 0, cachePageByteCount: Int = CacheLimits.pageByteCount
   ) {
     self.diskWaitMilliseconds = diskWaitMilliseconds
     self.repairDelayMilliseconds = repairDelayMilliseconds
     self.jobSharePercent = jobSharePercent
+    self.cacheByteCount = cacheByteCount
+    self.cachePageByteCount = cachePageByteCount
   }
 }

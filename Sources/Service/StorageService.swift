@@ -6,6 +6,7 @@ import NBDServer
 import PhysicalDisk
 import Pool
 import Reactor
+import StorageBus
 import VirtualDisk
 
 /// The running server: puts the stack together, from the disks up to the exports, and answers the management plane. Its state lives on the
@@ -13,6 +14,8 @@ import VirtualDisk
 public final class StorageService: @unchecked Sendable {  // reactor-confined, but for what is let
   let reactor: RingReactor
   let claims: DiskClaims
+  /// The first level of the read cache; nil where the server was started without.
+  let cache: MemoryCache?
   let witnesses: WitnessFiles
   let tuning: ServiceTuning
   let logger: Logger
@@ -51,7 +54,10 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   ) async throws -> StorageService {
     raiseDescriptorLimit()
     let registry = try PoolRegistry(directory: stateDirectory)
-    let reactor = try RingReactor.start(name: "reactor-0")
+    var buffers = BufferLimits.standard
+    buffers.pageByteCount = tuning.cachePageByteCount
+    buffers.pageCount = Int(clamping: tuning.cacheByteCount / UInt64(tuning.cachePageByteCount))
+    let reactor = try RingReactor.start(name: "reactor-0", bufferLimits: buffers)
     let blocking = try BlockingCalls.start(name: "blocking-0")
     let service = StorageService(reactor: reactor, blocking: blocking, registry: registry, tuning: tuning, logger: logger)
     await reactor.run { await service.openKnownPools() }
@@ -73,10 +79,12 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
     self.registry = registry
     self.logger = logger
     self.tuning = tuning
-    claims = DiskClaims(reactor: reactor, blocking: blocking)
+    cache = MemoryCache(reactor: reactor)
+    claims = DiskClaims(reactor: reactor, blocking: blocking, cache: cache)
     witnesses = WitnessFiles(stateDirectory: registry.directory, reactor: reactor, blocking: blocking)
     startedAt = reactor.now
-    if let reason = reactor.unregisteredBuffersReason { warn(reason) }
+    for reason in [reactor.unregisteredBuffersReason, reactor.unregisteredPagesReason] { if let reason { warn(reason) } }
+    if tuning.cacheByteCount > 0 && cache == nil { warn("The system has no memory for the read cache: the server goes on without it.") }
   }
 
   /// Binds the listeners; from then on clients are served.

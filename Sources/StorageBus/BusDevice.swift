@@ -19,6 +19,9 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
     if let cache { pages = DiskPages(cache: cache, bus: self) }
   }
 
+  /// What the read cache did for this disk.
+  public var cacheCounters: CacheCounters { pages?.counters ?? CacheCounters() }
+
   public override var geometry: BlockGeometry { disk.geometry }
   public override var lowerDevices: [BlockDevice] { [disk] }
 

@@ -65,6 +65,8 @@ public struct ManagementClient: StorageBackend {
     if let pool { try await get("events", pool) } else { try await get("events") }
   }
 
+  public func cache() async throws(APIError) -> CacheInfo { try await get("cache") }
+
   public func virtualDisks(ofPool pool: String?) async throws(APIError) -> [VirtualDiskInfo] {
     if let pool { try await get("vdisks", pool) } else { try await get("vdisks") }
   }

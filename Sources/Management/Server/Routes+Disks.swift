@@ -52,6 +52,9 @@ extension Routes {
         return Done(action: "cancelled", kind: "job", name: "\(pool) \(number)")
       }
     }
+    group.get("cache") { request, _ in
+      try await answer(request) { () throws(APIError) in try await backend.cache() }
+    }
     group.get("events") { request, _ in
       try await answer(request) { () throws(APIError) in try await backend.events(ofPool: nil) }
     }

@@ -4,7 +4,21 @@ import StorageBus
 
 struct CacheCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "cache", abstract: "Try the read cache's policy on a block trace.", subcommands: [CacheSimulateCommand.self])
+    commandName: "cache", abstract: "Look at the server's read cache, and try its policy on a block trace.",
+    subcommands: [CacheShowCommand.self, CacheSimulateCommand.self])
+}
+
+struct CacheShowCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "show", abstract: "Show what the read cache holds and did, and what more memory would give.",
+    discussion: "HIT, ADMITTED and so on are bytes; HITS and MISSES are pages. The cache's size is chosen with serve --cache-memory.")
+
+  @OptionGroup var client: ClientOptions
+
+  func run() async throws {
+    let info = try await client.storage().cache()
+    try client.show(info, as: CacheTables.cache(info))
+  }
 }
 
 struct CacheSimulateCommand: AsyncParsableCommand {

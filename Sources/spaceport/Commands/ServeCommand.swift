@@ -3,6 +3,13 @@ import Logging
 import Management
 import NBDServer
 import Service
+import StorageBus
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
 
 extension Logger.Level: @retroactive ExpressibleByArgument {}
 
@@ -41,16 +48,33 @@ struct ServeCommand: AsyncParsableCommand {
     help: ArgumentHelp("How much of the time background work takes while clients are at work, in per cent; else 20.", valueName: "percent"))
   var jobShare: Int = 20
 
+  @Option(
+    help: ArgumentHelp(
+      "Memory of the read cache, taken and locked at the start; else none. A client's own page cache lies above it.", valueName: "size"),
+    transform: Parse.size)
+  var cacheMemory: ByteSize?
+
+  @Option(help: ArgumentHelp("Pages of the read cache: 4KiB, 8KiB, 16KiB, 32KiB or 64KiB; else 16KiB.", valueName: "size"), transform: Parse.size)
+  var cachePageSize: ByteSize?
+
   @Option(help: ArgumentHelp("How long a pool waits for missing disks at start; else 30.", valueName: "seconds", visibility: .hidden))
   var diskWait: UInt64 = 30
 
   func validate() throws {
     if !(1...100).contains(jobShare) { throw ValidationError("--job-share \(jobShare) is out of range. Give 1 to 100.") }
+    if let cachePageSize, !CacheLimits.pageByteCounts.contains(Int(clamping: cachePageSize.byteCount)) {
+      throw ValidationError("--cache-page-size \(cachePageSize) is none of the sizes there are. Give 4KiB, 8KiB, 16KiB, 32KiB or 64KiB.")
+    }
+    if let cacheMemory, cacheMemory.byteCount > Self.mostCacheByteCount {
+      throw ValidationError(
+        "--cache-memory \(cacheMemory) is more than three quarters of this machine's memory. Give at most \(ByteSize(byteCount: Self.mostCacheByteCount)).")
+    }
     for seconds in [repairDelay, diskWait] where seconds > Self.longestDelaySeconds {
       throw ValidationError("\(seconds) seconds are more than a year. Give less.")
     }
   }
 
+  private static let mostCacheByteCount = ProcessInfo.processInfo.physicalMemory / 4 * 3
   private static let longestDelaySeconds: UInt64 = 365 * 86_400
 
   func run() async throws {
@@ -78,7 +102,8 @@ struct ServeCommand: AsyncParsableCommand {
       controlSocket: try Paths.absolute(paths.controlSocket(option: control)),
       listeners: listeners.isEmpty ? [.unix(path: paths.nbdSocket)] : listeners, logLevel: logLevel,
       tuning: ServiceTuning(
-        diskWaitMilliseconds: diskWait * 1000, repairDelayMilliseconds: repairDelay * 1000, jobSharePercent: jobShare))
+        diskWaitMilliseconds: diskWait * 1000, repairDelayMilliseconds: repairDelay * 1000, jobSharePercent: jobShare,
+        cacheByteCount: cacheMemory?.byteCount ?? 0, cachePageByteCount: cachePageSize.map { Int($0.byteCount) } ?? CacheLimits.pageByteCount))
   }
 
   private func usesRuntimeDirectory(_ configuration: ServeConfiguration, _ paths: DefaultPaths) -> Bool {
