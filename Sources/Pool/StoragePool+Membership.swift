@@ -143,8 +143,7 @@ extension StoragePool {
   /// Who left last is the freshest, and is written from the moment it is back: those that left at the same time are older from now on.
   private func lastLeaverStays(_ number: DiskNumber) -> [MetadataChange] {
     guard let record = store.diskRecord(number), absentDiskNumbers.allSatisfy({ leftNoLaterThan($0, number) }) else { return [] }
-    let epoch = withUnsafeBytes(of: (record.epochNumber + 1).littleEndian) { Array($0) }
-    return [.patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.epochNumber, bytes: epoch)]
+    return [DiskRecord.patch(number, DiskRecord.Offset.epochNumber, record.epochNumber + 1)]
   }
 
   /// After the resynchronisation of a returning disk: all that it holds is flushed, and it counts as whole.
@@ -155,7 +154,7 @@ extension StoragePool {
     guard disk.state == .returning else { return }
     // One that was being emptied when it left is emptied further.
     let state: DiskRecord.State = disk.usage == .retired ? .retiring : .active
-    let changes = [MetadataChange.patch(DiskRecord.key(disk.number), byteOffset: DiskRecord.Offset.state, bytes: [state.rawValue])]
+    let changes = [DiskRecord.patch(disk.number, DiskRecord.Offset.state, state.rawValue)]
     try await commitOrExplain(changes, doing: "making \(disk.label) active again")
     guard disk.state == .returning else { return }
     disk.state = state

@@ -43,7 +43,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   private let slabStride: UInt64
   private let slabsStart: UInt64
   var allocator: SlabAllocator
-  /// The numbers that are given out next; the metadata has higher ones reserved, see `reserveNumbers`.
+  /// The numbers that are given out next; a commit carries them along, see `commitWithNumbers`.
   private var numbers: NumberReserve
   /// In the order they came: a dictionary's order would differ from run to run, and a simulated run could not be repeated.
   private(set) var reclaimers: [any SpaceReclaimer] = []
