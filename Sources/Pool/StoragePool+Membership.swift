@@ -108,7 +108,8 @@ extension StoragePool {
     events.add(
       .error, "diskEvicted", disk: disk.number,
       "\(name) was evicted from the pool: \(reason.withoutFullStop). The pool goes on without it. "
-        + "Bring the disk back, or replace it; until then its copies are missing.")
+        + "Bring the disk back, or where what it held is lost replace it (`spaceport disk list` says which); until then its copies are "
+        + "missing.")
     return true
   }
 

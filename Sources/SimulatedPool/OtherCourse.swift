@@ -30,7 +30,8 @@ struct OtherCourse {
       if random.coin() { replaced = disk } else { doubled = disk }
       if random.coin() { return }
     }
-    present = present.filter { _ in random.coin() }
+    // In their order: a set's differs from run to run.
+    present = Set(disks.filter { _ in random.coin() })
     if let disk = replaced ?? doubled { present.insert(disk) }
     if present.isEmpty { present.insert(disks[random.index(below: disks.count)]) }
   }
