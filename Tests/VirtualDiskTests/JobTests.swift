@@ -95,6 +95,18 @@ import Testing
   }
 
   /// What stands still for want of a disk says so, goes on when one is added, and then no longer says so.
+  /// Also where others are emptier.
+  @Test func aReplacedDiskIsEmptiedOntoTheOneThatTakesItsPlace() throws {
+    try JobTests.run(seed: 1, files: true) { stack, pool, shadowed in
+      let larger = stack.machine.addDisk(.file("disk5", byteCount: 128 << 20))
+      _ = try await pool.add(stack.member(larger.index))
+      let replacement = try await pool.add(stack.member(4))
+      try await pool.retire(DiskNumber(1), replacement: replacement.number)
+      try await JobTests.end(pool, .retire)
+      #expect(JobTests.disksInUse(shadowed.disk) == [2, 3, replacement.number.value])
+    }
+  }
+
   @Test(arguments: UInt64(1)...3) func aRetirementWithoutRoomGoesOnWhenADiskIsAdded(seed: UInt64) throws {
     try JobTests.run(seed: seed, files: true) { stack, pool, shadowed in
       pool.jobs.repairDelayMilliseconds = 1000
