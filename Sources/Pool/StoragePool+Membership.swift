@@ -96,6 +96,12 @@ extension StoragePool {
     for owner in rowOwners { owner.diskLeft(disk.number) }
     disk.disk.abandon()  // what hangs there must hold up nobody; it is asked for nothing more
     do throws(MetadataError) { try await store.evict([disk.number], changes: []) } catch {
+      if store.diskRecord(disk.number)?.state == .removed {
+        // Released while this waited: it held nothing, and is none of the pool's any more.
+        evictionCount -= 1
+        evictionWaiters.wakeAll()
+        return true
+      }
       // Stays as it is, counted as under way, for good.
       evictionFailure = BlockError(.ioFailed)
       evictionWaiters.wakeAll()

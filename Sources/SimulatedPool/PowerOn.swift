@@ -49,7 +49,8 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
 
   func live() async throws {
     if number > 1 && random.below(4) == 0 { try await checkStaleDisksAlone() }
-    if number > 1 && schedule != nil && random.below(4) == 0 { try await checkOtherCourse() }
+    let triesOther = random.below(4) == 0 || !scenario.returning.isEmpty
+    if number > 1 && schedule != nil && triesOther { try await checkOtherCourse() }
     if isOver { return }
     var order = scenario.members.union(scenario.adding).filter { machine.disks[$0].isPresent }.sorted()
     order.shuffle(using: &random)
@@ -135,7 +136,9 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     for disk in openDisks { for client in disk.clients { await client.value } }
     guard let reactor = machine.reactor, !isOver else { return }
     if hasJobs && random.coin() { await reactor.sleep(milliseconds: random.below(20_000)) }
-    if schedule?.hasHangs == true && random.coin() { await reactor.sleep(milliseconds: SimulatedPoolLimits.hangMilliseconds) }
+    if schedule?.hasHangs == true && (schedule?.ending != .crashInWork || random.coin()) {
+      await reactor.sleep(milliseconds: SimulatedPoolLimits.hangMilliseconds)
+    }
   }
 
   private func losePower(of disk: Int, after milliseconds: UInt64) {

@@ -75,6 +75,10 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
   /// What was bad before anything was drawn for the present power-on.
   var badBefore: Set<Int> = []
   var lackedCopiesBefore = false
+  /// A disk that has everything, by what is known.
+  func isCurrent(_ disk: Int) -> Bool {
+    members.contains(disk) && !evicted.contains(disk) && !returning.contains(disk) && !badBefore.contains(disk)
+  }
   /// Disks that the pool has evicted for certain, and not taken back since.
   var evicted: Set<Int> = []
   var faults = FaultCoverage()
