@@ -90,9 +90,7 @@ extension StoragePool {
   }
 
   /// Slabs of a disk, present or not, that rows have in the metadata or are about to.
-  func takenSlabCount(of number: DiskNumber) -> Int {
-    store.diskRecord(number).map { Int($0.slabCount) - allocator.freeSlabCount(of: number) } ?? 0
-  }
+  func takenSlabCount(of number: DiskNumber) -> Int { allocator.slabCount(of: number) - allocator.freeSlabCount(of: number) }
 
   /// Takes a disk without any slab in use out of the pool for good, and erases what made it the pool's.
   func release(_ number: DiskNumber) async throws(PoolError) {
