@@ -18,7 +18,8 @@ struct Piece {
 public protocol CopyKeeper: AnyObject {
   /// A copy could not be read while another could: the range of the row wants to be repaired, when there is time.
   func copyFailedToRead(row: Int, from start: UInt64, to end: UInt64)
-  /// The copies at these places have missed a write, and their disks stay in the pool. Returns once that is durable.
+  /// The copies at these places have missed a write, and their disks stay in the pool. Returns once that is durable. Throws, and changes
+  /// nothing, where one of them has something of the row alone: the write has failed then.
   func copiesMissed(row: Int, places: [Int]) async throws(BlockError)
 }
 
@@ -304,7 +305,12 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
         rows.change(row) { $0.move = nil }
       }
     }
-    if !missed.isEmpty { try await keeper?.copiesMissed(row: row, places: missed) }
+    if !missed.isEmpty {
+      do throws(BlockError) { try await keeper?.copiesMissed(row: row, places: missed) } catch {
+        rows.change(row) { $0.unsettled.insert(rows.regions.regions(start, end)) }
+        throw error
+      }
+    }
     if pool.isChangingMembership { try await pool.membershipSettled() }
   }
 
