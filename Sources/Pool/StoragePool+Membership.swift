@@ -96,6 +96,11 @@ extension StoragePool {
     for owner in rowOwners { owner.diskLeft(disk.number) }
     disk.disk.abandon()  // what hangs there must hold up nobody; it is asked for nothing more
     do throws(MetadataError) { try await store.evict([disk.number], changes: []) } catch {
+      if store.diskRecord(disk.number)?.state == .removed {  // it was being released, and is: nothing of the pool's is on it
+        evictionCount -= 1
+        evictionWaiters.wakeAll()
+        return true
+      }
       // Stays as it is, counted as under way, for good.
       evictionFailure = BlockError(.ioFailed)
       evictionWaiters.wakeAll()
@@ -162,6 +167,22 @@ extension StoragePool {
     noteDisks()
     events.add(.information, "diskActive", disk: disk.number, "\(name(of: disk.number).capitalizedFirst) is up to date.")
   }
+
+  /// Makes disks on their way back that lack nothing any more count as whole, without waiting for the rest of the resynchronisation. False
+  /// where there is none.
+  public func finishReturns() async throws(BlockError) -> Bool {
+    var isAny = false
+    for disk in disks where disk.state == .returning && !hasStaleCopy(on: disk) {
+      try await flushDisks(IORequest(ioClass: .resync))
+      if disk.state == .returning && !hasStaleCopy(on: disk) {
+        do throws(PoolError) { try await finishReturn(of: disk) } catch { throw BlockError(.ioFailed) }
+      }
+      isAny = isAny || (disk.isUsable && disk.state != .returning)
+    }
+    return isAny
+  }
+
+  private func hasStaleCopy(on disk: DataPartition) -> Bool { rowOwners.contains { $0.hasStaleCopy(on: disk.number) } }
 
   var rowOwners: [any RowOwner] { reclaimers.compactMap { $0 as? any RowOwner } }
 

@@ -113,7 +113,7 @@ extension PowerOn {
   /// A new virtual disk on whatever slabs are free shows none of what lay there.
   private func checkFresh(_ pool: StoragePool) async throws {
     let copies = scenario.shape.leastCopyCount
-    if pool.usableDisks.count < copies { return }
+    if pool.dealingDiskCount < copies { return }
     let plan = VirtualDiskPlan(name: PowerOn.freshName, byteCount: 2 << 20, copies: copies, columns: 1)
     let disk: VirtualDisk
     do throws(PoolError) { disk = try await VirtualDisk.create(plan, in: pool, handle: nextHandle()) } catch {

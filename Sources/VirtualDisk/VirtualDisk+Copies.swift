@@ -88,6 +88,8 @@ extension VirtualDisk: RowOwner {
     if firstLostRow != nil { space.hasLostWrites = true }
   }
 
+  public func hasStaleCopy(on disk: DiskNumber) -> Bool { slabTable.hasStaleCopy(on: disk) }
+
   private func has(_ row: MappedRow, slabOn disk: DiskNumber) -> Bool {
     (0..<slabTable.placeCount).contains { slabTable[row.index, $0].disk == disk }
   }
@@ -99,20 +101,9 @@ extension VirtualDisk: RowOwner {
       for place in 0..<slabTable.placeCount where slabTable[row.index, place].disk == disk {
         // What had missed a write before its disk left, still has.
         let isStoredStale = slabTable.condition(row.index)?.storedStale.contains(place) ?? false
-        guard isStoredStale || !isFreshest(row.index, place, older) else { continue }
+        guard isStoredStale || !slabTable.isFreshest(row.index, place, older) else { continue }
         slabTable.change(row.index) { $0.stale[place] = row.dirty }
       }
-    }
-  }
-}
-
-extension VirtualDisk {
-  /// Of a copy whose disk was away: all others are on disks that left no later (`older`), so that nothing was written without it.
-  func isFreshest(_ row: Int, _ place: Int, _ older: Set<DiskNumber>) -> Bool {
-    let column = place / copies
-    return (column * copies..<(column + 1) * copies).allSatisfy { other in
-      let slab = slabTable[row, other]
-      return other == place || slab.isNone || older.contains(slab.disk)
     }
   }
 }
@@ -129,6 +120,22 @@ extension VirtualDisk: CopyKeeper {
       }
     }
     if row.mayBeInMetadata { try await pool.commit([.put(rowRecord(of: row))], priority: .essential) }
+  }
+
+  public func makeCopiesCount(row index: Int) async throws(BlockError) {
+    let stored = slabTable.condition(index)?.storedStale ?? []
+    if !stored.isEmpty, let row = findRow(at: index), row.state == .mapped { try await forgetStoredStale(row, stored) }
+    let isOneForgotten = (slabTable.condition(index)?.storedStale ?? []).count < stored.count
+    guard try await pool.finishReturns() || isOneForgotten else { throw BlockError(.ioFailed) }
+  }
+
+  /// After a flush of all disks: whether what it made durable is on copies that count. If not, it is on disks on their way back alone, and
+  /// what they were brought up to date from has left with perhaps none of it.
+  func checkCopiesCount() async throws(BlockError) {
+    if copies == 1 || pool.isWhole { return }
+    while let row = dirtyRows.first(where: { $0.state == .mapped && !$0.dirty.isEmpty && !space.hasCountingCopies($0.index) }) {
+      try await makeCopiesCount(row: row.index)
+    }
   }
 
   /// Whole by what the metadata says, too: a disk on its way back counts as lacking all that is dirty when the pool is opened again.

@@ -78,4 +78,63 @@ import Testing
       _ = try? await other.close()
     }
   }
+
+  /// A disk on its way back is written like any other. When the disk that it is brought up to date from goes, what it then takes alone is
+  /// not forgotten when that disk, which left last, is back.
+  @Test(arguments: [true, false], [true, false]) func whatADiskOnItsWayBackTookAloneIsKept(isDone: Bool, isRestarted: Bool) throws {
+    let machine = DiskLossTests.machine(seed: 3, files: false)
+    let shadow = ShadowDisk(sectorCount: 2048)
+    let stack = try DiskLossTests.Stack(machine)
+    try stack.reactor.runToCompletion {
+      let pool = try await stack.createPool()
+      let disk = try await VirtualDisk.create(
+        VirtualDiskPlan(name: "disk", byteCount: 1 << 20, copies: 2, columns: 1), in: pool, handle: VirtualDiskHandle(number: 1))
+      let shadowed = ShadowedDisk(disk: disk, shadow: shadow)
+      try await shadowed.write(0..<2048)
+      try await shadowed.flush()
+      try await disk.clearDirtyRegions(evenTouched: true)
+      let disks = disk.slabTable.slabs(ofRow: 0).map { Int($0.disk.value) - 1 }
+      machine.disks[disks[1]].vanish()
+      try await shadowed.write(0..<256)
+      try await shadowed.flush()
+      machine.disks[disks[1]].reappear()
+      await stack.open[disks[1]]?.close()
+      _ = try await pool.readmit(stack.member(disks[1]).device)
+      if isDone { try await stack.resynchronise(pool, [disk]) }
+      machine.disks[disks[0]].vanish()
+      await pool.lookAtDisks()
+      for first in [0, 1536] as [UInt64] {
+        do { try await shadowed.write(first..<first + 128, durable: true) } catch is BlockError { #expect(!isDone) }
+      }
+      machine.disks[disks[0]].reappear()
+      await stack.open[disks[0]]?.close()
+      if isRestarted { return }
+      _ = try await pool.readmit(stack.member(disks[0]).device)
+      try await shadowed.checkAll()
+      try await stack.resynchronise(pool, [disk])
+      try await shadowed.checkAll()
+      try await Examination.checkCopiesAgree(disk)
+      _ = try? await disk.close()
+      _ = try? await pool.close()
+    }
+    if !isRestarted { return }
+    machine.cutPower()
+    shadow.crashed()
+    machine.powerOn()
+    let again = try DiskLossTests.Stack(machine)
+    try again.reactor.runToCompletion {
+      let pool = try await again.openPool([0, 1, 2])
+      guard let record = try pool.virtualDiskRecords().first else { throw Surprise("the virtual disk is gone") }
+      let disk = try VirtualDisk.open(record, in: pool, handle: VirtualDiskHandle(number: 2))
+      for device in pool.returnableDevices { _ = try await pool.readmit(device) }
+      let shadowed = ShadowedDisk(disk: disk, shadow: shadow)
+      #expect(disk.firstLostRow == nil)
+      try await shadowed.checkAll()
+      try await again.resynchronise(pool, [disk])
+      try await shadowed.checkAll()
+      try await Examination.checkCopiesAgree(disk)
+      _ = try? await disk.close()
+      _ = try? await pool.close()
+    }
+  }
 }
