@@ -120,7 +120,7 @@ extension JobRunner {
     guard try await move(job, from: { _, slab in slab.disk == disk }, to: destination) else { return false }
     // What was freed a moment ago is the disk's until that is durable: a pool whose rows name a disk that it does not have cannot be opened.
     await pool.reclaimSpace()
-    guard pool.takenSlabCount(of: disk) == 0 else {
+    guard pool.takenSlabCount(of: disk) == 0, !pool.disksInChange.contains(disk) else {
       await pool.reactor.sleep(milliseconds: JobLimits.lookMilliseconds)
       return false
     }
