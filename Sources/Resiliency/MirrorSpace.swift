@@ -319,8 +319,7 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
 
   private func answer(_ outcome: WriteOutcome, row: Int, _ start: UInt64, _ end: UInt64) async throws(BlockError) {
     if let error = outcome.errorOfAll {
-      // Nobody knows which copy has how much of it.
-      if rows.copies > 1 { rows.change(row) { $0.unsettled.insert(rows.regions.regions(start, end)) } }
+      if rows.copies > 1 { noteUncertain(row, start, end) }
       throw error
     }
     var missed: [Int] = []
@@ -339,7 +338,7 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
     }
     if !missed.isEmpty {
       do throws(BlockError) { try await keeper?.copiesMissed(row: row, places: missed) } catch {
-        rows.change(row) { $0.unsettled.insert(rows.regions.regions(start, end)) }
+        noteUncertain(row, start, end)
         throw error
       }
     }
@@ -347,9 +346,18 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
     // The copy that was brought up to date from has gone: what was written is on the others alone.
     while outcome.goodPlaces.contains(where: { places in !places.contains { counts(row, $0) } }) {
       do throws(BlockError) { try await makeCopiesCount(row) } catch {
-        rows.change(row) { $0.unsettled.insert(rows.regions.regions(start, end)) }
+        noteUncertain(row, start, end)
         throw error
       }
+    }
+  }
+
+  /// A change failed, and nobody knows which copy has how much of it. A slab that is being filled would not be brought together with the
+  /// copies: that begins anew.
+  private func noteUncertain(_ row: Int, _ start: UInt64, _ end: UInt64) {
+    rows.change(row) { condition in
+      condition.unsettled.insert(rows.regions.regions(start, end))
+      condition.move = nil
     }
   }
 

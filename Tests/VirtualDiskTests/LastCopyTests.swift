@@ -137,4 +137,27 @@ import Testing
       _ = try? await pool.close()
     }
   }
+
+  /// A copy is on its way to another disk when a write fails on both of the row's, but not on that one: what it took is not brought
+  /// together with the copies, so it must not become one.
+  @Test func aWriteThatFailsOnAllCopiesIsNotKeptByTheOneThatIsBeingMade() throws {
+    try LastCopyTests.run { stack, pool, shadowed, disks in
+      let disk = shadowed.disk
+      let target = [0, 1, 2].first { !disks.contains($0) } ?? 0
+      let slabs: Range<UInt64> = 3 << 20..<64 << 20
+      stack.machine.plan.restartCounting()
+      stack.machine.plan.add(FaultRule(.stall(seconds: 5...5), .atMatch(4), disk: target, operations: [.write], range: slabs, limit: 1))
+      let move = Task(executorPreference: stack.reactor) {
+        try await disk.move(CopyPlace(row: 0, place: 0), to: DiskNumber(UInt32(target + 1)))
+      }
+      await stack.reactor.sleep(milliseconds: 1000)
+      for bad in disks { stack.machine.plan.add(FaultRule(.ioError, .always, disk: bad, operations: [.write], range: slabs)) }
+      await #expect(throws: BlockError.self) { try await shadowed.write(0..<64) }
+      stack.machine.plan.rules.removeAll()
+      try await shadowed.checkAll()
+      _ = try? await move.value
+      try await shadowed.checkAll()
+      try await Examination.checkCopiesAgree(disk)
+    }
+  }
 }

@@ -40,7 +40,9 @@ import Testing
     }
   }
 
-  @Test(arguments: [500, 1500, 2500, 3500, 4500, 5500, 6500] as [UInt64]) func aDiskVanishesWhileItIsReleased(after milliseconds: UInt64) throws {
+  @Test(arguments: [500, 1500, 2500, 3500, 4500, 5500, 6500] as [UInt64]) func aDiskVanishesWhileItIsReleased(after milliseconds: UInt64)
+    throws
+  {
     try ReleaseTests.run(after: milliseconds) { stack, pool, _ in
       stack.machine.disks[4].vanish()
       await pool.lookAtDisks()
@@ -48,7 +50,9 @@ import Testing
   }
 
   /// An operator who changes his mind too late is told so; else the disk stays, and may be dealt from.
-  @Test(arguments: [500, 1500, 2500, 3500, 4500, 5500, 6500] as [UInt64]) func aDiskIsWantedAgainWhileItIsReleased(after milliseconds: UInt64)
+  @Test(arguments: [500, 1500, 2500, 3500, 4500, 5500, 6500] as [UInt64]) func aDiskIsWantedAgainWhileItIsReleased(
+    after milliseconds: UInt64
+  )
     throws
   {
     try ReleaseTests.run(after: milliseconds) { stack, pool, shadowed in
