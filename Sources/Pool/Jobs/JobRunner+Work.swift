@@ -35,7 +35,7 @@ extension JobRunner {
     if job.state != .suspended { pool.events.add(.warning, "jobSuspended", disk: job.record.disk, "Job \(job.kind) waits. \(message)") }
     job.state = .suspended
     job.message = message
-    job.stuckAtMembership = pool.membershipChanges
+    job.stuckAt = (pool.membershipChanges, pool.freeByteCount, pool.reactor.now)
   }
 
   private func complete(_ job: Job) async {
