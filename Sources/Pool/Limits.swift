@@ -137,6 +137,8 @@ public enum JobLimits {
   /// Between two looks for work that nobody asked for (resynchronisation, repair), and between two savings of a job's progress.
   static let lookMilliseconds: UInt64 = 1_000
   static let saveMilliseconds: UInt64 = 5_000
+  /// Until a job that found no room is tried again where there is more: who writes and trims all day must not make it begin all the time.
+  static let roomMilliseconds: UInt64 = 60_000
   /// A disk that is away this long is given up, and its copies are made anew elsewhere. Five minutes, as Storage Spaces waits: longer than
   /// a restart or a pulled cable.
   public static let repairDelayMilliseconds: UInt64 = 300_000

@@ -169,6 +169,22 @@ extension StoragePool {
     events.add(.information, "diskActive", disk: disk.number, "\(name(of: disk.number).capitalizedFirst) is up to date.")
   }
 
+  /// Makes disks on their way back that lack nothing any more count as whole, without waiting for the rest of the resynchronisation. False
+  /// where there is none.
+  public func finishReturns() async throws(BlockError) -> Bool {
+    var isAny = false
+    for disk in disks where disk.state == .returning && !hasStaleCopy(on: disk) {
+      try await flushDisks(IORequest(ioClass: .resync))
+      if disk.state == .returning && !hasStaleCopy(on: disk) {
+        do throws(PoolError) { try await finishReturn(of: disk) } catch { throw BlockError(.ioFailed) }
+      }
+      isAny = isAny || (disk.isUsable && disk.state != .returning)
+    }
+    return isAny
+  }
+
+  private func hasStaleCopy(on disk: DataPartition) -> Bool { rowOwners.contains { $0.hasStaleCopy(on: disk.number) } }
+
   var rowOwners: [any RowOwner] { reclaimers.compactMap { $0 as? any RowOwner } }
 
   /// Whether nothing was written any more to what `other` has a copy of too, when `number` left: who leaves last is the freshest.

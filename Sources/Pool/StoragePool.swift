@@ -64,6 +64,8 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// Seconds since 1970, UTC, for what is written down with a date.
   public var wallClockSeconds: () -> UInt64 = { 0 }
   private var uncommittedRowCount = 0
+  /// Disks of which somebody changes what they are for, or that are being released: one at a time.
+  var disksInChange: Set<DiskNumber> = []
   var recordSummary = RecordSummary()
 
   init(

@@ -93,7 +93,8 @@ extension MirrorSpace {
       }
     } catch {
       if error.cause == .stalled { throw error }
-      try await keeper?.copiesMissed(row: piece.row, places: [piece.column * rows.copies + copy])
+      // Where it has something alone it is not called stale: it lacks nothing that was written, it is bad.
+      try? await keeper?.copiesMissed(row: piece.row, places: [piece.column * rows.copies + copy])
       return false
     }
     return true

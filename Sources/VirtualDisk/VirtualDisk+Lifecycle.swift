@@ -153,9 +153,11 @@ extension VirtualDisk {
     for index in rows.indices {
       guard let row = findRow(at: index), row.state == .mapped else { continue }
       let ticket = await row.acquire(0..<rowByteCount, .exclusive)  // drains it
-      row.state = .freed
-      rows[index] = nil
-      pendingFrees.append(FreedRow(row: row, slabs: slabTable.takeRow(index)))
+      if row.state == .mapped {  // a trim that was under way may have freed it
+        row.state = .freed
+        rows[index] = nil
+        pendingFrees.append(FreedRow(row: row, slabs: slabTable.takeRow(index)))
+      }
       row.lock.release(ticket)
     }
     do throws(BlockError) { try await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) } catch {

@@ -16,7 +16,9 @@ extension VirtualDisk {
     let taken = Set(slabTable.slabs(ofRow: index).filter { !$0.isNone }.map(\.disk))
     let isRepair = old.isNone || pool.usableDisk(old.disk) == nil
     guard let slab = try await pool.allocateSlab(notOn: taken, only: destination, isRepair: isRepair) else { return .noSpace }
-    guard row.state == .mapped, slabTable[index, place] == old, slabTable.condition(index)?.move == nil else {
+    // A disk that left meanwhile may be back before the end, and would lack what was copied without it.
+    guard row.state == .mapped, slabTable[index, place] == old, slabTable.condition(index)?.move == nil, pool.usableDisk(slab.disk) != nil
+    else {
       pool.releaseUncommitted(slab)
       return .notNeeded
     }

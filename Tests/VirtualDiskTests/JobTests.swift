@@ -126,6 +126,25 @@ import Testing
     }
   }
 
+  /// What stands still for want of room goes on when there is some: its message says so.
+  @Test func aRetirementWithoutRoomGoesOnWhenSpaceIsFreed() throws {
+    try JobTests.run(seed: 1, files: true) { stack, pool, shadowed in
+      let free = pool.rowsAvailable(slabsPerRow: 3)
+      let filler = try await VirtualDisk.create(
+        VirtualDiskPlan(
+          name: "filler", byteCount: UInt64(free * 3) << 20, provisioning: .fixed, copies: 1, columns: 3), in: pool,
+        handle: VirtualDiskHandle(number: 2))
+      try await pool.retire(DiskNumber(1))
+      let deadline = pool.reactor.now.advanced(milliseconds: 600_000)
+      func retirement() throws -> Job { try #require(pool.jobs.jobs.first { $0.kind == .retire }) }
+      while try retirement().state != .suspended && pool.reactor.now < deadline { await pool.reactor.sleep(milliseconds: 100) }
+      #expect(try retirement().message.contains("free space"))
+      try await filler.delete()
+      try await JobTests.end(pool, .retire)
+      #expect(JobTests.disksInUse(shadowed.disk) == [2, 3])
+    }
+  }
+
   @Test(arguments: UInt64(1)...3) func anAddedDiskGetsItsShare(seed: UInt64) throws {
     try JobTests.run(seed: seed, files: true) { stack, pool, shadowed in
       _ = try await pool.add(stack.member(4))

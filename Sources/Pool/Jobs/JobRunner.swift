@@ -60,7 +60,7 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
   private static let urgency: [JobRecord.Kind] = [.resync, .repair, .retire, .optimize, .scrub]
 
   private func next() -> Job? {
-    for job in jobs where job.state == .suspended && job.stuckAtMembership != pool.membershipChanges {
+    for job in jobs where job.state == .suspended && canGoOn(job) {
       job.state = .waiting
       job.message = ""  // why it waited is over
       job.walk = RowWalk()
@@ -72,6 +72,14 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
     for other in ready where other !== job { other.state = .waiting }
     job?.state = .running
     return job
+  }
+
+  /// What it stood still for may be over: disks have come or gone, or there is more room, which is looked at now and then.
+  private func canGoOn(_ job: Job) -> Bool {
+    guard let stuck = job.stuckAt else { return true }
+    if stuck.membership != pool.membershipChanges { return true }
+    let elapsed = pool.reactor.now.nanoseconds - stuck.instant.nanoseconds
+    return pool.freeByteCount > stuck.freeByteCount && elapsed >= JobLimits.roomMilliseconds * 1_000_000
   }
 
   /// Copies without a slab wait until no disk is waited for.
