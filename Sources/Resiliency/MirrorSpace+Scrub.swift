@@ -66,6 +66,8 @@ extension MirrorSpace {
         // Who is read comes first.
         let read = self.source(of: piece, without: 0).map { $0.place % rows.copies }
         finding.note(place(.differing, stretch, on: good.filter { $0 == read } + good.filter { $0 != read }))
+        // Nor is there one to write an unreadable copy from: that would make a majority of a guess.
+        bad.removeAll()
       }
     }
     var repaired: [Int] = []

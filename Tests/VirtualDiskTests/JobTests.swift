@@ -179,6 +179,37 @@ import Testing
     }
   }
 
+  /// Of three copies two differ and one cannot be read: nobody knows which is right, and a third from either would make a majority of it.
+  @Test func scrubMakesNoMajorityOfAGuess() throws {
+    let machine = DiskLossTests.machine(seed: 1, files: true)
+    let stack = try DiskLossTests.Stack(machine)
+    try stack.reactor.runToCompletion {
+      let pool = try await stack.createPool()
+      let disk = try await VirtualDisk.create(
+        VirtualDiskPlan(name: "three", byteCount: 4 << 20, copies: 3, columns: 1), in: pool, handle: VirtualDiskHandle(number: 1))
+      let shadowed = ShadowedDisk(disk: disk, shadow: ShadowDisk(sectorCount: (4 << 20) / 512))
+      try await shadowed.write(0..<256)
+      try await shadowed.flush()
+      let places = try (0..<3).map { place in
+        let slab = disk.slabTable[0, place]
+        let (_, address) = try #require(pool.locate(slab, 0))
+        return (disk: Int(slab.disk.value) - 1, offset: try #require(pool.diskRecord(slab.disk)).dataOffset + address)
+      }
+      let right = machine.disks[places[1].disk].peek(at: places[1].offset, byteCount: 512)
+      machine.disks[places[0].disk].poke(at: places[0].offset, right.map { ~$0 })
+      let range = places[1].offset..<places[1].offset + 512
+      machine.plan.add(FaultRule(.ioError, .always, disk: places[1].disk, operations: [.read], range: range, limit: 3))
+      let finding = try await disk.scrub(row: 0)
+      #expect(finding.differenceCount == 1 && finding.repairedCount == 0, "\(finding)")
+      #expect(machine.disks[places[1].disk].peek(at: places[1].offset, byteCount: 512) == right)
+      // Once it can be read again there is a majority.
+      #expect(try await disk.scrub(row: 0).repairedCount == 1)
+      #expect(machine.disks[places[0].disk].peek(at: places[0].offset, byteCount: 512) == right)
+      try await disk.close()
+      try await pool.close()
+    }
+  }
+
   /// A copy that a job wants to move is being moved by somebody else, who waits for a slow disk: the job waits too, and does not ask again and
   /// again without a pause (the simulated reactor would call that a livelock).
   @Test func aJobWaitsForAMoveThatIsUnderWay() throws {
