@@ -152,7 +152,7 @@ public enum JobLimits {
   static let rowsPerLook = 16_384
   /// Errors of a job until it is suspended.
   static let errorCount = 3
-  /// Jobs and events remembered after they ended.
+  /// Jobs remembered after they ended, in memory, and events that are kept in the metadata.
   static let rememberedCount = 64
   public static let eventCount = 1000
   /// Places with bad copies that one scrub tells of, each with an event; all are counted.

@@ -54,9 +54,9 @@ extension StoragePool {
     if usage == .retired { return try await retire(number) }
     try beginChange(of: number)
     defer { disksInChange.remove(number) }
-    var changes = [patch(number, DiskRecord.Offset.usage, usage.rawValue)]
+    var changes = [DiskRecord.patch(number, DiskRecord.Offset.usage, usage.rawValue)]
     let returnsToUse = record.state == .retiring
-    if returnsToUse { changes.append(patch(number, DiskRecord.Offset.state, DiskRecord.State.active.rawValue)) }
+    if returnsToUse { changes.append(DiskRecord.patch(number, DiskRecord.Offset.state, DiskRecord.State.active.rawValue)) }
     try await commitOrExplain(changes, doing: "changing the usage of disk \(number)")
     if let disk = usableDisk(number) {
       disk.usage = usage
@@ -75,8 +75,10 @@ extension StoragePool {
     guard !others.isEmpty else {
       throw PoolError(.invalid, "Disk \(number) is the only one of the pool \(name)", remedy: "Add another disk first, or destroy the pool")
     }
-    var changes = [patch(number, DiskRecord.Offset.usage, DiskRecord.Usage.retired.rawValue)]
-    if usableDisk(number) != nil { changes.append(patch(number, DiskRecord.Offset.state, DiskRecord.State.retiring.rawValue)) }
+    var changes = [DiskRecord.patch(number, DiskRecord.Offset.usage, DiskRecord.Usage.retired.rawValue)]
+    if usableDisk(number) != nil {
+      changes.append(DiskRecord.patch(number, DiskRecord.Offset.state, DiskRecord.State.retiring.rawValue))
+    }
     try await commitOrExplain(changes, doing: "retiring disk \(number)")
     if let disk = usableDisk(number) {
       disk.usage = .retired
@@ -92,9 +94,7 @@ extension StoragePool {
   }
 
   /// Slabs of a disk, present or not, that rows have in the metadata or are about to.
-  func takenSlabCount(of number: DiskNumber) -> Int {
-    store.diskRecord(number).map { Int($0.slabCount) - allocator.freeSlabCount(of: number) } ?? 0
-  }
+  func takenSlabCount(of number: DiskNumber) -> Int { allocator.slabCount(of: number) - allocator.freeSlabCount(of: number) }
 
   /// A disk that is wanted again while its removal is committed would be dealt from, and be gone all the same.
   private func beginChange(of number: DiskNumber) throws(PoolError) {
@@ -142,11 +142,7 @@ extension StoragePool {
       .warning, "hotspareUsed", disk: number,
       "The hot spare, \(self.name(of: number)), takes copies that have no other place, and is an ordinary disk from now on. To have a spare "
         + "again: spaceport pool add \(name) DISK --usage hotspare.")
-    _ = try? await commit([patch(number, DiskRecord.Offset.usage, DiskRecord.Usage.auto.rawValue)])
-  }
-
-  private func patch(_ number: DiskNumber, _ offset: Int, _ value: UInt8) -> MetadataChange {
-    .patch(DiskRecord.key(number), byteOffset: offset, bytes: [value])
+    _ = try? await commit([DiskRecord.patch(number, DiskRecord.Offset.usage, DiskRecord.Usage.auto.rawValue)])
   }
 
   private func unknownDisk(_ number: DiskNumber) -> PoolError {

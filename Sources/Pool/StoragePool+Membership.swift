@@ -96,7 +96,8 @@ extension StoragePool {
     for owner in rowOwners { owner.diskLeft(disk.number) }
     disk.disk.abandon()  // what hangs there must hold up nobody; it is asked for nothing more
     do throws(MetadataError) { try await store.evict([disk.number], changes: []) } catch {
-      if store.diskRecord(disk.number)?.state == .removed {  // it was being released, and is: nothing of the pool's is on it
+      if store.diskRecord(disk.number)?.state == .removed {
+        // Released while this waited: it held nothing, and is none of the pool's any more.
         evictionCount -= 1
         evictionWaiters.wakeAll()
         return true
@@ -113,7 +114,8 @@ extension StoragePool {
     events.add(
       .error, "diskEvicted", disk: disk.number,
       "\(name) was evicted from the pool: \(reason.withoutFullStop). The pool goes on without it. "
-        + "Bring the disk back, or replace it; until then its copies are missing.")
+        + "Bring the disk back, or where what it held is lost replace it (`spaceport disk list` says which); until then its copies are "
+        + "missing.")
     return true
   }
 
@@ -148,8 +150,7 @@ extension StoragePool {
   /// Who left last is the freshest, and is written from the moment it is back: those that left at the same time are older from now on.
   private func lastLeaverStays(_ number: DiskNumber) -> [MetadataChange] {
     guard let record = store.diskRecord(number), absentDiskNumbers.allSatisfy({ leftNoLaterThan($0, number) }) else { return [] }
-    let epoch = withUnsafeBytes(of: (record.epochNumber + 1).littleEndian) { Array($0) }
-    return [.patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.epochNumber, bytes: epoch)]
+    return [DiskRecord.patch(number, DiskRecord.Offset.epochNumber, record.epochNumber + 1)]
   }
 
   /// After the resynchronisation of a returning disk: all that it holds is flushed, and it counts as whole.
@@ -160,7 +161,7 @@ extension StoragePool {
     guard disk.state == .returning else { return }
     // One that was being emptied when it left is emptied further.
     let state: DiskRecord.State = disk.usage == .retired ? .retiring : .active
-    let changes = [MetadataChange.patch(DiskRecord.key(disk.number), byteOffset: DiskRecord.Offset.state, bytes: [state.rawValue])]
+    let changes = [DiskRecord.patch(disk.number, DiskRecord.Offset.state, state.rawValue)]
     try await commitOrExplain(changes, doing: "making \(disk.label) active again")
     guard disk.state == .returning else { return }
     disk.state = state

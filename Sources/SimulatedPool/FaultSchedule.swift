@@ -4,7 +4,7 @@ import Simulation
 struct FaultSchedule {
   enum Ending: Sendable, Equatable { case close, powerOff, crashInWork, crashWhileOpening }
 
-  let ending: Ending
+  private(set) var ending: Ending
   /// The disks that things happen to.
   private(set) var victims: [Int] = []
   /// Disks that are not there.
@@ -44,6 +44,8 @@ struct FaultSchedule {
         addHarm(second, number, shape, geometry[second], &random)
       }
     }
+    // What hangs shall land, too.
+    if hasHangs && random.below(3) > 0 { ending = random.coin() ? .close : .powerOff }
     addCrash(shape, geometry, operationCount, &random)
   }
 
@@ -131,7 +133,7 @@ struct FaultSchedule {
     of disk: Int, _ number: UInt64, _ shape: ScenarioShape, _ geometry: DiskGeometry, _ random: inout SeededRandom
   ) {
     let moment = 1 + random.below(200)
-    switch random.below(11) {
+    switch random.below(13) {
     case 0, 1: late.append((.vanishes, FaultRule(.diskVanishes, .atMatch(moment), disk: disk, limit: 1)))
     case 2: powerLosses.append((disk, random.below(60)))
     case 3: late.append((.flushError, FaultRule(.ioError, .atMatch(1 + moment / 10), disk: disk, operations: [.flush], limit: 1)))
@@ -142,7 +144,7 @@ struct FaultSchedule {
     case 5: if number > 1 { missing.insert(disk) }
     case 6: addLies(disk, .phantomWrite, .phantomWriteInMetadata, geometry, &random)
     case 7: addLies(disk, .misdirectedWrite(within: geometry.metadata), .misdirectedWriteInMetadata, geometry, &random)
-    case 8, 9:
+    case 8, 9, 10, 11:
       hasHangs = true
       let operations: [Set<DiskOperation>] = [[.write, .durableWrite], [.write, .durableWrite], FaultSchedule.writes, [.flush], [.read]]
       let rule = FaultRule(

@@ -28,11 +28,13 @@ struct OtherCourse {
     if !past.isEmpty && random.coin() {
       let disk = past[random.index(below: past.count)]
       if random.coin() { replaced = disk } else { doubled = disk }
-      if random.coin() { return }
     }
-    present = present.filter { _ in random.coin() }
+    if (replaced == nil && doubled == nil) || random.coin() { present = Set(disks.filter { _ in random.coin() }) }
     if let disk = replaced ?? doubled { present.insert(disk) }
     if present.isEmpty { present.insert(disks[random.index(below: disks.count)]) }
+    // What a voter lacks shows beside another that has it. Where the pool's voters are the same as then, a copy from the past alone is as good
+    // as the disk by rules M; but then all others are lost at once, which nobody promises to survive.
+    if let replaced, !present.contains(where: { $0 != replaced && scenario.isCurrent($0) }) { return nil }
   }
 }
 

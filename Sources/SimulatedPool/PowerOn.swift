@@ -20,6 +20,8 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
   private(set) var pool: StoragePool?
   private(set) var stack: SimulatedStack?
   var openDisks: [OpenDisk] = []
+  /// Disks whose readmission is under way.
+  var comingBack: Set<Int> = []
   private var handleCount: UInt32 = 1000
   /// The pool's jobs run.
   private(set) var hasJobs = false
@@ -49,7 +51,8 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
 
   func live() async throws {
     if number > 1 && random.below(4) == 0 { try await checkStaleDisksAlone() }
-    if number > 1 && schedule != nil && random.below(4) == 0 { try await checkOtherCourse() }
+    let triesOther = random.below(4) == 0 || !scenario.returning.isEmpty
+    if number > 1 && schedule != nil && triesOther { try await checkOtherCourse() }
     if isOver { return }
     var order = scenario.members.union(scenario.adding).filter { machine.disks[$0].isPresent }.sorted()
     order.shuffle(using: &random)
@@ -84,7 +87,11 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
       if !scenario.diskNumbers.contains(where: { $0.value == index && known.contains($0.key) }) { scenario.members.remove(index) }
     }
     scenario.evicted.formIntersection(scenario.members)
-    for disk in pool.usableDisks { if let index = index(of: disk) { scenario.lastUse[index] = number } }
+    for disk in pool.usableDisks {
+      guard let index = index(of: disk) else { continue }
+      scenario.lastUse[index] = number
+      scenario.evicted.remove(index)  // it was being taken back when the power went, and that stands
+    }
     for index in scenario.adding.subtracting(scenario.members).sorted() { await stack.close(index) }
     scenario.adding.removeAll()
     pool.onDiskReleased = { [weak self] in self?.released($0) }
@@ -108,7 +115,8 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
   /// At its end: what has left for certain must never become a pool by itself.
   func noteEvictions() {
     let absent = Set((pool?.absentDiskNumbers ?? []).compactMap { scenario.diskNumbers[$0] })
-    scenario.evicted.formUnion(absent.intersection(scenario.members))
+    // Of one that was just being taken back the next opening says what it is.
+    scenario.evicted.formUnion(absent.intersection(scenario.members).subtracting(comingBack))
     scenario.returning = Set((pool?.disks ?? []).filter { $0.state == .returning }.compactMap { index(of: $0) })
   }
 
@@ -135,7 +143,9 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     for disk in openDisks { for client in disk.clients { await client.value } }
     guard let reactor = machine.reactor, !isOver else { return }
     if hasJobs && random.coin() { await reactor.sleep(milliseconds: random.below(20_000)) }
-    if schedule?.hasHangs == true && random.coin() { await reactor.sleep(milliseconds: SimulatedPoolLimits.hangMilliseconds) }
+    if schedule?.hasHangs == true && (schedule?.ending != .crashInWork || random.coin()) {
+      await reactor.sleep(milliseconds: SimulatedPoolLimits.hangMilliseconds)
+    }
   }
 
   private func losePower(of disk: Int, after milliseconds: UInt64) {

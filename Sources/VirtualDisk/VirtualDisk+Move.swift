@@ -57,8 +57,9 @@ extension VirtualDisk {
   private func finishMove(
     _ row: MappedRow, _ place: Int, _ old: SlabAssignment, _ slab: SlabAssignment
   ) async throws(BlockError) -> MoveOutcome {
+    func isStillWanted() -> Bool { isMoving(row, to: slab) && pool.usableDisk(slab.disk) != nil && slabTable[row.index, place] == old }
     let ticket = await row.acquire(0..<rowByteCount, .exclusive)
-    guard isMoving(row, to: slab), pool.usableDisk(slab.disk) != nil, slabTable[row.index, place] == old else {
+    guard isStillWanted() else {
       row.lock.release(ticket)
       await abandonMove(row, slab)
       return .notNeeded
@@ -70,7 +71,7 @@ extension VirtualDisk {
         row.lock.release(ticket)
         throw error
       }
-      guard isMoving(row, to: slab), pool.usableDisk(slab.disk) != nil, slabTable[row.index, place] == old else {
+      guard isStillWanted() else {
         row.lock.release(ticket)
         await abandonMove(row, slab)
         return .notNeeded

@@ -147,6 +147,6 @@ struct Runner {
     return !isEnough
   }
 
-  /// In so many seeds every kind of fault has fired, by far.
-  private static let seedsForAllFaults: UInt64 = 1000
+  /// In so many seeds every kind of fault has fired.
+  private static let seedsForAllFaults: UInt64 = 2000
 }

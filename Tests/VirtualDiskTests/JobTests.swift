@@ -1,12 +1,12 @@
 import BlockDevice
 import PhysicalDisk
-import Pool
 import Reactor
 import SimulatedPool
 import Simulation
 import StorageBus
 import Testing
 
+@testable import Pool
 @testable import VirtualDisk
 
 /// The pool's jobs, beside clients at work: afterwards all copies are where they belong, and agree.
@@ -95,6 +95,18 @@ import Testing
   }
 
   /// What stands still for want of a disk says so, goes on when one is added, and then no longer says so.
+  /// Also where others are emptier.
+  @Test func aReplacedDiskIsEmptiedOntoTheOneThatTakesItsPlace() throws {
+    try JobTests.run(seed: 1, files: true) { stack, pool, shadowed in
+      let larger = stack.machine.addDisk(.file("disk5", byteCount: 128 << 20))
+      _ = try await pool.add(stack.member(larger.index))
+      let replacement = try await pool.add(stack.member(4))
+      try await pool.retire(DiskNumber(1), replacement: replacement.number)
+      try await JobTests.end(pool, .retire)
+      #expect(JobTests.disksInUse(shadowed.disk) == [2, 3, replacement.number.value])
+    }
+  }
+
   @Test(arguments: UInt64(1)...3) func aRetirementWithoutRoomGoesOnWhenADiskIsAdded(seed: UInt64) throws {
     try JobTests.run(seed: seed, files: true) { stack, pool, shadowed in
       pool.jobs.repairDelayMilliseconds = 1000
@@ -109,7 +121,7 @@ import Testing
       _ = try await pool.add(stack.member(4))
       try await JobTests.end(pool, .retire)
       try await JobTests.end(pool, .repair)
-      #expect(try retirement().message == "Done.")
+      #expect(try retirement().message == "")
       #expect(JobTests.disksInUse(shadowed.disk) == [2, 4])
     }
   }
@@ -215,6 +227,19 @@ import Testing
       try await ShadowedDisk(disk: disk, shadow: shadow).checkAll()
       try await disk.close()
       try await pool.close()
+    }
+  }
+
+  /// A disk is given up while its release is being committed: it is none of the pool's then, and nothing stays under way for ever.
+  @Test(arguments: UInt64(1)...3) func aDiskFailsWhileItIsReleased(seed: UInt64) throws {
+    try JobTests.run(seed: seed, files: false) { stack, pool, shadowed in
+      let added = try await pool.add(stack.member(4))
+      let release = Task(executorPreference: stack.reactor) { try await pool.release(added.number) }
+      await stack.reactor.sleep(milliseconds: 0)
+      #expect(try await pool.evict(added, because: "a test says so"))
+      try await release.value
+      try await shadowed.flush()
+      #expect(!pool.isChangingMembership && pool.diskRecord(added.number)?.state != .evicted)
     }
   }
 

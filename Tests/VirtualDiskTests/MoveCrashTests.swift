@@ -93,7 +93,11 @@ import Testing
         machine.plan.isArmed = true
         for row in 0..<UInt64(2) {
           try await shadowed.write(row * 2048..<row * 2048 + 100)
-          let flush = Task(executorPreference: stack.reactor) { try await shadowed.flush() }
+          // It begins while the move flushes the disks, and flushes them again.
+          let flush = Task(executorPreference: stack.reactor) {
+            await stack.reactor.sleep(milliseconds: 1 + row)
+            try await shadowed.flush()
+          }
           _ = try await disk.move(CopyPlace(row: Int(row), place: Int(row) % 2))
           try await flush.value
         }

@@ -213,6 +213,11 @@ public struct DiskRecord: MetadataRecord {
     public static let leftAtSequence = 96
   }
 
+  /// Sets the field at `byteOffset`, one of `Offset`, which is as wide as `value`.
+  static func patch(_ number: DiskNumber, _ byteOffset: Int, _ value: some FixedWidthInteger) -> MetadataChange {
+    .patch(key(number), byteOffset: byteOffset, bytes: value.fieldBytes)
+  }
+
   public func encodeValue(_ writer: inout ByteWriter) {
     writer.identifier(id)
     writer.integer(state.rawValue)

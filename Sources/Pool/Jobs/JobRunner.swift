@@ -85,15 +85,15 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
   /// Copies without a slab wait until no disk is waited for.
   private func isDue(_ job: Job) -> Bool { job.kind != .repair || job.record.disk != JobRunner.noDisk || isGivenUp(job.record.disk) }
 
-  /// Adds a job, unless there is one for the same.
+  /// Adds a job, unless there is one for the same: that one gets the destination, if one is given.
   @discardableResult
-  public func add(_ kind: JobRecord.Kind, disk: DiskNumber = DiskNumber(0), destination: DiskNumber = DiskNumber(0)) async -> Job {
+  public func add(_ kind: JobRecord.Kind, disk: DiskNumber = DiskNumber(0), destination: DiskNumber? = nil) async -> Job {
     if let job = jobs.first(where: { $0.kind == kind && $0.record.disk == disk && !$0.isEnded }) {
-      job.record.destination = destination
+      if let destination { job.record.destination = destination }
       return job
     }
     let record = JobRecord(
-      number: (jobs.map(\.number).max() ?? 0) + 1, kind: kind, disk: disk, destination: destination,
+      number: (jobs.map(\.number).max() ?? 0) + 1, kind: kind, disk: disk, destination: destination ?? DiskNumber(0),
       startedSeconds: pool.wallClockSeconds())
     let job = Job(record, now: pool.reactor.now)
     job.record.totalByteCount = remainingByteCount(job)

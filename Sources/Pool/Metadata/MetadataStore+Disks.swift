@@ -28,14 +28,12 @@ extension MetadataStore {
   var leavingNumber: UInt64 { max(epoch.number, lastLeavingNumber + 1) }
 
   func leavingChanges(_ numbers: [DiskNumber], _ state: DiskRecord.State, at leavingNumber: UInt64) -> [MetadataChange] {
-    let bytes = withUnsafeBytes(of: leavingNumber.littleEndian) { Array($0) }
-    return numbers.flatMap { number in
-      let sequence = diskRecord(number).flatMap { leftAtSequence[$0.id] } ?? 0
-      let sequenceBytes = withUnsafeBytes(of: sequence.littleEndian) { Array($0) }
+    numbers.flatMap { number in
+      let sequence: UInt64 = diskRecord(number).flatMap { leftAtSequence[$0.id] } ?? 0
       return [
-        MetadataChange.patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.state, bytes: [state.rawValue]),
-        .patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.epochNumber, bytes: bytes),
-        .patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.leftAtSequence, bytes: sequenceBytes),
+        DiskRecord.patch(number, DiskRecord.Offset.state, state.rawValue),
+        DiskRecord.patch(number, DiskRecord.Offset.epochNumber, leavingNumber),
+        DiskRecord.patch(number, DiskRecord.Offset.leftAtSequence, sequence),
       ]
     }
   }
@@ -77,9 +75,8 @@ extension MetadataStore {
     await settleMembership()
     // Those that left before keep their number: it tells when.
     let now = records.filter { $0.state != .evicted }.map(\.number)
-    let others = records.filter { $0.state == .evicted }.map { record in
-      MetadataChange.patch(DiskRecord.key(record.number), byteOffset: DiskRecord.Offset.state, bytes: [state.rawValue])
-    }
+    let others = records.filter { $0.state == .evicted }
+      .map { DiskRecord.patch($0.number, DiskRecord.Offset.state, state.rawValue) }
     let all = leavingChanges(now, state, at: leavingNumber) + others + changes
     await handOver()
     do throws(MetadataError) { try await commit(all, priority: .essential) } catch {
@@ -135,12 +132,10 @@ extension MetadataStore {
       throw MetadataError(.diskFailed, "\(device.label) could not be taken back: \(error).", remedy: "See to the disk, or replace it.")
     }
     disk.superblock = superblock
-    let nonce = withUnsafeBytes(of: superblock.nonce.littleEndian) { Array($0) }
-    let key = DiskRecord.key(record.number)
     try await commit(
       [
-        .patch(key, byteOffset: DiskRecord.Offset.state, bytes: [state.rawValue]),
-        .patch(key, byteOffset: DiskRecord.Offset.nonce, bytes: nonce),
+        DiskRecord.patch(record.number, DiskRecord.Offset.state, state.rawValue),
+        DiskRecord.patch(record.number, DiskRecord.Offset.nonce, superblock.nonce),
       ] + changes, priority: .essential)
     try await welcome(disk)
     return disk
@@ -241,7 +236,7 @@ extension MetadataStore {
       throw MetadataError(
         .diskFailed, "\(disk.label) failed while it was added to pool \(poolName): \(error).", remedy: "See to the disk, or use another.")
     }
-    let next = withUnsafeBytes(of: (pool.nextDisk.value + 1).littleEndian) { Array($0) }
+    let next = (pool.nextDisk.value + 1).fieldBytes
     let record = DiskRecord(of: disk, new, epochNumber: epoch.number).record
     try await commit(
       [.patch(PoolRecord.key, byteOffset: PoolRecord.Offset.nextDisk, bytes: next), .put(record)] + changes, priority: .essential)
