@@ -4,6 +4,8 @@ public enum FormatLimits {
   public static let version: UInt16 = 1
   /// Sequences and numbers that count up stay below this: whatever a disk says, counting on from there never overflows.
   public static let numberLimit: UInt64 = 1 << 62
+  /// The highest number of a disk: they are never used again, and tables are as long as the highest.
+  public static let diskNumberHighest: UInt32 = 1 << 20
   /// Everything of the pool's own starts and ends on this, so that a 4Kn disk can take any other's place.
   public static let blockByteCount = 4096
   /// Partitions and slabs start on this.

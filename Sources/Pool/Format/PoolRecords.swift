@@ -241,7 +241,7 @@ public struct DiskRecord: MetadataRecord {
   }
 
   public init(key: RecordKey, value reader: inout ByteReader) throws(FormatError) {
-    guard key.first > 0, key.first <= UInt64(UInt32.max), key.second == 0 else { throw .invalid("disk number") }
+    guard key.first > 0, key.first <= UInt64(FormatLimits.diskNumberHighest), key.second == 0 else { throw .invalid("disk number") }
     number = DiskNumber(UInt32(key.first))
     id = try reader.identifier()
     state = State(rawValue: try reader.integer())

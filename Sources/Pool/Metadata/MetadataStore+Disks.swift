@@ -214,7 +214,7 @@ extension MetadataStore {
     defer { unlockMembership() }
     try MetadataStore.check(new)
     guard let pool: PoolRecord = try value(for: PoolRecord.key), let features = voters.first?.disk.superblock.features,
-      pool.nextDisk.value < .max
+      pool.nextDisk.value <= FormatLimits.diskNumberHighest
     else { throw cannotAdd }
     let layout = try memberLayout(diskByteCount: new.device.geometry.byteCount)
     let geometry = new.device.geometry
