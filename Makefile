@@ -66,7 +66,7 @@ test: toolchain deps-test build sim
 	$(TIMEOUT) 1200 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter VirtualDiskTests
 	$(TIMEOUT) 1800 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter SimulatedPoolTests
 	$(TIMEOUT) 600 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter ManagementTests
-	SPACEPORT_BINARY=$(CURDIR)/$(RELEASE) $(TIMEOUT) 600 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter IntegrationTests
+	SPACEPORT_BINARY=$(CURDIR)/$(RELEASE) $(TIMEOUT) 1500 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter IntegrationTests
 
 # Everything but the management plane and the real server: builds in a minute.
 test-unit: toolchain

@@ -152,7 +152,8 @@ final class Operator: @unchecked Sendable {  // reactor-confined
     open.model.byteCounts = [before, after]
     do throws(PoolError) { try await open.disk.grow(to: after) } catch {
       if powerOn.isOver { return }
-      guard error.cause == .noSpace, powerOn.mayBeFull else { throw error }
+      // A fixed one has its space allocated, which may fail as a write to a new row may.
+      guard (error.cause == .noSpace && powerOn.mayBeFull) || (error.cause == .ioFailed && powerOn.mayFail(open)) else { throw error }
       open.model.byteCounts = [before]
       return
     }

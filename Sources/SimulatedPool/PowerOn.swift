@@ -235,7 +235,7 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
   }
 
   /// A virtual disk without copies, or one that needs all disks for a new row, where one of them fails and must stay.
-  private func mayFail(_ open: OpenDisk) -> Bool {
+  func mayFail(_ open: OpenDisk) -> Bool {
     if schedule?.mayFail != true { return false }
     if open.model.plan.copies == 1 { return true }
     return scenario.shape.leastCopyCount == 1 && open.model.plan.copies * (open.model.plan.columns ?? 1) == scenario.members.count
