@@ -62,7 +62,7 @@ public protocol DiskPort: AnyObject, Sendable {
   /// The range reads as zeros afterwards and is allocated. -EOPNOTSUPP where the disk cannot do it without data being written.
   func zero(at offset: UInt64, byteCount: UInt64) async -> Int32
   /// What is wrong with the disk although its requests succeed: a file that was truncated or deleted by someone else, a device that
-  /// shrank. nil when all is well. Cheap: PhysicalDisk asks before each flush is answered, the service once a second.
+  /// shrank. nil when all is well. Cheap: PhysicalDisk asks before each flush is answered, the pool once a second.
   func checkIntegrity() async -> DiskFault?
   /// Whether what a read has just given may be the emptiness of a disk that lost its content: then PhysicalDisk looks at once.
   func isSuspicious(_ slice: BufferSlice) -> Bool

@@ -4,6 +4,8 @@ public enum FormatLimits {
   public static let version: UInt16 = 1
   /// Sequences and numbers that count up stay below this: whatever a disk says, counting on from there never overflows.
   public static let numberLimit: UInt64 = 1 << 62
+  /// The highest number of a disk: they are never used again, and tables are as long as the highest.
+  public static let diskNumberHighest: UInt32 = 1 << 20
   /// Everything of the pool's own starts and ends on this, so that a 4Kn disk can take any other's place.
   public static let blockByteCount = 4096
   /// Partitions and slabs start on this.
@@ -137,6 +139,8 @@ public enum JobLimits {
   /// Between two looks for work that nobody asked for (resynchronisation, repair), and between two savings of a job's progress.
   static let lookMilliseconds: UInt64 = 1_000
   static let saveMilliseconds: UInt64 = 5_000
+  /// Until a job that found no room is tried again where there is more: who writes and trims all day must not make it begin all the time.
+  static let roomMilliseconds: UInt64 = 60_000
   /// A disk that is away this long is given up, and its copies are made anew elsewhere. Five minutes, as Storage Spaces waits: longer than
   /// a restart or a pulled cable.
   public static let repairDelayMilliseconds: UInt64 = 300_000
@@ -148,7 +152,7 @@ public enum JobLimits {
   static let rowsPerLook = 16_384
   /// Errors of a job until it is suspended.
   static let errorCount = 3
-  /// Jobs and events remembered after they ended.
+  /// Jobs remembered after they ended, in memory, and events that are kept in the metadata.
   static let rememberedCount = 64
   public static let eventCount = 1000
   /// Places with bad copies that one scrub tells of, each with an event; all are counted.

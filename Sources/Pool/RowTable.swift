@@ -223,6 +223,24 @@ extension RowTable {
     return false
   }
 
+  /// Of a copy whose disk was away: all others are on disks that left no later (`older`), so that nothing was written without it.
+  public func isFreshest(_ row: Int, _ place: Int, _ older: Set<DiskNumber>) -> Bool {
+    let column = place / copies
+    return (column * copies..<(column + 1) * copies).allSatisfy { other in
+      let slab = self[row, other]
+      return other == place || slab.isNone || older.contains(slab.disk)
+    }
+  }
+
+  /// Whether some copy on the disk lacks something.
+  public func hasStaleCopy(on disk: DiskNumber) -> Bool {
+    conditions.contains { row, condition in
+      (0..<placeCount).contains { place in
+        self[row, place].disk == disk && (condition.stale[place] != nil || condition.storedStale.contains(place))
+      }
+    }
+  }
+
   @inline(__always)
   public func isMapped(_ row: Int) -> Bool {
     for place in 0..<placeCount where !self[row, place].isNone { return true }

@@ -52,9 +52,11 @@ extension StoragePool {
   public func setUsage(of number: DiskNumber, _ usage: DiskRecord.Usage) async throws(PoolError) {
     guard let record = store.diskRecord(number), record.state != .removed else { throw unknownDisk(number) }
     if usage == .retired { return try await retire(number) }
-    var changes = [patch(number, DiskRecord.Offset.usage, usage.rawValue)]
+    try beginChange(of: number)
+    defer { disksInChange.remove(number) }
+    var changes = [DiskRecord.patch(number, DiskRecord.Offset.usage, usage.rawValue)]
     let returnsToUse = record.state == .retiring
-    if returnsToUse { changes.append(patch(number, DiskRecord.Offset.state, DiskRecord.State.active.rawValue)) }
+    if returnsToUse { changes.append(DiskRecord.patch(number, DiskRecord.Offset.state, DiskRecord.State.active.rawValue)) }
     try await commitOrExplain(changes, doing: "changing the usage of disk \(number)")
     if let disk = usableDisk(number) {
       disk.usage = usage
@@ -67,12 +69,16 @@ extension StoragePool {
   /// Begins to empty a disk; the job releases it at the end. A disk that is not there is given up at once: its copies are made anew.
   public func retire(_ number: DiskNumber, replacement: DiskNumber? = nil) async throws(PoolError) {
     guard let record = store.diskRecord(number), record.state != .removed else { throw unknownDisk(number) }
+    try beginChange(of: number)
+    defer { disksInChange.remove(number) }
     let others = disks.filter { $0.number != number && $0.isUsable && $0.state != .retiring }
     guard !others.isEmpty else {
       throw PoolError(.invalid, "Disk \(number) is the only one of the pool \(name)", remedy: "Add another disk first, or destroy the pool")
     }
-    var changes = [patch(number, DiskRecord.Offset.usage, DiskRecord.Usage.retired.rawValue)]
-    if usableDisk(number) != nil { changes.append(patch(number, DiskRecord.Offset.state, DiskRecord.State.retiring.rawValue)) }
+    var changes = [DiskRecord.patch(number, DiskRecord.Offset.usage, DiskRecord.Usage.retired.rawValue)]
+    if usableDisk(number) != nil {
+      changes.append(DiskRecord.patch(number, DiskRecord.Offset.state, DiskRecord.State.retiring.rawValue))
+    }
     try await commitOrExplain(changes, doing: "retiring disk \(number)")
     if let disk = usableDisk(number) {
       disk.usage = .retired
@@ -88,12 +94,21 @@ extension StoragePool {
   }
 
   /// Slabs of a disk, present or not, that rows have in the metadata or are about to.
-  func takenSlabCount(of number: DiskNumber) -> Int {
-    store.diskRecord(number).map { Int($0.slabCount) - allocator.freeSlabCount(of: number) } ?? 0
+  func takenSlabCount(of number: DiskNumber) -> Int { allocator.slabCount(of: number) - allocator.freeSlabCount(of: number) }
+
+  /// A disk that is wanted again while its removal is committed would be dealt from, and be gone all the same.
+  private func beginChange(of number: DiskNumber) throws(PoolError) {
+    guard disksInChange.insert(number).inserted else {
+      throw PoolError(
+        .wrongState, "Disk \(number) of the pool \(name) is being released, or what it is for is being changed",
+        remedy: "`spaceport disk list` shows what became of it; a released disk can be added again with spaceport pool add")
+    }
   }
 
   /// Takes a disk without any slab in use out of the pool for good, and erases what made it the pool's.
   func release(_ number: DiskNumber) async throws(PoolError) {
+    try beginChange(of: number)
+    defer { disksInChange.remove(number) }
     if let disk = usableDisk(number), disk.takesNewSlabs {
       disk.usage = .retired  // while its removal is committed nobody may be dealt from it
       noteDisks()
@@ -127,11 +142,7 @@ extension StoragePool {
       .warning, "hotspareUsed", disk: number,
       "The hot spare, \(self.name(of: number)), takes copies that have no other place, and is an ordinary disk from now on. To have a spare "
         + "again: spaceport pool add \(name) DISK --usage hotspare.")
-    _ = try? await commit([patch(number, DiskRecord.Offset.usage, DiskRecord.Usage.auto.rawValue)])
-  }
-
-  private func patch(_ number: DiskNumber, _ offset: Int, _ value: UInt8) -> MetadataChange {
-    .patch(DiskRecord.key(number), byteOffset: offset, bytes: [value])
+    _ = try? await commit([DiskRecord.patch(number, DiskRecord.Offset.usage, DiskRecord.Usage.auto.rawValue)])
   }
 
   private func unknownDisk(_ number: DiskNumber) -> PoolError {

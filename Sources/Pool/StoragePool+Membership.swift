@@ -114,7 +114,8 @@ extension StoragePool {
     events.add(
       .error, "diskEvicted", disk: disk.number,
       "\(name) was evicted from the pool: \(reason.withoutFullStop). The pool goes on without it. "
-        + "Bring the disk back, or replace it; until then its copies are missing.")
+        + "Bring the disk back, or where what it held is lost replace it (`spaceport disk list` says which); until then its copies are "
+        + "missing.")
     return true
   }
 
@@ -149,8 +150,7 @@ extension StoragePool {
   /// Who left last is the freshest, and is written from the moment it is back: those that left at the same time are older from now on.
   private func lastLeaverStays(_ number: DiskNumber) -> [MetadataChange] {
     guard let record = store.diskRecord(number), absentDiskNumbers.allSatisfy({ leftNoLaterThan($0, number) }) else { return [] }
-    let epoch = withUnsafeBytes(of: (record.epochNumber + 1).littleEndian) { Array($0) }
-    return [.patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.epochNumber, bytes: epoch)]
+    return [DiskRecord.patch(number, DiskRecord.Offset.epochNumber, record.epochNumber + 1)]
   }
 
   /// After the resynchronisation of a returning disk: all that it holds is flushed, and it counts as whole.
@@ -161,13 +161,29 @@ extension StoragePool {
     guard disk.state == .returning else { return }
     // One that was being emptied when it left is emptied further.
     let state: DiskRecord.State = disk.usage == .retired ? .retiring : .active
-    let changes = [MetadataChange.patch(DiskRecord.key(disk.number), byteOffset: DiskRecord.Offset.state, bytes: [state.rawValue])]
+    let changes = [DiskRecord.patch(disk.number, DiskRecord.Offset.state, state.rawValue)]
     try await commitOrExplain(changes, doing: "making \(disk.label) active again")
     guard disk.state == .returning else { return }
     disk.state = state
     noteDisks()
     events.add(.information, "diskActive", disk: disk.number, "\(name(of: disk.number).capitalizedFirst) is up to date.")
   }
+
+  /// Makes disks on their way back that lack nothing any more count as whole, without waiting for the rest of the resynchronisation. False
+  /// where there is none.
+  public func finishReturns() async throws(BlockError) -> Bool {
+    var isAny = false
+    for disk in disks where disk.state == .returning && !hasStaleCopy(on: disk) {
+      try await flushDisks(IORequest(ioClass: .resync))
+      if disk.state == .returning && !hasStaleCopy(on: disk) {
+        do throws(PoolError) { try await finishReturn(of: disk) } catch { throw BlockError(.ioFailed) }
+      }
+      isAny = isAny || (disk.isUsable && disk.state != .returning)
+    }
+    return isAny
+  }
+
+  private func hasStaleCopy(on disk: DataPartition) -> Bool { rowOwners.contains { $0.hasStaleCopy(on: disk.number) } }
 
   var rowOwners: [any RowOwner] { reclaimers.compactMap { $0 as? any RowOwner } }
 

@@ -22,7 +22,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   public private(set) var commonGeometry: BlockGeometry
   /// The data partitions of the disks that are there, in the order of their disk numbers.
   public private(set) var disks: [DataPartition]
-  /// Disks that were evicted since the pool was opened: requests to them may still be in flight.
+  /// Disks that were evicted since the pool was opened: split requests that are still in flight name them without holding them.
   private var departed: [DataPartition] = []
   /// All of the pool's disks are there and hold everything: the data path need not look at each.
   public private(set) var isWhole = true
@@ -43,7 +43,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   private let slabStride: UInt64
   private let slabsStart: UInt64
   var allocator: SlabAllocator
-  /// The numbers that are given out next; the metadata has higher ones reserved, see `reserveNumbers`.
+  /// The numbers that are given out next; a commit carries them along, see `commitWithNumbers`.
   private var numbers: NumberReserve
   /// In the order they came: a dictionary's order would differ from run to run, and a simulated run could not be repeated.
   private(set) var reclaimers: [any SpaceReclaimer] = []
@@ -64,6 +64,8 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// Seconds since 1970, UTC, for what is written down with a date.
   public var wallClockSeconds: () -> UInt64 = { 0 }
   private var uncommittedRowCount = 0
+  /// Disks of which somebody changes what they are for, or that are being released: one at a time.
+  var disksInChange: Set<DiskNumber> = []
   var recordSummary = RecordSummary()
 
   init(

@@ -13,7 +13,7 @@ public enum RingLimits {
   /// The kernel's limit on one registered buffer.
   static let registeredBufferByteCount = 1 << 30
   /// Operations in flight for which there is room at the start; doubled when they are more.
-  static let waiters = 1024
+  static let operations = 1024
 }
 
 /// How many buffers of which size a pool has.

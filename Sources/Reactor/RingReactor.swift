@@ -18,7 +18,7 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
   private var timers = TimerQueue()
 
   /// What the kernel has been asked, by user_data.
-  var operations = OperationTable(capacity: 1024)
+  var operations = OperationTable(capacity: RingLimits.operations)
   private var lastOwner: UInt32 = 0
   private static let wakeUserData = UInt64.max
   private var wakeCount: UnsafeMutablePointer<UInt64>
@@ -44,8 +44,8 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
     foreign = ForeignJobs()
     buffers = BufferPool(limits: bufferLimits)
     wakeCount = .allocate(capacity: 1)
-    ready.reserveCapacity(RingLimits.waiters)
-    running.reserveCapacity(RingLimits.waiters)
+    ready.reserveCapacity(RingLimits.operations)
+    running.reserveCapacity(RingLimits.operations)
     clock.advance(to: RingReactor.monotonicNow())
     registerBuffers()
     _ = clinux_set_io_flusher()  // needs CAP_SYS_RESOURCE; without it a client on this same machine may stall when memory is short

@@ -66,6 +66,8 @@ extension MirrorSpace {
         // Who is read comes first.
         let read = self.source(of: piece, without: 0).map { $0.place % rows.copies }
         finding.note(place(.differing, stretch, on: good.filter { $0 == read } + good.filter { $0 != read }))
+        // Nor is there one to write an unreadable copy from: that would make a majority of a guess.
+        bad.removeAll()
       }
     }
     var repaired: [Int] = []
@@ -93,7 +95,8 @@ extension MirrorSpace {
       }
     } catch {
       if error.cause == .stalled { throw error }
-      try await keeper?.copiesMissed(row: piece.row, places: [piece.column * rows.copies + copy])
+      // Where it has something alone it is not called stale: it lacks nothing that was written, it is bad.
+      try? await keeper?.copiesMissed(row: piece.row, places: [piece.column * rows.copies + copy])
       return false
     }
     return true

@@ -18,8 +18,11 @@ struct Piece {
 public protocol CopyKeeper: AnyObject {
   /// A copy could not be read while another could: the range of the row wants to be repaired, when there is time.
   func copyFailedToRead(row: Int, from start: UInt64, to end: UInt64)
-  /// The copies at these places have missed a write, and their disks stay in the pool. Returns once that is durable.
+  /// The copies at these places have missed a write, and their disks stay in the pool. Returns once that is durable. Throws, and changes
+  /// nothing, where one of them has something of the row alone: the write has failed then.
   func copiesMissed(row: Int, places: [Int]) async throws(BlockError)
+  /// A change of the row finds no copy that the metadata calls whole. Returns once there is one more; throws where there cannot be.
+  func makeCopiesCount(row: Int) async throws(BlockError)
 }
 
 /// The simple and the mirror resiliency: a virtual disk's rows striped over columns, with one to three copies of each column on different
@@ -210,7 +213,8 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
       let part = slice.part(from: done, byteCount: Int(next.byteCount))
       guard addCopies(to: split, .write, next, slice: part, pieceNumber: pieceCount) else {
         parallel.end(split)
-        throw BlockError(.ioFailed)
+        try await makeCopiesCount(Int(row))
+        return try await performWrite(at: offset, from: slice, request)
       }
       done += part.byteCount
       pieceCount += 1
@@ -240,7 +244,8 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
       let piece = Piece(row: Int(row), column: column, offsetInSlab: from, start: start, byteCount: to - from)
       guard addCopies(to: split, operation, piece, end: start + byteCount, slice: nil, pieceNumber: pieceCount) else {
         parallel.end(split)
-        throw BlockError(.ioFailed)
+        try await makeCopiesCount(Int(row))
+        return try await performByColumn(operation, at: offset, byteCount: byteCount, request)
       }
       pieceCount += 1
     }
@@ -248,18 +253,25 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
   }
 
   /// One part for each copy that is there; those that are stale take the change as well. The tag says which piece and which place:
-  /// `pieceNumber << 16 | place`. False when no copy in sync is there: then a change would be remembered by nobody who counts.
+  /// `pieceNumber << 16 | place`. False when no copy in sync is there that counts: then a change would be remembered by nobody.
   @inline(__always)
   private func addCopies(
     to split: SplitRequest, _ operation: IOPart.Operation, _ piece: Piece, end: UInt64? = nil, slice: BufferSlice?, pieceNumber: Int
   ) -> Bool {
     let condition = rows.condition(piece.row)
     var hasCopyInSync = false
+    var isDoubtful = false
     for place in piece.column * rows.copies..<(piece.column + 1) * rows.copies {
       guard let (device, address) = pool.locate(rows[piece.row, place], piece.offsetInSlab) else { continue }
       split.add(IOPart(operation, device, at: address, byteCount: piece.byteCount, slice: slice, tag: pieceNumber << 16 | place))
       if let condition, isStale(condition, place, piece.start, end ?? piece.end) { continue }
-      hasCopyInSync = true
+      if device.state == .returning || condition?.storedStale.contains(place) == true { isDoubtful = true } else { hasCopyInSync = true }
+    }
+    if isDoubtful && !hasCopyInSync {
+      hasCopyInSync = (piece.column * rows.copies..<(piece.column + 1) * rows.copies).contains { place in
+        if let condition, isStale(condition, place, piece.start, end ?? piece.end) { return false }
+        return pool.locate(rows[piece.row, place], 0) != nil && counts(piece.row, place)
+      }
     }
     if let move = condition?.move, move.place / rows.copies == piece.column,
       let (device, address) = pool.locate(move.slab, piece.offsetInSlab)
@@ -267,6 +279,27 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
       split.add(IOPart(operation, device, at: address, byteCount: piece.byteCount, slice: slice, tag: pieceNumber << 16 | moveTag))
     }
     return hasCopyInSync
+  }
+
+  /// Whether the metadata calls the copy whole: what it alone has is found again after a crash, and is not taken for older than what a disk
+  /// has that left meanwhile.
+  private func counts(_ row: Int, _ place: Int) -> Bool {
+    if rows.condition(row)?.storedStale.contains(place) == true { return false }
+    guard let disk = pool.usableDisk(rows[row, place].disk), disk.state == .returning else { return true }
+    return rows.isFreshest(row, place, pool.disksThatLeft(noLaterThan: disk.number))
+  }
+
+  /// Whether of the copies that are there, one of each column counts.
+  public func hasCountingCopies(_ row: Int) -> Bool {
+    (0..<rows.columns).allSatisfy { column in
+      let there = (column * rows.copies..<(column + 1) * rows.copies).filter { pool.usableDisk(rows[row, $0].disk) != nil }
+      return there.isEmpty || there.contains { counts(row, $0) }
+    }
+  }
+
+  private func makeCopiesCount(_ row: Int) async throws(BlockError) {
+    guard rows.copies > 1, let keeper else { throw BlockError(.ioFailed) }
+    try await keeper.makeCopiesCount(row: row)
   }
 
   /// In place of a place's number: the slab that a place is being moved to.
@@ -293,8 +326,7 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
 
   private func answer(_ outcome: WriteOutcome, row: Int, _ start: UInt64, _ end: UInt64) async throws(BlockError) {
     if let error = outcome.errorOfAll {
-      // Nobody knows which copy has how much of it.
-      if rows.copies > 1 { rows.change(row) { $0.unsettled.insert(rows.regions.regions(start, end)) } }
+      if rows.copies > 1 { noteUncertain(row, start, end) }
       throw error
     }
     var missed: [Int] = []
@@ -311,8 +343,29 @@ public final class MirrorSpace: BlockDevice, @unchecked Sendable {  // reactor-c
         rows.change(row) { $0.move = nil }
       }
     }
-    if !missed.isEmpty { try await keeper?.copiesMissed(row: row, places: missed) }
+    if !missed.isEmpty {
+      do throws(BlockError) { try await keeper?.copiesMissed(row: row, places: missed) } catch {
+        noteUncertain(row, start, end)
+        throw error
+      }
+    }
     if pool.isChangingMembership { try await pool.membershipSettled() }
+    // The copy that was brought up to date from has gone: what was written is on the others alone.
+    while outcome.goodPlaces.contains(where: { places in !places.contains { counts(row, $0) } }) {
+      do throws(BlockError) { try await makeCopiesCount(row) } catch {
+        noteUncertain(row, start, end)
+        throw error
+      }
+    }
+  }
+
+  /// A change failed, and nobody knows which copy has how much of it. A slab that is being filled would not be brought together with the
+  /// copies: that begins anew.
+  private func noteUncertain(_ row: Int, _ start: UInt64, _ end: UInt64) {
+    rows.change(row) { condition in
+      condition.unsettled.insert(rows.regions.regions(start, end))
+      condition.move = nil
+    }
   }
 
   // MARK: Flushing
@@ -337,23 +390,25 @@ private struct WriteOutcome {
   }
 
   var failures: [Failure] = []
+  /// By piece, who took it.
+  var goodPlaces: [[Int]]
   /// Set when some piece is on no copy, or the failure is none of a single disk's.
   var errorOfAll: BlockError?
 
   /// `isStale`: the copy at that place does not count, whatever it answered.
   init(_ split: SplitRequest, pieceCount: Int, moveTag: Int, isStale: (Int) -> Bool) {
-    var good = [Bool](repeating: false, count: pieceCount)
+    goodPlaces = Array(repeating: [], count: pieceCount)
     for index in 0..<split.count {
       let part = split.parts[index]
       let place = part.tag & 0xffff
       guard let error = split.error(ofPart: index) else {
-        if place != moveTag && !isStale(place) { good[part.tag >> 16] = true }
+        if place != moveTag && !isStale(place) { goodPlaces[part.tag >> 16].append(place) }
         continue
       }
       // A full file system below is no failure of the disk, and the client can do something about it.
       if place != moveTag && (error.cause == .noSpace || error.cause == .shuttingDown) { errorOfAll = error }
       failures.append(Failure(device: part.device, place: place, error: error))
     }
-    if good.contains(false) && errorOfAll == nil { errorOfAll = failures.first { $0.place != moveTag }?.error ?? BlockError(.ioFailed) }
+    if goodPlaces.contains([]) && errorOfAll == nil { errorOfAll = failures.first { $0.place != moveTag }?.error ?? BlockError(.ioFailed) }
   }
 }

@@ -31,8 +31,8 @@ extension StorageService {
       }
       let text =
         "The virtual disk \(disk.label) can take no more space, though \(ByteSize(byteCount: free)) are free in the pool: its stripes need "
-        + "room on \(columns * Int(disk.record.copies)) disks at once, and fewer have any. Writes of new data to it fail with ENOSPC; trim or delete what is not "
-        + "needed, or use virtual disks with fewer columns."
+        + "room on \(columns * Int(disk.record.copies)) disks at once, and fewer have any. Writes of new data to it fail with ENOSPC; trim or "
+        + "delete what is not needed, or use virtual disks with fewer columns."
       warnings.append(SpaceWarning(subject: disk.label, text: text))
     }
     return warnings

@@ -71,7 +71,9 @@ extension StorageService {
 
   /// Why what lies there is not used; nil for a disk of the pool that did not lose its content before the server's eyes.
   private func doubt(_ path: String, of known: KnownPool) async -> DiskDoubt? {
-    guard DiskIdentity.of(path: path) != nil else { return DiskDoubt(state: .lostCommunication, reason: "it is missing") }
+    guard await claims.identity(of: path) != nil else {
+      return DiskDoubt(state: .lostCommunication, reason: claims.paths.hangs(path) ? "it does not answer" : "it is missing")
+    }
     guard let superblock = await claims.peek(path) else {
       return DiskDoubt(state: .unrecognizedMetadata, reason: "what lies there cannot be read, or is no disk of a pool")
     }

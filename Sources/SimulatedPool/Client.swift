@@ -4,28 +4,28 @@ import Simulation
 /// One client of a virtual disk: requests drawn from the seed, one after the other; several clients run at once, and may touch the same
 /// sectors.
 final class Client: @unchecked Sendable {  // reactor-confined
-  private let session: PowerOn
+  private let powerOn: PowerOn
   private let open: OpenDisk
   private let name: String
   private var random: SeededRandom
 
-  init(_ session: PowerOn, _ open: OpenDisk, number: Int, _ random: SeededRandom) {
-    self.session = session
+  init(_ powerOn: PowerOn, _ open: OpenDisk, number: Int, _ random: SeededRandom) {
+    self.powerOn = powerOn
     self.open = open
     name = "\(open.model.name)/client\(number)"
     self.random = random
   }
 
-  /// Ends early when the disk leaves, the power goes, or something is wrong (which the session then knows).
+  /// Ends early when the disk leaves, the power goes, or something is wrong (which the power-on then knows).
   func run(operationCount: Int) async {
     for _ in 0..<operationCount {
-      if open.isLeaving || session.isOver { return }
+      if open.isLeaving || powerOn.isOver { return }
       let choice = random.below(24)
       let coin = random.coin()
       let isDurable = random.below(5) == 0
       // Of trims, every third takes whole rows away, so that their slabs are dealt again.
       let sectors = (9..<11).contains(choice) && random.below(3) == 0 ? wholeRow() : range()
-      await session.attempt(name, on: open, Client.operation(choice, isDurable: isDurable, coin), sectors)
+      await powerOn.attempt(name, on: open, Client.operation(choice, isDurable: isDurable, coin), sectors)
     }
   }
 

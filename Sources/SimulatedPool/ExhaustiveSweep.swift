@@ -37,11 +37,11 @@ public enum ExhaustiveSweep {
     func live(_ operationCount: Int) async throws {
       let scenario = try scenario.get()
       if machine.powerOnCount > 1 { for model in scenario.models { model.shadow.crashed() } }
-      let session = PowerOn(
+      let powerOn = PowerOn(
         scenario, number: machine.powerOnCount, operationCount: operationCount, nil,
         SeededRandom(seed: machine.seed, stream: 20 + machine.powerOnCount))
-      try await session.live()
-      if let finding = session.finding { throw Surprise("\(session.phase): \(finding)") }
+      try await powerOn.live()
+      if let finding = powerOn.finding { throw Surprise("\(powerOn.phase): \(finding)") }
     }
   }
 }

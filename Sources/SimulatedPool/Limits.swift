@@ -1,6 +1,7 @@
 /// Limits of a simulated pool's life, each with its unit and reason.
 public enum SimulatedPoolLimits {
-  /// Requests of all clients in one seed, unless asked otherwise: enough for rows to come and go over several power-ons, few enough for tens of seeds a second.
+  /// Requests of all clients in one seed, unless asked otherwise: enough for rows to come and go over several power-ons, few enough for tens
+  /// of seeds a second.
   public static let operationCount = 240
   /// The most requests of one seed, so that the model and the trace stay small.
   public static let largestOperationCount = 1_000_000

@@ -20,6 +20,8 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
   private(set) var pool: StoragePool?
   private(set) var stack: SimulatedStack?
   var openDisks: [OpenDisk] = []
+  /// Disks whose readmission is under way.
+  var comingBack: Set<Int> = []
   private var handleCount: UInt32 = 1000
   /// The pool's jobs run.
   private(set) var hasJobs = false
@@ -85,7 +87,11 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
       if !scenario.diskNumbers.contains(where: { $0.value == index && known.contains($0.key) }) { scenario.members.remove(index) }
     }
     scenario.evicted.formIntersection(scenario.members)
-    for disk in pool.usableDisks { if let index = index(of: disk) { scenario.lastUse[index] = number } }
+    for disk in pool.usableDisks {
+      guard let index = index(of: disk) else { continue }
+      scenario.lastUse[index] = number
+      scenario.evicted.remove(index)  // it was being taken back when the power went, and that stands
+    }
     for index in scenario.adding.subtracting(scenario.members).sorted() { await stack.close(index) }
     scenario.adding.removeAll()
     pool.onDiskReleased = { [weak self] in self?.released($0) }
@@ -109,7 +115,8 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
   /// At its end: what has left for certain must never become a pool by itself.
   func noteEvictions() {
     let absent = Set((pool?.absentDiskNumbers ?? []).compactMap { scenario.diskNumbers[$0] })
-    scenario.evicted.formUnion(absent.intersection(scenario.members))
+    // Of one that was just being taken back the next opening says what it is.
+    scenario.evicted.formUnion(absent.intersection(scenario.members).subtracting(comingBack))
     scenario.returning = Set((pool?.disks ?? []).filter { $0.state == .returning }.compactMap { index(of: $0) })
   }
 
@@ -228,7 +235,7 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
   }
 
   /// A virtual disk without copies, or one that needs all disks for a new row, where one of them fails and must stay.
-  private func mayFail(_ open: OpenDisk) -> Bool {
+  func mayFail(_ open: OpenDisk) -> Bool {
     if schedule?.mayFail != true { return false }
     if open.model.plan.copies == 1 { return true }
     return scenario.shape.leastCopyCount == 1 && open.model.plan.copies * (open.model.plan.columns ?? 1) == scenario.members.count

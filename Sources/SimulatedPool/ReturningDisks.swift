@@ -25,10 +25,14 @@ extension PowerOn {
     scenario.faults.offer(.returns)
     note("taking back \(machine.disks[index].options.name)")
     scenario.evicted.remove(index)
+    comingBack.insert(index)
     do {
       await stack.close(index)
       let member = try stack.open(index)
-      do { _ = try await pool.readmit(member.device) } catch {
+      do {
+        _ = try await pool.readmit(member.device)
+        comingBack.remove(index)
+      } catch {
         await stack.close(index)
         throw error
       }

@@ -156,46 +156,46 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     machine.plan.restartCounting()
     machine.plan.isArmed = number > 1
     let reactor = machine.powerOn()
-    let session = PowerOn(self, number: number, operationCount: operationCount, schedule, SeededRandom(seed: random.next()))
-    session.schedule?.installEarly(machine, &faults)
-    try run(session, on: reactor)
-    if machine.isPowered && !session.isClosed { faults.fire(.powerOffAfterWork) }
+    let powerOn = PowerOn(self, number: number, operationCount: operationCount, schedule, SeededRandom(seed: random.next()))
+    powerOn.schedule?.installEarly(machine, &faults)
+    try run(powerOn, on: reactor)
+    if machine.isPowered && !powerOn.isClosed { faults.fire(.powerOffAfterWork) }
     machine.cutPower()
-    session.schedule?.remove(from: machine, &faults)
+    powerOn.schedule?.remove(from: machine, &faults)
     if schedule?.hasHangs == true { faults.offer(.landsAfterEviction) }
     faults.fire(.landsAfterEviction, machine.coverage[.abandonedWriteLanded] - landed)
-    if let statistics = session.pool?.metadataStatistics {
+    if let statistics = powerOn.pool?.metadataStatistics {
       faults.offer(.journalWraps)
       faults.fire(.journalWraps, statistics.journalBytesWritten / max(1, statistics.journalByteCount))
       faults.offer(.journalFull)
       faults.fire(.journalFull, statistics.journalWaits)
     }
-    session.noteEvictions()
+    powerOn.noteEvictions()
     if random.coin() {
       let disk = random.index(below: shape.disks.count)
       pasts[disk] = (machine.disks[disk].save(), number)
     }
-    if !session.isClosed { for model in models { model.shadow.crashed() } }
+    if !powerOn.isClosed { for model in models { model.shadow.crashed() } }
   }
 
-  private func run(_ session: PowerOn, on reactor: SimulatedReactor) throws(SeedFailure) {
+  private func run(_ powerOn: PowerOn, on reactor: SimulatedReactor) throws(SeedFailure) {
     let outcome: Result<Void, any Error>?
     do throws(SimulationError) {
       outcome = try reactor.runAsFarAsPossible(
-        seconds: SimulationLimits.graceSeconds, isDead: { [machine] in !machine.isPowered }, { try await session.live() })
+        seconds: SimulationLimits.graceSeconds, isDead: { [machine] in !machine.isPowered }, { try await powerOn.live() })
       if !machine.isPowered {
         // A process that is killed needs no end; here its tasks have to, or each seed would leave some behind.
-        _ = try reactor.runAsFarAsPossible(seconds: SimulationLimits.graceSeconds, isDead: { true }, { await session.letGo() })
+        _ = try reactor.runAsFarAsPossible(seconds: SimulationLimits.graceSeconds, isDead: { true }, { await powerOn.letGo() })
         try reactor.unwind(seconds: SimulationLimits.graceSeconds)
       }
-    } catch { throw failure("\(error)", session) }
-    if let finding = session.finding { throw failure(finding, session) }
+    } catch { throw failure("\(error)", powerOn) }
+    if let finding = powerOn.finding { throw failure(finding, powerOn) }
     // A pool that has lost all its voters waits for one to come back: for ever, without power.
     guard let outcome else { return }
-    if case .failure(let error) = outcome, machine.isPowered || error is ShadowError { throw failure("\(error)", session) }
+    if case .failure(let error) = outcome, machine.isPowered || error is ShadowError { throw failure("\(error)", powerOn) }
   }
 
-  private func failure(_ reason: String, _ session: PowerOn) -> SeedFailure {
-    SeedFailure(seed: machine.seed, reason: "power-on \(session.number), \(session.phase): \(reason)", trace: machine.report())
+  private func failure(_ reason: String, _ powerOn: PowerOn) -> SeedFailure {
+    SeedFailure(seed: machine.seed, reason: "power-on \(powerOn.number), \(powerOn.phase): \(reason)", trace: machine.report())
   }
 }

@@ -98,7 +98,10 @@ extension PowerOn {
   /// The background's part: after it the copies agree everywhere.
   private func bringTogether(_ pool: StoragePool) async throws {
     for open in openDisks where open.model.plan.copies > 1 {
-      for row in open.disk.rowsToResynchronise { try await open.disk.resynchronise(row: row) }
+      // As the job does: when a disk has left meanwhile the rows are looked at again.
+      for _ in 0...machine.disks.count where !open.disk.rowsToResynchronise.isEmpty {
+        for row in open.disk.rowsToResynchronise { try await open.disk.resynchronise(row: row) }
+      }
       if !open.disk.rowsToResynchronise.isEmpty {
         throw Surprise("rows \(open.disk.rowsToResynchronise) of \(open.model.name) are not brought together")
       }

@@ -1,6 +1,6 @@
 import Reactor
 
-/// What can be done to an operation. Issue by issue this list grows; a rule of the plan names one of them.
+/// What can be done to an operation; a rule of the plan names one of them.
 public enum Fault: Sendable, Equatable {
   /// The power of the whole machine goes while this operation is in flight.
   case powerCut

@@ -30,12 +30,11 @@ struct AwakeRows: RandomAccessCollection {
     }
   }
 
-  /// Rows at the end come, or go; those that go are not awake.
+  /// Rows at the end come, or go. Who still asks for one that went finds none: a job may have chosen it before.
   mutating func resize(to newCount: Int) {
     let groupCount = AwakeRows.groups(newCount)
     if groupCount > groups.count { groups.append(contentsOf: repeatElement([], count: groupCount - groups.count)) }
     if newCount < count { for index in newCount..<count where self[index] != nil { self[index] = nil } }
-    groups.removeLast(groups.count - groupCount)
     count = newCount
   }
 }

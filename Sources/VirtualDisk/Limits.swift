@@ -4,8 +4,8 @@ public enum VirtualDiskLimits {
   public static let smallestByteCount: UInt64 = 1 << 20
   /// Largest, in bytes (64 PiB): signed 64-bit offsets hold, and a map of 1 MiB rows still fits in memory at a tenth of that.
   public static let largestByteCount: UInt64 = 1 << 56
-  /// Slabs of one virtual disk, rows by columns: what its map costs in memory, mapped or not (16 bytes a slab, and some 300 a row that was
-  /// in use since the pool was opened).
+  /// Slabs of one virtual disk, rows by columns by copies: what its map costs in memory, mapped or not (16 bytes a slab, and some 300 a row
+  /// that was in use since the pool was opened).
   public static let largestSlabCount = 1 << 24
   /// Interleave, in bytes; powers of two.
   public static let smallestInterleave: UInt64 = 4096

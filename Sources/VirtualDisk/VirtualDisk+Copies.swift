@@ -88,6 +88,8 @@ extension VirtualDisk: RowOwner {
     if firstLostRow != nil { space.hasLostWrites = true }
   }
 
+  public func hasStaleCopy(on disk: DiskNumber) -> Bool { slabTable.hasStaleCopy(on: disk) }
+
   private func has(_ row: MappedRow, slabOn disk: DiskNumber) -> Bool {
     (0..<slabTable.placeCount).contains { slabTable[row.index, $0].disk == disk }
   }
@@ -96,20 +98,12 @@ extension VirtualDisk: RowOwner {
     guard copies > 1 else { return }
     let older = pool.disksThatLeft(noLaterThan: disk)
     for row in dirtyRows where row.state == .mapped && !row.dirty.isEmpty {
-      for place in 0..<slabTable.placeCount where slabTable[row.index, place].disk == disk && !isFreshest(row.index, place, older) {
+      for place in 0..<slabTable.placeCount where slabTable[row.index, place].disk == disk {
+        // What had missed a write before its disk left, still has.
+        let isStoredStale = slabTable.condition(row.index)?.storedStale.contains(place) ?? false
+        guard isStoredStale || !slabTable.isFreshest(row.index, place, older) else { continue }
         slabTable.change(row.index) { $0.stale[place] = row.dirty }
       }
-    }
-  }
-}
-
-extension VirtualDisk {
-  /// Of a copy whose disk was away: all others are on disks that left no later (`older`), so that nothing was written without it.
-  func isFreshest(_ row: Int, _ place: Int, _ older: Set<DiskNumber>) -> Bool {
-    let column = place / copies
-    return (column * copies..<(column + 1) * copies).allSatisfy { other in
-      let slab = slabTable[row, other]
-      return other == place || slab.isNone || older.contains(slab.disk)
     }
   }
 }
@@ -117,6 +111,8 @@ extension VirtualDisk {
 extension VirtualDisk: CopyKeeper {
   public func copiesMissed(row index: Int, places: [Int]) async throws(BlockError) {
     guard let row = findRow(at: index) else { return }
+    // Stale is all of the row that is dirty: where another copy lacks some of that, this one has it alone.
+    guard places.allSatisfy({ hasWholeCopy(index, beside: places, inColumnOf: $0) }) else { throw BlockError(.ioFailed) }
     slabTable.change(index) { condition in
       for place in places {
         condition.storedStale.insert(place)
@@ -124,6 +120,32 @@ extension VirtualDisk: CopyKeeper {
       }
     }
     if row.mayBeInMetadata { try await pool.commit([.put(rowRecord(of: row))], priority: .essential) }
+  }
+
+  public func makeCopiesCount(row index: Int) async throws(BlockError) {
+    let stored = slabTable.condition(index)?.storedStale ?? []
+    if !stored.isEmpty, let row = findRow(at: index), row.state == .mapped { try await forgetStoredStale(row, stored) }
+    let isOneForgotten = (slabTable.condition(index)?.storedStale ?? []).count < stored.count
+    guard try await pool.finishReturns() || isOneForgotten else { throw BlockError(.ioFailed) }
+  }
+
+  /// After a flush of all disks: whether what it made durable is on copies that count. If not, it is on disks on their way back alone, and
+  /// what they were brought up to date from has left with perhaps none of it.
+  func checkCopiesCount() async throws(BlockError) {
+    if copies == 1 || pool.isWhole { return }
+    while let row = dirtyRows.first(where: { $0.state == .mapped && !$0.dirty.isEmpty && !space.hasCountingCopies($0.index) }) {
+      try await makeCopiesCount(row: row.index)
+    }
+  }
+
+  /// Whole by what the metadata says, too: a disk on its way back counts as lacking all that is dirty when the pool is opened again.
+  private func hasWholeCopy(_ row: Int, beside places: [Int], inColumnOf place: Int) -> Bool {
+    let column = place / copies
+    return (column * copies..<(column + 1) * copies).contains { other in
+      guard !places.contains(other), let disk = pool.usableDisk(slabTable[row, other].disk), disk.state != .returning else { return false }
+      let condition = slabTable.condition(row)
+      return condition?.stale[other] == nil && condition?.storedStale.contains(other) != true
+    }
   }
 
   public func copyFailedToRead(row: Int, from start: UInt64, to end: UInt64) {
@@ -200,11 +222,14 @@ extension VirtualDisk {
   public func resynchronise(row index: Int) async throws(BlockError) {
     guard let row = findRow(at: index), row.state == .mapped, let condition = slabTable.condition(index) else { return }
     let wanted = condition.regionsToResynchronise
+    var failure: BlockError?
     for region in 0..<regions.regionCount where wanted.contains(region) {
       let began = reactor.now
-      try await bringTogether(row, region: region)
+      // One that cannot be brought together keeps no other from being whole: perhaps its bad disk can then be let go.
+      do throws(BlockError) { try await bringTogether(row, region: region) } catch { failure = error }
       await pool.jobs.pacer.worked(since: began, byteCount: UInt64(regions.bytes(of: region).count))
     }
+    if let failure { throw failure }
     let stored = slabTable.condition(index)?.storedStale ?? []
     if !stored.isEmpty { try await forgetStoredStale(row, stored) }
   }

@@ -122,7 +122,7 @@ extension VirtualDisk {
     let dirty = row.dirty
     let stale = (0..<stored.placeCount).filter(stored.isStale)
     let lacking = (0..<stored.placeCount).filter { place in
-      stale.contains(place) || returning[stored.slab(place).disk].map { !isFreshest(row.index, place, $0) } ?? false
+      stale.contains(place) || returning[stored.slab(place).disk].map { !slabTable.isFreshest(row.index, place, $0) } ?? false
     }
     slabTable.change(row.index) { condition in
       // After a clean close, too: what was not brought together before it, the close has left as it was.

@@ -153,9 +153,11 @@ extension VirtualDisk {
     for index in rows.indices {
       guard let row = findRow(at: index), row.state == .mapped else { continue }
       let ticket = await row.acquire(0..<rowByteCount, .exclusive)  // drains it
-      row.state = .freed
-      rows[index] = nil
-      pendingFrees.append(FreedRow(row: row, slabs: slabTable.takeRow(index)))
+      if row.state == .mapped {  // a trim that was under way may have freed it
+        row.state = .freed
+        rows[index] = nil
+        pendingFrees.append(FreedRow(row: row, slabs: slabTable.takeRow(index)))
+      }
       row.lock.release(ticket)
     }
     do throws(BlockError) { try await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) } catch {
@@ -194,6 +196,31 @@ extension VirtualDiskPlan {
   /// The stored form, with everything chosen and checked.
   func record(for pool: StoragePool) throws(PoolError) -> VirtualDiskRecord {
     let label = "\(pool.name)/\(name)"
+    let columns = try checkedColumns(in: pool, label)
+    let interleave = self.interleave ?? VirtualDiskLimits.defaultInterleave
+    guard interleave.nonzeroBitCount == 1, interleave >= VirtualDiskLimits.smallestInterleave,
+      interleave <= min(VirtualDiskLimits.largestInterleave, pool.slabByteCount)
+    else {
+      throw PoolError(
+        .invalid, "\(label): an interleave of \(interleave) bytes cannot be",
+        remedy: "Give a power of two from 4KiB up to the pool's slab size")
+    }
+    guard logicalSector == 512 || logicalSector == 4096 else {
+      throw PoolError(.invalid, "\(label): sectors of \(logicalSector) bytes cannot be", remedy: "Give 512 or 4096")
+    }
+    let rowByteCount = pool.slabByteCount * UInt64(columns)
+    try VirtualDiskPlan.check(
+      byteCount: byteCount, sector: logicalSector, slabsPerRow: columns * copies, rowByteCount: rowByteCount, of: label)
+    if provisioning == .fixed { try checkRoom(in: pool, slabsPerRow: columns * copies, rowByteCount: rowByteCount, label) }
+    return VirtualDiskRecord(
+      number: pool.nextVirtualDiskNumber(), id: .random(pool.reactor), name: name, byteCount: byteCount,
+      logicalSector: UInt32(logicalSector), provisioning: provisioning, resiliency: copies == 1 ? .simple : .mirror,
+      columns: UInt16(columns), copies: UInt8(copies), interleave: UInt32(interleave),
+      presenceChunkByteCount: UInt32(VirtualDiskPlan.chunkByteCount(rowByteCount: rowByteCount)), createdSeconds: createdSeconds)
+  }
+
+  /// How many columns it gets; throws where the pool has too few disks for them, or for its copies.
+  private func checkedColumns(in pool: StoragePool, _ label: String) throws(PoolError) -> Int {
     guard (1...MirrorLimits.largestCopyCount).contains(copies) else {
       throw PoolError(.invalid, "\(label): \(copies) copies cannot be", remedy: "Give 2 or 3 copies for a mirror")
     }
@@ -216,37 +243,19 @@ extension VirtualDiskPlan {
         "\(label): \(columns) columns\(each) need \(columns * copies) disks and \(has)",
         remedy: "Give at most \(diskCount / copies) columns, or add disks to the pool")
     }
-    let interleave = self.interleave ?? VirtualDiskLimits.defaultInterleave
-    guard interleave.nonzeroBitCount == 1, interleave >= VirtualDiskLimits.smallestInterleave,
-      interleave <= min(VirtualDiskLimits.largestInterleave, pool.slabByteCount)
-    else {
+    return columns
+  }
+
+  /// For a fixed one, before anything is allocated that would only be given back.
+  private func checkRoom(in pool: StoragePool, slabsPerRow: Int, rowByteCount: UInt64, _ label: String) throws(PoolError) {
+    let rows = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
+    let available = pool.rowsAvailable(slabsPerRow: slabsPerRow)
+    guard rows <= available else {
       throw PoolError(
-        .invalid, "\(label): an interleave of \(interleave) bytes cannot be",
-        remedy: "Give a power of two from 4KiB up to the pool's slab size")
+        .noSpace,
+        "\(label): a fixed disk of \(byteCount) bytes takes \(rows) slab rows and the pool \(pool.name) has room for \(available)",
+        remedy: "Choose a smaller size, give the pool more room, or create it thin")
     }
-    guard logicalSector == 512 || logicalSector == 4096 else {
-      throw PoolError(.invalid, "\(label): sectors of \(logicalSector) bytes cannot be", remedy: "Give 512 or 4096")
-    }
-    let rowByteCount = pool.slabByteCount * UInt64(columns)
-    try VirtualDiskPlan.check(
-      byteCount: byteCount, sector: logicalSector, slabsPerRow: columns * copies, rowByteCount: rowByteCount, of: label)
-    if provisioning == .fixed {
-      let rows = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
-      let available = pool.rowsAvailable(slabsPerRow: columns * copies)
-      guard rows <= available else {
-        throw PoolError(
-          .noSpace,
-          "\(label): a fixed disk of \(byteCount) bytes takes \(rows) slab rows and the pool \(pool.name) has room for \(available)",
-          remedy: "Choose a smaller size, give the pool more room, or create it thin")
-      }
-    }
-    return VirtualDiskRecord(
-      number: pool.nextVirtualDiskNumber(), id: .random(pool.reactor), name: name, byteCount: byteCount,
-      logicalSector: UInt32(logicalSector), provisioning: provisioning, resiliency: copies == 1 ? .simple : .mirror,
-      columns: UInt16(columns),
-      copies: UInt8(copies),
-      interleave: UInt32(interleave), presenceChunkByteCount: UInt32(VirtualDiskPlan.chunkByteCount(rowByteCount: rowByteCount)),
-      createdSeconds: createdSeconds)
   }
 
   /// What a new virtual disk gets where nothing is said; at least 1.

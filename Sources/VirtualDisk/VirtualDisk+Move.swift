@@ -16,7 +16,9 @@ extension VirtualDisk {
     let taken = Set(slabTable.slabs(ofRow: index).filter { !$0.isNone }.map(\.disk))
     let isRepair = old.isNone || pool.usableDisk(old.disk) == nil
     guard let slab = try await pool.allocateSlab(notOn: taken, only: destination, isRepair: isRepair) else { return .noSpace }
-    guard row.state == .mapped, slabTable[index, place] == old, slabTable.condition(index)?.move == nil else {
+    // A disk that left meanwhile may be back before the end, and would lack what was copied without it.
+    guard row.state == .mapped, slabTable[index, place] == old, slabTable.condition(index)?.move == nil, pool.usableDisk(slab.disk) != nil
+    else {
       pool.releaseUncommitted(slab)
       return .notNeeded
     }
@@ -55,8 +57,9 @@ extension VirtualDisk {
   private func finishMove(
     _ row: MappedRow, _ place: Int, _ old: SlabAssignment, _ slab: SlabAssignment
   ) async throws(BlockError) -> MoveOutcome {
+    func isStillWanted() -> Bool { isMoving(row, to: slab) && pool.usableDisk(slab.disk) != nil && slabTable[row.index, place] == old }
     let ticket = await row.acquire(0..<rowByteCount, .exclusive)
-    guard isMoving(row, to: slab), pool.usableDisk(slab.disk) != nil, slabTable[row.index, place] == old else {
+    guard isStillWanted() else {
       row.lock.release(ticket)
       await abandonMove(row, slab)
       return .notNeeded
@@ -68,7 +71,7 @@ extension VirtualDisk {
         row.lock.release(ticket)
         throw error
       }
-      guard isMoving(row, to: slab), pool.usableDisk(slab.disk) != nil, slabTable[row.index, place] == old else {
+      guard isStillWanted() else {
         row.lock.release(ticket)
         await abandonMove(row, slab)
         return .notNeeded

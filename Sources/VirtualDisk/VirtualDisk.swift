@@ -148,7 +148,10 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
 
   public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken {
     if pool.isReadOnly { return FlushToken(number: 0) }
-    return try await flushJoining(request)
+    let token = try await flushJoining(request)
+    // Only for clients: what makes copies count flushes itself.
+    if request.ioClass == .application { try await checkCopiesCount() }
+    return token
   }
 
   private func clear(at offset: UInt64, byteCount: UInt64, keepAllocated: Bool, _ request: IORequest) async throws(BlockError) {

@@ -4,7 +4,7 @@ import Testing
 
 @Suite struct ScenarioTests {
   /// Nothing in the layers may depend on the order of a set or dictionary, which differs even within one process.
-  @Test(arguments: UInt64(1)...4) func aSeedIsTheSameTwiceInOneProcess(seed: UInt64) throws {
+  @Test(arguments: UInt64(1)...12) func aSeedIsTheSameTwiceInOneProcess(seed: UInt64) throws {
     let first = try Scenario.run(seed: seed)
     let second = try Scenario.run(seed: seed)
     #expect(first.digest == second.digest)

@@ -160,6 +160,7 @@ private final class CountedRows: RowOwner, @unchecked Sendable {  // reactor-con
   func reclaimSpace() async {}
   func commitPending() async {}
   func holdsLastCopy(on disk: DiskNumber) -> Bool { table.hasLastCopy(on: disk) { pool.usableDisk($0) != nil } }
+  func hasStaleCopy(on disk: DiskNumber) -> Bool { false }
   func diskLeft(_ disk: DiskNumber) {}
   func diskReturned(_ disk: DiskNumber) {}
   func copyCount(on disk: DiskNumber) -> Int { disk == DiskNumber(0) ? 0 : table.copyCount(on: disk) }

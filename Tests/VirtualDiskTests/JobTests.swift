@@ -95,6 +95,18 @@ import Testing
   }
 
   /// What stands still for want of a disk says so, goes on when one is added, and then no longer says so.
+  /// Also where others are emptier.
+  @Test func aReplacedDiskIsEmptiedOntoTheOneThatTakesItsPlace() throws {
+    try JobTests.run(seed: 1, files: true) { stack, pool, shadowed in
+      let larger = stack.machine.addDisk(.file("disk5", byteCount: 128 << 20))
+      _ = try await pool.add(stack.member(larger.index))
+      let replacement = try await pool.add(stack.member(4))
+      try await pool.retire(DiskNumber(1), replacement: replacement.number)
+      try await JobTests.end(pool, .retire)
+      #expect(JobTests.disksInUse(shadowed.disk) == [2, 3, replacement.number.value])
+    }
+  }
+
   @Test(arguments: UInt64(1)...3) func aRetirementWithoutRoomGoesOnWhenADiskIsAdded(seed: UInt64) throws {
     try JobTests.run(seed: seed, files: true) { stack, pool, shadowed in
       pool.jobs.repairDelayMilliseconds = 1000
@@ -111,6 +123,25 @@ import Testing
       try await JobTests.end(pool, .repair)
       #expect(try retirement().message == "")
       #expect(JobTests.disksInUse(shadowed.disk) == [2, 4])
+    }
+  }
+
+  /// What stands still for want of room goes on when there is some: its message says so.
+  @Test func aRetirementWithoutRoomGoesOnWhenSpaceIsFreed() throws {
+    try JobTests.run(seed: 1, files: true) { stack, pool, shadowed in
+      let free = pool.rowsAvailable(slabsPerRow: 3)
+      let filler = try await VirtualDisk.create(
+        VirtualDiskPlan(
+          name: "filler", byteCount: UInt64(free * 3) << 20, provisioning: .fixed, copies: 1, columns: 3), in: pool,
+        handle: VirtualDiskHandle(number: 2))
+      try await pool.retire(DiskNumber(1))
+      let deadline = pool.reactor.now.advanced(milliseconds: 600_000)
+      func retirement() throws -> Job { try #require(pool.jobs.jobs.first { $0.kind == .retire }) }
+      while try retirement().state != .suspended && pool.reactor.now < deadline { await pool.reactor.sleep(milliseconds: 100) }
+      #expect(try retirement().message.contains("free space"))
+      try await filler.delete()
+      try await JobTests.end(pool, .retire)
+      #expect(JobTests.disksInUse(shadowed.disk) == [2, 3])
     }
   }
 
@@ -145,6 +176,37 @@ import Testing
       while !again.isEnded { await pool.reactor.sleep(milliseconds: 100) }
       #expect(again.message.contains("1 place where copies differ"), "\(again.message)")
       stack.machine.disks[bad].poke(at: offset, before)
+    }
+  }
+
+  /// Of three copies two differ and one cannot be read: nobody knows which is right, and a third from either would make a majority of it.
+  @Test func scrubMakesNoMajorityOfAGuess() throws {
+    let machine = DiskLossTests.machine(seed: 1, files: true)
+    let stack = try DiskLossTests.Stack(machine)
+    try stack.reactor.runToCompletion {
+      let pool = try await stack.createPool()
+      let disk = try await VirtualDisk.create(
+        VirtualDiskPlan(name: "three", byteCount: 4 << 20, copies: 3, columns: 1), in: pool, handle: VirtualDiskHandle(number: 1))
+      let shadowed = ShadowedDisk(disk: disk, shadow: ShadowDisk(sectorCount: (4 << 20) / 512))
+      try await shadowed.write(0..<256)
+      try await shadowed.flush()
+      let places = try (0..<3).map { place in
+        let slab = disk.slabTable[0, place]
+        let (_, address) = try #require(pool.locate(slab, 0))
+        return (disk: Int(slab.disk.value) - 1, offset: try #require(pool.diskRecord(slab.disk)).dataOffset + address)
+      }
+      let right = machine.disks[places[1].disk].peek(at: places[1].offset, byteCount: 512)
+      machine.disks[places[0].disk].poke(at: places[0].offset, right.map { ~$0 })
+      let range = places[1].offset..<places[1].offset + 512
+      machine.plan.add(FaultRule(.ioError, .always, disk: places[1].disk, operations: [.read], range: range, limit: 3))
+      let finding = try await disk.scrub(row: 0)
+      #expect(finding.differenceCount == 1 && finding.repairedCount == 0, "\(finding)")
+      #expect(machine.disks[places[1].disk].peek(at: places[1].offset, byteCount: 512) == right)
+      // Once it can be read again there is a majority.
+      #expect(try await disk.scrub(row: 0).repairedCount == 1)
+      #expect(machine.disks[places[0].disk].peek(at: places[0].offset, byteCount: 512) == right)
+      try await disk.close()
+      try await pool.close()
     }
   }
 

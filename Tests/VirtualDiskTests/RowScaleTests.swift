@@ -123,4 +123,14 @@ import Testing
     #expect(moves([10, 90, 100], slabs: [20, 100, 100]) == 10, "the small disk is emptied")
     #expect(moves([20, 90, 90], slabs: [20, 100, 100]) == 0)
   }
+
+  /// A job that has chosen a row asks for it a moment later, when growing may have failed and taken the row back.
+  @Test func aRowBehindTheEndIsNotThere() {
+    var rows = AwakeRows(count: 1000)
+    rows[900] = MappedRow(index: 900, presence: PresenceBitmap(chunkCount: 8, allPresent: true), placeCount: 1, regionCount: 1)
+    rows.resize(to: 10)
+    #expect(rows[900] == nil && rows[600] == nil)
+    rows.resize(to: 1000)
+    #expect(rows.count == 1000 && rows[900] == nil)
+  }
 }

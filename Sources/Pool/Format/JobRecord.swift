@@ -89,6 +89,7 @@ public struct JobRecord: MetadataRecord {
     nextRow = try reader.integer()
     startedSeconds = try reader.integer()
     try reader.skip(16)
+    guard max(doneByteCount, totalByteCount) < FormatLimits.numberLimit else { throw .invalid("progress of a job") }
     trailing = reader.rest()
   }
 }

@@ -213,6 +213,11 @@ public struct DiskRecord: MetadataRecord {
     public static let leftAtSequence = 96
   }
 
+  /// Sets the field at `byteOffset`, one of `Offset`, which is as wide as `value`.
+  static func patch(_ number: DiskNumber, _ byteOffset: Int, _ value: some FixedWidthInteger) -> MetadataChange {
+    .patch(key(number), byteOffset: byteOffset, bytes: value.fieldBytes)
+  }
+
   public func encodeValue(_ writer: inout ByteWriter) {
     writer.identifier(id)
     writer.integer(state.rawValue)
@@ -236,7 +241,7 @@ public struct DiskRecord: MetadataRecord {
   }
 
   public init(key: RecordKey, value reader: inout ByteReader) throws(FormatError) {
-    guard key.first > 0, key.first <= UInt64(UInt32.max), key.second == 0 else { throw .invalid("disk number") }
+    guard key.first > 0, key.first <= UInt64(FormatLimits.diskNumberHighest), key.second == 0 else { throw .invalid("disk number") }
     number = DiskNumber(UInt32(key.first))
     id = try reader.identifier()
     state = State(rawValue: try reader.integer())

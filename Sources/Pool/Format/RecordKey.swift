@@ -11,11 +11,11 @@ public struct RecordKind: RawRepresentable, Hashable, Sendable, Codable, CustomS
   public static let row = RecordKind(rawValue: 5)
   /// Regions of a row whose copies may differ (key: row).
   public static let dirtyRegions = RecordKind(rawValue: 6)
+  public static let job = RecordKind(rawValue: 8)
+  public static let event = RecordKind(rawValue: 9)
   // Reserved: their values are decided by whoever needs them first.
   /// What a stale copy lacks beside the dirty regions of its row (key: row, slab's place in the row).
   public static let staleRegions = RecordKind(rawValue: 7)
-  public static let job = RecordKind(rawValue: 8)
-  public static let event = RecordKind(rawValue: 9)
   public static let epochHistory = RecordKind(rawValue: 10)
   /// Slabs that hold more record pages.
   public static let metadataExtent = RecordKind(rawValue: 11)

@@ -19,8 +19,8 @@ public final class Job: @unchecked Sendable {  // reactor-confined
   /// How far it is through the rows, and what became of those it has seen on this walk.
   var walk = RowWalk()
   var outcome = WalkOutcome()
-  /// The membership when it was suspended: it goes on when that has changed.
-  var stuckAtMembership = -1
+  /// The membership when it was suspended, what was free, and when that was: it goes on when disks or room have come.
+  var stuckAt: (membership: Int, freeByteCount: UInt64, instant: Instant)?
   var errorCount = 0
   /// It was begun before the pool was opened: what was done since its record was saved shows in the rows.
   var isResumed = false

@@ -35,7 +35,7 @@ extension JobRunner {
     if job.state != .suspended { pool.events.add(.warning, "jobSuspended", disk: job.record.disk, "Job \(job.kind) waits. \(message)") }
     job.state = .suspended
     job.message = message
-    job.stuckAtMembership = pool.membershipChanges
+    job.stuckAt = (pool.membershipChanges, pool.freeByteCount, pool.reactor.now)
   }
 
   private func complete(_ job: Job) async {
@@ -120,7 +120,7 @@ extension JobRunner {
     guard try await move(job, from: { _, slab in slab.disk == disk }, to: destination) else { return false }
     // What was freed a moment ago is the disk's until that is durable: a pool whose rows name a disk that it does not have cannot be opened.
     await pool.reclaimSpace()
-    guard pool.takenSlabCount(of: disk) == 0 else {
+    guard pool.takenSlabCount(of: disk) == 0, !pool.disksInChange.contains(disk) else {
       await pool.reactor.sleep(milliseconds: JobLimits.lookMilliseconds)
       return false
     }

@@ -60,7 +60,7 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
   private static let urgency: [JobRecord.Kind] = [.resync, .repair, .retire, .optimize, .scrub]
 
   private func next() -> Job? {
-    for job in jobs where job.state == .suspended && job.stuckAtMembership != pool.membershipChanges {
+    for job in jobs where job.state == .suspended && canGoOn(job) {
       job.state = .waiting
       job.message = ""  // why it waited is over
       job.walk = RowWalk()
@@ -74,18 +74,26 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
     return job
   }
 
+  /// What it stood still for may be over: disks have come or gone, or there is more room, which is looked at now and then.
+  private func canGoOn(_ job: Job) -> Bool {
+    guard let stuck = job.stuckAt else { return true }
+    if stuck.membership != pool.membershipChanges { return true }
+    let elapsed = pool.reactor.now.nanoseconds - stuck.instant.nanoseconds
+    return pool.freeByteCount > stuck.freeByteCount && elapsed >= JobLimits.roomMilliseconds * 1_000_000
+  }
+
   /// Copies without a slab wait until no disk is waited for.
   private func isDue(_ job: Job) -> Bool { job.kind != .repair || job.record.disk != JobRunner.noDisk || isGivenUp(job.record.disk) }
 
-  /// Adds a job, unless there is one for the same.
+  /// Adds a job, unless there is one for the same: that one gets the destination, if one is given.
   @discardableResult
-  public func add(_ kind: JobRecord.Kind, disk: DiskNumber = DiskNumber(0), destination: DiskNumber = DiskNumber(0)) async -> Job {
+  public func add(_ kind: JobRecord.Kind, disk: DiskNumber = DiskNumber(0), destination: DiskNumber? = nil) async -> Job {
     if let job = jobs.first(where: { $0.kind == kind && $0.record.disk == disk && !$0.isEnded }) {
-      job.record.destination = destination
+      if let destination { job.record.destination = destination }
       return job
     }
     let record = JobRecord(
-      number: (jobs.map(\.number).max() ?? 0) + 1, kind: kind, disk: disk, destination: destination,
+      number: (jobs.map(\.number).max() ?? 0) + 1, kind: kind, disk: disk, destination: destination ?? DiskNumber(0),
       startedSeconds: pool.wallClockSeconds())
     let job = Job(record, now: pool.reactor.now)
     job.record.totalByteCount = remainingByteCount(job)

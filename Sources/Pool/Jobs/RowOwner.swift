@@ -93,6 +93,8 @@ public protocol RowOwner: SpaceReclaimer {
 
   /// Whether the disk holds the only copy in sync of any of its rows, or of a part of one.
   func holdsLastCopy(on disk: DiskNumber) -> Bool
+  /// Whether a copy on the disk lacks something.
+  func hasStaleCopy(on disk: DiskNumber) -> Bool
   func diskLeft(_ disk: DiskNumber)
   /// The disk is there again, and lacks the dirty regions of its rows.
   func diskReturned(_ disk: DiskNumber)

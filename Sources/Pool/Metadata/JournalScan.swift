@@ -5,6 +5,14 @@ struct JournalScan {
   struct Entry {
     var header: JournalEntryHeader
     var chainAfter: UInt32
+
+    /// Makes the entry's changes to the records; `ring` is the whole journal that it was found in.
+    func apply(to pages: PageStore, from ring: UnsafeRawBufferPointer) throws(FormatError) {
+      let changes = try header.changes(ring.part(from: Int(header.position), byteCount: header.coveredByteCount))
+      var plan = ChangePlan(pages)
+      do throws(MetadataError) { try plan.add(changes, reservedPageCount: 0) } catch { throw .invalid("change: \(error.message)") }
+      plan.apply()
+    }
   }
 
   /// In order, each continuing the one before.

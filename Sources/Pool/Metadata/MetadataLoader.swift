@@ -28,7 +28,7 @@ final class MetadataLoader {
     for candidate in candidates {
       let pages = PageStore(pageCount: candidate.disk.layout.pageCount, secret: secret)
       pages.reserve(recordCount: candidate.root?.recordCount ?? 0)
-      if await fill(pages, from: candidate) {
+      if await candidate.fill(pages) {
         return try MetadataLoader(members, loads, pages, candidate, committed)
       }
     }
@@ -61,21 +61,6 @@ final class MetadataLoader {
       members.missingVoters.isEmpty ? .damaged : .disksMissing,
       "No disk holds pool \(members.poolName)'s metadata whole. \(reasons.joined(separator: ". ")).\(missing)",
       remedy: "Name all disks of the pool; `spaceport inspect DISK` shows what is left on each.")
-  }
-
-  private static func fill(_ pages: PageStore, from load: VoterLoad) async -> Bool {
-    var isGood = true
-    await load.forEachPage { page, bytes, used in
-      if let bytes {
-        if !pages.load(bytes, page: page, used: used) {
-          load.add(damage: "page \(page) holds a record that another page holds too")
-          isGood = false
-        }
-      } else if !load.references[page].isNone {
-        isGood = false
-      }
-    }
-    return isGood
   }
 
   /// Where two voters show the same entry, it must be the same entry.
@@ -135,16 +120,7 @@ final class MetadataLoader {
   func replay() throws(MetadataError) {
     guard let journal = source.journal, let ring = source.ring else { return }
     for entry in journal.entries {
-      do throws(FormatError) {
-        let start = Int(entry.header.position)
-        let bytes = ring.bytes.readOnly.part(from: start, byteCount: entry.header.coveredByteCount)
-        let changes = try entry.header.changes(bytes)
-        var plan = ChangePlan(pages)
-        do throws(MetadataError) { try plan.add(changes, reservedPageCount: 0) } catch {
-          throw FormatError.invalid("change: \(error.message)")
-        }
-        plan.apply()
-      } catch {
+      do throws(FormatError) { try entry.apply(to: pages, from: ring.bytes.readOnly) } catch {
         throw MetadataError(
           .damaged, "Entry \(entry.header.sequence) of the journal on \(source.disk.label) cannot be used: \(error).",
           remedy: "This is a defect of the program that wrote it. `spaceport inspect` shows the entry; please report it.")

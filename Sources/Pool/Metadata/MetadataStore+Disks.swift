@@ -28,14 +28,12 @@ extension MetadataStore {
   var leavingNumber: UInt64 { max(epoch.number, lastLeavingNumber + 1) }
 
   func leavingChanges(_ numbers: [DiskNumber], _ state: DiskRecord.State, at leavingNumber: UInt64) -> [MetadataChange] {
-    let bytes = withUnsafeBytes(of: leavingNumber.littleEndian) { Array($0) }
-    return numbers.flatMap { number in
-      let sequence = diskRecord(number).flatMap { leftAtSequence[$0.id] } ?? 0
-      let sequenceBytes = withUnsafeBytes(of: sequence.littleEndian) { Array($0) }
+    numbers.flatMap { number in
+      let sequence: UInt64 = diskRecord(number).flatMap { leftAtSequence[$0.id] } ?? 0
       return [
-        MetadataChange.patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.state, bytes: [state.rawValue]),
-        .patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.epochNumber, bytes: bytes),
-        .patch(DiskRecord.key(number), byteOffset: DiskRecord.Offset.leftAtSequence, bytes: sequenceBytes),
+        DiskRecord.patch(number, DiskRecord.Offset.state, state.rawValue),
+        DiskRecord.patch(number, DiskRecord.Offset.epochNumber, leavingNumber),
+        DiskRecord.patch(number, DiskRecord.Offset.leftAtSequence, sequence),
       ]
     }
   }
@@ -77,9 +75,8 @@ extension MetadataStore {
     await settleMembership()
     // Those that left before keep their number: it tells when.
     let now = records.filter { $0.state != .evicted }.map(\.number)
-    let others = records.filter { $0.state == .evicted }.map { record in
-      MetadataChange.patch(DiskRecord.key(record.number), byteOffset: DiskRecord.Offset.state, bytes: [state.rawValue])
-    }
+    let others = records.filter { $0.state == .evicted }
+      .map { DiskRecord.patch($0.number, DiskRecord.Offset.state, state.rawValue) }
     let all = leavingChanges(now, state, at: leavingNumber) + others + changes
     await handOver()
     do throws(MetadataError) { try await commit(all, priority: .essential) } catch {
@@ -123,29 +120,33 @@ extension MetadataStore {
     let survey = try await DiskSurvey.read([device])
     let disk = survey.disks[0]
     let record = try checkReturning(disk)
-    try await checkWasVoter(disk, record)
+    try await checkHistory(disk, record)
     var superblock = disk.superblock
     superblock.sequence += 1
     superblock.committedNonce = record.nonce
     superblock.nonce = reactor.random()
     stamp(&superblock)
+    // It learns the epoch when its record is committed: until then it stays what left, whatever becomes of the pool before the next try.
+    superblock.epoch = disk.superblock.epoch
     do throws(BlockError) { try await SuperblockIO.write(superblock, to: device) } catch {
       throw MetadataError(.diskFailed, "\(device.label) could not be taken back: \(error).", remedy: "See to the disk, or replace it.")
     }
     disk.superblock = superblock
-    let nonce = withUnsafeBytes(of: superblock.nonce.littleEndian) { Array($0) }
-    let key = DiskRecord.key(record.number)
     try await commit(
       [
-        .patch(key, byteOffset: DiskRecord.Offset.state, bytes: [state.rawValue]),
-        .patch(key, byteOffset: DiskRecord.Offset.nonce, bytes: nonce),
+        DiskRecord.patch(record.number, DiskRecord.Offset.state, state.rawValue),
+        DiskRecord.patch(record.number, DiskRecord.Offset.nonce, superblock.nonce),
       ] + changes, priority: .essential)
     try await welcome(disk)
     return disk
   }
 
+  private func remedyForStrangers(_ disk: PoolDisk) -> String {
+    "What is on it must not be used. To use it as a new disk, wiped: spaceport pool add \(poolName) \(disk.label) --force."
+  }
+
   private func checkReturning(_ disk: PoolDisk) throws(MetadataError) -> DiskRecord {
-    let remedy = "What is on it must not be used. To use it as a new disk, wiped: spaceport pool add \(poolName) \(disk.label) --force."
+    let remedy = remedyForStrangers(disk)
     guard disk.superblock.pool == pool else {
       throw MetadataError(
         .mixedPools, "\(disk.label) belongs to pool \(disk.superblock.poolName) (\(disk.superblock.pool)), not to \(poolName).",
@@ -164,25 +165,31 @@ extension MetadataStore {
     guard record.nonce == disk.superblock.nonce || record.nonce == disk.superblock.committedNonce else {
       throw MetadataError(.stale, "\(disk.label) is not disk \(disk.number) as pool \(poolName) last knew it.", remedy: remedy)
     }
-    guard disk.superblock.epoch.number <= max(epoch.number, record.epochNumber) else {
-      throw MetadataError(
-        .split,
-        "\(disk.label) went on without pool \(poolName): it is at epoch \(disk.superblock.epoch.number), the pool at \(epoch.number).",
-        remedy: remedy)
-    }
     guard disk.superblock.features.isWritable, !disk.device.geometry.isReadOnly else {
       throw MetadataError(.readOnly, "\(disk.label) takes no writes of this program.", remedy: "Make the disk writable.")
     }
     return record
   }
 
-  /// A voter has every entry up to when it left: one that lacks some is a copy from before, though its nonce be right.
-  private func checkWasVoter(_ disk: PoolDisk, _ record: DiskRecord) async throws(MetadataError) {
-    guard record.leftAtSequence > 0 else { return }
-    // Its superblock need not call it a voter any more: a crash may have come between the new superblock and the commit of its return.
+  /// What it went through must be a part of the pool's history, to its end. Of the pool's epochs it knows none that came after it left: one
+  /// that does went on by itself, and a nonce that a crash left behind does not show that. Numbers tell, because a change that makes a disk
+  /// leave has a higher one than `DiskRecord.epochNumber`; the same number on both sides would say nothing.
+  private func checkHistory(_ disk: PoolDisk, _ record: DiskRecord) async throws(MetadataError) {
+    let own = disk.superblock.epoch
+    let isSuspect = own.number > record.epochNumber && own.id != epoch.id && own.id != epoch.predecessor
+    if !isSuspect && record.leftAtSequence == 0 { return }
+    // Its superblock need not call it a voter any more.
     let load = VoterLoad(disk)
     await load.read()
-    guard load.lastSequence >= record.leftAtSequence else {
+    // A voter that heard of a change, and in whose metadata nothing was written after it, has not gone on.
+    if isSuspect && !(disk.isVoter && load.isUsable && load.newestEpochNumber < own.number) {
+      throw MetadataError(
+        .split,
+        "\(disk.label) went on without pool \(poolName): it left at epoch \(record.epochNumber), and is at \(own.number) (\(own.id)); the "
+          + "pool is at \(epoch.number) (\(epoch.id)).", remedy: remedyForStrangers(disk))
+    }
+    // A voter has every entry up to when it left: one that lacks some is a copy from before, though its nonce be right.
+    guard record.leftAtSequence == 0 || load.lastSequence >= record.leftAtSequence else {
       throw MetadataError(
         .stale,
         "\(disk.label) is from the past, or its metadata is damaged: it ends at entry \(load.lastSequence), but had \(record.leftAtSequence) "
@@ -207,7 +214,7 @@ extension MetadataStore {
     defer { unlockMembership() }
     try MetadataStore.check(new)
     guard let pool: PoolRecord = try value(for: PoolRecord.key), let features = voters.first?.disk.superblock.features,
-      pool.nextDisk.value < .max
+      pool.nextDisk.value <= FormatLimits.diskNumberHighest
     else { throw cannotAdd }
     let layout = try memberLayout(diskByteCount: new.device.geometry.byteCount)
     let geometry = new.device.geometry
@@ -229,7 +236,7 @@ extension MetadataStore {
       throw MetadataError(
         .diskFailed, "\(disk.label) failed while it was added to pool \(poolName): \(error).", remedy: "See to the disk, or use another.")
     }
-    let next = withUnsafeBytes(of: (pool.nextDisk.value + 1).littleEndian) { Array($0) }
+    let next = (pool.nextDisk.value + 1).fieldBytes
     let record = DiskRecord(of: disk, new, epochNumber: epoch.number).record
     try await commit(
       [.patch(PoolRecord.key, byteOffset: PoolRecord.Offset.nextDisk, bytes: next), .put(record)] + changes, priority: .essential)

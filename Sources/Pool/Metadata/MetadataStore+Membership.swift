@@ -84,7 +84,8 @@ extension MetadataStore {
   }
 
   func nextEpoch(_ members: [MembershipEpoch.Member]) -> MembershipEpoch {
-    highestEpochNumber = max(highestEpochNumber, epoch.number, lastLeavingNumber) + 1
+    // Higher than what disks that leave by it get (`leavingNumber`).
+    highestEpochNumber = max(highestEpochNumber, epoch.number, lastLeavingNumber + 1) + 1
     return MembershipEpoch(
       number: highestEpochNumber, id: EpochID.random(reactor), predecessor: epoch.id, diskCount: UInt32(disks.count), members: members)
   }

@@ -172,8 +172,7 @@ extension MetadataStore {
     let failed = disks.filter(\.hasFailed)
     var changes = [MetadataChange.put(record)]
     for disk in disks where !disk.hasFailed {
-      let nonce = withUnsafeBytes(of: disk.superblock.nonce.littleEndian) { Array($0) }
-      changes.append(.patch(DiskRecord.key(disk.number), byteOffset: DiskRecord.Offset.nonce, bytes: nonce))
+      changes.append(DiskRecord.patch(disk.number, DiskRecord.Offset.nonce, disk.superblock.nonce))
     }
     changes += leavingChanges(missing.map(\.number) + failed.map(\.number), .evicted, at: leavingNumber)
     for disk in failed {

@@ -29,8 +29,8 @@ public struct MetadataStatistics: Equatable, Sendable, Codable {
 /// The metadata of one pool: records in memory, kept on all voters by a journal and checkpoints (docs/on-disk-format.md).
 ///
 /// A commit is durable on every voter when it returns, and all of it or nothing is there after a crash. A voter that fails a write leaves
-/// by a membership change (MetadataStore+Membership.swift) before anything more is acknowledged. Reactor-confined; all I/O goes through the `BlockDevice`s it was opened with, which stay the
-/// caller's.
+/// by a membership change (MetadataStore+Membership.swift) before anything more is acknowledged. Reactor-confined; all I/O goes through the
+/// `BlockDevice`s it was opened with, which stay the caller's.
 public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   enum State { case opening, open, readOnly, closing, closed }
 

@@ -149,29 +149,11 @@ private struct PoolChecker {
   private func records(of load: VoterLoad, upTo sequence: UInt64, _ report: inout PoolCheck.Disk) async -> PageStore? {
     let pages = PageStore(pageCount: load.disk.layout.pageCount, secret: store.reactor.random())
     let known = load.damage.count
-    var isGood = true
-    await load.forEachPage { page, bytes, used in
-      if let bytes {
-        if !pages.load(bytes, page: page, used: used) {
-          load.add(damage: "page \(page) holds a record that another page holds too")
-          isGood = false
-        }
-      } else if !load.references[page].isNone {
-        isGood = false
-      }
-    }
+    let isGood = await load.fill(pages)
     for damage in load.damage.dropFirst(known) { note(&report, .error, "\(damage.capitalizedFirst).") }
     guard isGood, let ring = load.ring else { return nil }
     for entry in load.journal?.entries ?? [] where entry.header.sequence <= sequence {
-      let bytes = ring.bytes.readOnly.part(from: Int(entry.header.position), byteCount: entry.header.coveredByteCount)
-      do throws(FormatError) {
-        var plan = ChangePlan(pages)
-        let changes = try entry.header.changes(bytes)
-        do throws(MetadataError) { try plan.add(changes, reservedPageCount: 0) } catch {
-          throw FormatError.invalid("change: \(error.message)")
-        }
-        plan.apply()
-      } catch {
+      do throws(FormatError) { try entry.apply(to: pages, from: ring.bytes.readOnly) } catch {
         note(&report, .error, "Change \(entry.header.sequence) of its journal cannot be applied: \(error).")
         return nil
       }

@@ -84,6 +84,22 @@ final class VoterLoad: @unchecked Sendable {  // reactor-confined
 
   // MARK: Pages
 
+  /// Loads all pages of the checkpoint into `pages`. False where they are not whole: `damage` says why.
+  func fill(_ pages: PageStore) async -> Bool {
+    var isGood = true
+    await forEachPage { page, bytes, used in
+      if let bytes {
+        if !pages.load(bytes, page: page, used: used) {
+          add(damage: "page \(page) holds a record that another page holds too")
+          isGood = false
+        }
+      } else if !references[page].isNone {
+        isGood = false
+      }
+    }
+    return isGood
+  }
+
   /// Reads every page of the checkpoint and hands it, checked, to `body` with the bytes it uses; nil where the page is damaged or absent.
   /// While one stretch of pages is worked on, the disk reads the next.
   func forEachPage(_ body: (Int, UnsafeRawBufferPointer?, _ used: Int) -> Void) async {

@@ -2,7 +2,8 @@ import BlockDevice
 import Reactor
 
 /// Remembers, apart from the pool's disks, which membership the pool is at: what lets one disk of two go on, and keeps the other from
-/// ever starting alone (docs/on-disk-format.md, Membership). Two slots of 4096 bytes; the older is overwritten, and durable before `write` returns.
+/// ever starting alone (docs/on-disk-format.md, Membership). Two slots of 4096 bytes; the older is overwritten, and durable before `write`
+/// returns.
 ///
 /// It must never be restored from a backup, nor copied: an old witness agrees with the disks that the pool has left behind.
 /// Reactor-confined; the device stays the caller's.

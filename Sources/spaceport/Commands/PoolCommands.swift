@@ -123,7 +123,7 @@ struct PoolCheckCommand: AsyncParsableCommand {
     commandName: "check", abstract: "Check a pool's metadata on all of its disks, and say how much of the data is there.",
     discussion: """
       Nothing is changed, and no data is read: that is what 'pool scrub' does. The command ends with status 1 when something is wrong. \
-      With --offline it needs no server: the disks are named, and nobody may have the pool open.
+      With --offline it needs no server: the disks are named, and no server may have the pool open for writing.
       """)
 
   @OptionGroup var client: ClientOptions

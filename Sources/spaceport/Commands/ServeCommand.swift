@@ -41,11 +41,11 @@ struct ServeCommand: AsyncParsableCommand {
   var logLevel: Logger.Level = .info
 
   @Option(
-    help: ArgumentHelp("How long a disk may be away before its copies are made anew on others; else 300.", valueName: "seconds"))
+    help: ArgumentHelp("How long a disk may be away before its copies are made anew on others.", valueName: "seconds"))
   var repairDelay: UInt64 = 300
 
   @Option(
-    help: ArgumentHelp("How much of the time background work takes while clients are at work, in per cent; else 20.", valueName: "percent"))
+    help: ArgumentHelp("How much of the time background work takes while clients are at work, in per cent.", valueName: "percent"))
   var jobShare: Int = 20
 
   @Option(

@@ -401,6 +401,39 @@ import Testing
     }
   }
 
+  /// Both halves of a pool went on, each by an operator's word: the same number of changes, other ids, one predecessor. One of them crashed
+  /// before its next superblock, which would have told by its nonces.
+  @Test(arguments: [true, false]) func aHalfThatWentOnByItselfIsNotTakenBack(hasMovedOn: Bool) throws {
+    try MembershipRig.simulate { reactor in
+      let (hardware, store) = try await Self.opened(reactor, disks: 2, hasWitness: false)
+      try await store.commit(counted(1))
+      await store.close()
+      let ids = store.disks.map(\.id)
+      let first = try await hardware.open([0], lost: [ids[1]])
+      try await first.commit(counted(2))
+      let second = try await hardware.open([1], lost: [ids[0]])
+      try await second.commit(counted(3))
+      // It is not closed: what it is now, is what a crash leaves.
+      let left = CrashDisk(
+        reactor: reactor, byteCount: MembershipRig.diskByteCount, image: hardware.disks[1].image, power: Power(), label: "left")
+      if hasMovedOn {
+        _ = try await first.add(NewDisk(device: Self.blank(reactor)))
+        #expect(first.epoch.number > second.epoch.number)
+      }
+      do throws(MetadataError) {
+        _ = try await first.readmit(left, state: .returning)
+        Issue.record("it has a history of its own")
+      } catch { #expect(error.cause == .split) }
+      #expect(left.writeCount == 0 && first.absentDisks.count == 1)
+      #expect(await first.close() == nil)
+      _ = await second.close()
+    }
+  }
+
+  private static func blank(_ reactor: any Reactor) -> CrashDisk {
+    CrashDisk(reactor: reactor, byteCount: MembershipRig.diskByteCount, image: DiskImage(), power: Power(), label: "blank")
+  }
+
   @Test func aDiskThatHoldsNoMetadataFailsWithoutHarm() throws {
     try MembershipRig.simulate { reactor in
       let (hardware, store) = try await Self.opened(reactor, disks: 7, hasWitness: false)
