@@ -145,7 +145,7 @@ struct ArgumentTests {
   }
 
   @Test(arguments: [
-    ("vdisks list", "There is no command 'vdisks'; there are: serve, status, disk, pool, vdisk, job, event, stack, inspect."),
+    ("vdisks list", "There is no command 'vdisks'; there are: serve, status, disk, pool, vdisk, job, event, stack, inspect, cache."),
     ("--control /c vdisk lst", "There is no command 'vdisk lst'; there are: vdisk create, vdisk list, "),
   ])
   func anUnknownCommandIsToldWhichThereAre(line: String, text: String) {
