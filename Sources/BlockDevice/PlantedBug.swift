@@ -30,6 +30,10 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case hungBufferReused
   /// A membership change is in force when the disks know it, and the witness is told afterwards.
   case witnessWrittenAfterDisks
+  /// A write is answered first, and the cached page refreshed afterwards.
+  case cacheRefreshedAfterAnswer
+  /// A page that was written while it was read into the cache is kept.
+  case overtakenFillKept
 
   #if DEBUG
     /// Set before anything runs, and not changed while something does.

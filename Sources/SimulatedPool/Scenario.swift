@@ -97,6 +97,8 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     self.machine = machine
     if let trace = options.trace { machine.printTrace(to: trace) }
     random = SeededRandom(seed: machine.seed, stream: 10)
+    var cacheRandom = SeededRandom(seed: machine.seed, stream: 11)
+    machine.cachePageCount = [0, 8, 64, 1024][cacheRandom.index(below: 4)]
     shape = ScenarioShape(&random, isRoomy: isRoomy)
     budget = DamageBudget(leastCopyCount: shape.leastCopyCount)
     let layout = try SimulatedStack.layout(

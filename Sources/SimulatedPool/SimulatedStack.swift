@@ -14,6 +14,8 @@ public final class SimulatedStack: @unchecked Sendable {  // reactor-confined
   /// Where the pool's membership is witnessed, if anywhere.
   public let witness: Witness?
   private var disks: [Int: PhysicalDisk] = [:]
+  /// Where the machine has memory for one.
+  private let cache: MemoryCache?
 
   /// Opens the disks of the machine, in the order of `indices` if given: their order must not matter. `witness`: the disk that is none of
   /// the pool's but holds its witness.
@@ -21,6 +23,8 @@ public final class SimulatedStack: @unchecked Sendable {  // reactor-confined
     guard let reactor = machine.reactor else { throw Surprise("no power") }
     self.machine = machine
     self.reactor = reactor
+    // One for each power-on, as in the server: an earlier stack of the same may have left requests behind that hang.
+    cache = reactor.buffers.pageKeeper as? MemoryCache ?? MemoryCache(reactor: reactor, admission: .all)
     if let witness {
       guard let port = machine.disks[witness].open() else { throw Surprise("the witness cannot be opened") }
       let disk = PhysicalDisk(reactor: reactor, port: port)
@@ -42,7 +46,7 @@ public final class SimulatedStack: @unchecked Sendable {  // reactor-confined
     guard let port = machine.disks[index].open() else { throw Surprise("\(machine.disks[index].options.name) cannot be opened") }
     let disk = PhysicalDisk(reactor: reactor, port: port)
     disks[index] = disk
-    return PoolMember(device: BusDevice(disk: disk), path: disk.label)
+    return PoolMember(device: BusDevice(disk: disk, cache: cache), path: disk.label)
   }
 
   public func close(_ index: Int) async { await disks.removeValue(forKey: index)?.close() }

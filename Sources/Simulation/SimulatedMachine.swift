@@ -16,6 +16,8 @@ public final class SimulatedMachine: @unchecked Sendable {  // used by one threa
   public private(set) var reactor: SimulatedReactor?
   private var reactors: [SimulatedReactor] = []
   public var jobOrder = JobOrder.seeded
+  /// Pages of the read cache that each power-on has; 0 for none.
+  public var cachePageCount = 0
   /// Another number is another outcome of each power cut, with everything before it the same.
   public var crashVariant: UInt64 = 0
   var faultRandom: SeededRandom
@@ -54,8 +56,11 @@ public final class SimulatedMachine: @unchecked Sendable {  // used by one threa
     powerOnCount += 1
     isPowered = true
     let start = now.advanced(milliseconds: 1000)
+    var buffers = SimulationLimits.buffers
+    buffers.pageCount = cachePageCount
+    buffers.pageByteCount = SimulationLimits.cachePageByteCount
     let reactor = SimulatedReactor(
-      seed: SeededRandom.mix(seed &+ powerOnCount &* 0x1_0000_0001), jobOrder: jobOrder, startingAt: start)
+      seed: SeededRandom.mix(seed &+ powerOnCount &* 0x1_0000_0001), jobOrder: jobOrder, startingAt: start, bufferLimits: buffers)
     reactor.describePending = { [weak self] in self?.describePending() ?? "" }
     self.reactor = reactor
     reactors.append(reactor)

@@ -164,7 +164,7 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
       throw error
     }
     part.start.copyMemory(from: memory.start + skip, byteCount: part.byteCount)
-    let isGood = !isEnded && watch.isUntouched(page, since: began)
+    let isGood = !isEnded && (watch.isUntouched(page, since: began) || PlantedBug.overtakenFillKept.isPlanted)
     if !cache.endFill(key(page), frame, isGood: isGood) && !isEnded { cache.diskCounters[Int(number)].overtaken &+= 1 }
   }
 
@@ -174,7 +174,7 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
     try await bus.readDisk(at: offset, into: slice, request)
     guard keeps else { return }
     for page in pages(offset, UInt64(slice.byteCount)) {
-      guard !isEnded, watch.isUntouched(page, since: began), let frame = cache.beginFill(key(page)) else { continue }
+      guard !isEnded, watch.isUntouched(page, since: began) || PlantedBug.overtakenFillKept.isPlanted, let frame = cache.beginFill(key(page)) else { continue }
       let source = slice.start + Int(page << cache.pageShift - offset)
       cache.buffers.page(frame).start.copyMemory(from: source, byteCount: cache.pageByteCount)
       _ = cache.endFill(key(page), frame, isGood: true)
@@ -192,7 +192,14 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
     for page in pages {
       let wasAlone = watch.endWrite(page)
       if isEnded { continue }
+      if PlantedBug.cacheRefreshedAfterAnswer.isPlanted { continue }
       if wasAlone && failure == nil { refresh(page, offset, slice) } else { drop(page) }
+    }
+    if PlantedBug.cacheRefreshedAfterAnswer.isPlanted {
+      bus.reactor.spawn { [self] in
+        await bus.reactor.sleep(milliseconds: 5)
+        for page in pages where !isEnded { drop(page) }
+      }
     }
     if let failure { throw failure }
   }
