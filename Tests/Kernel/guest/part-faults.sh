@@ -92,8 +92,9 @@ faults_write_errors() {
 }
 # Once it is evicted the disk goes on, with what it was sent: 60 s on, the kernel would complain of a hung task.
 faults_stall() {
-  faults_hang stalls2 && pool_becomes $EVICTION_LIMIT_SECONDS stalls degraded warning || return 1
-  dm resume stalls2 && disk_is stalls2 'lost communication'
+  # After some seconds it is called slow, and evicted later.
+  faults_hang stalls2 && wait_for $EVICTION_LIMIT_SECONDS disk_is stalls2 'lost communication' || return 1
+  dm resume stalls2 && pool_becomes $EVICTION_LIMIT_SECONDS stalls degraded warning
 }
 faults_return() {
   faults_heal writes2 || return 1
