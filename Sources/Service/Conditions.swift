@@ -186,7 +186,8 @@ struct PoolCondition {
   init(disks: [DiskInfo], virtualDisks: [VirtualDiskInfo]) {
     let offline = virtualDisks.filter { $0.health == .unhealthy }
     let away = disks.filter { $0.state == .lostCommunication || $0.state == .failedMedia }
-    let failing = disks.filter { $0.health != .healthy && $0.state != .removingFromPool && $0.state != .inService }
+    // One that is left alone, and has no number, is none of the pool's.
+    let failing = disks.filter { $0.number != 0 && $0.health != .healthy && $0.state != .removingFromPool && $0.state != .inService }
       .filter { disk in !away.contains(disk) }
     let reduced = virtualDisks.filter { $0.health == .warning }
     if offline.isEmpty && away.isEmpty && failing.isEmpty && reduced.isEmpty { return }

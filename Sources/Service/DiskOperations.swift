@@ -49,6 +49,7 @@ extension StorageService {
         disk.number = data.number
         disk.isSettled = true
         served.disks.append(disk)
+        served.rejected.removeAll { $0.path == disk.path }
         added.append(data.number)
       }
     } catch {

@@ -22,7 +22,7 @@ final class FioLoad: @unchecked Sendable {  // used by one test, one call at a t
   func start() async throws {
     process = Process()
     process.executableURL = URL(fileURLWithPath: try #require(Program.find("fio")))
-    process.arguments = job + ["--do_verify=1", "--verify_backlog=64", "--verify_backlog_batch=32"]
+    process.arguments = job + ["--thread", "--do_verify=1", "--verify_backlog=64", "--verify_backlog_batch=32"]
     process.currentDirectoryURL = URL(fileURLWithPath: server.directory.path)
     process.standardInput = FileHandle.nullDevice
     let output = try server.directory.createFile("fio")
@@ -34,6 +34,10 @@ final class FioLoad: @unchecked Sendable {  // used by one test, one call at a t
     }
     try #require(isRunning, "fio ended early: \(output)")
   }
+
+  /// Keeps it from sending anything until `resume`.
+  func pause() { kill(process.processIdentifier, SIGSTOP) }
+  func resume() { kill(process.processIdentifier, SIGCONT) }
 
   var isRunning: Bool { !process.hasEnded }
   private var output: String { server.directory.text("fio") }

@@ -92,8 +92,9 @@ faults_write_errors() {
 }
 # Once it is evicted the disk goes on, with what it was sent: 60 s on, the kernel would complain of a hung task.
 faults_stall() {
-  faults_hang stalls2 && pool_becomes $EVICTION_LIMIT_SECONDS stalls degraded warning || return 1
-  dm resume stalls2 && disk_is stalls2 'lost communication'
+  # After some seconds it is called slow, and evicted later.
+  faults_hang stalls2 && wait_for $EVICTION_LIMIT_SECONDS disk_is stalls2 'lost communication' || return 1
+  dm resume stalls2 && pool_becomes $EVICTION_LIMIT_SECONDS stalls degraded warning
 }
 faults_return() {
   faults_heal writes2 || return 1
@@ -114,12 +115,14 @@ scrub_is_clean() {
 }
 scrub_has_ended() { inner_control job list $1 > /run/jobs && grep -q "^$1 *$2 *scrub *completed" /run/jobs; }
 
-# The other copy answers, and what could not be read is written again; the disk stays and is called what it is.
+# The other copy answers, and what could not be read is written again; a disk that cannot read it even then is given up.
 faults_read_errors() {
   faults_fail_reads writes1 || return 1
   fio_verify $DEVICE libaio 2m --offset=64m || return 1
   inner_control disk list
-  disk_is writes1 'io error' && faults_heal writes1
+  # what was written again could not be read back: the disk is given up
+  wait_for $EVICTION_LIMIT_SECONDS disk_is writes1 'lost communication' && faults_heal writes1 &&
+    pool_becomes $RETURN_LIMIT_SECONDS writes ok healthy
 }
 faults_replace() {
   faults_fail writes1 && pool_becomes $EVICTION_LIMIT_SECONDS writes degraded warning &&

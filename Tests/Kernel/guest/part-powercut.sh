@@ -27,7 +27,7 @@ cut_pool() {
 }
 cut_attach() {
   inner_attach_to 0 cut/simple 2 2 && inner_attach_to 1 cut/mirror 2 4 && inner_attach_to 2 cut/files 1 5 &&
-    mkfs.ext4 -q -F /dev/nbd2 && mount -t ext4 /dev/nbd2 /mnt && sync -f /mnt || return 1
+    mkfs.ext4 -q -F -b 4096 /dev/nbd2 && mount -t ext4 /dev/nbd2 /mnt && sync -f /mnt || return 1
   # the first cut: nothing has been written to the other two
   rm -f $CUT_LOG
   cuts=0
