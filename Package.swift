@@ -40,7 +40,7 @@ var targets: [Target] = [
   layer("VirtualDisk", ["Resiliency", "Pool"]),
   layer("Resiliency", ["Pool"]),
   layer("Pool", ["BlockDevice", "CLinux", "PartitionTable"]),
-  layer("StorageBus", ["BlockDevice"]),
+  layer("StorageBus", ["BlockDevice", deque]),
   layer("PhysicalDisk", ["BlockDevice", "CLinux"]),
   layer("BlockDevice", ["Reactor", histogram, deque]),
   layer("Reactor", ["CLinux", heap, deque]),

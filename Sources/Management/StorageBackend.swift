@@ -39,6 +39,7 @@ public protocol StorageBackend: Sendable {
   func virtualDisk(at path: VirtualDiskPath) async throws(APIError) -> VirtualDiskInfo
   func createVirtualDisk(_ request: CreateVirtualDisk) async throws(APIError) -> VirtualDiskInfo
   func resizeVirtualDisk(at path: VirtualDiskPath, _ request: ResizeVirtualDisk) async throws(APIError) -> VirtualDiskInfo
+  func setVirtualDisk(at path: VirtualDiskPath, _ request: SetVirtualDisk) async throws(APIError) -> VirtualDiskInfo
   /// Removes a virtual disk and its data. Refuses while a client is connected.
   func deleteVirtualDisk(at path: VirtualDiskPath) async throws(APIError)
   /// The running layers from the export down, one tree a virtual disk: that of the one named, or all.

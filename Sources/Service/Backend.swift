@@ -103,6 +103,10 @@ extension StorageService: StorageBackend {
     try await change { [self] () async throws(APIError) in try await resize(path, to: request.sizeBytes) }
   }
 
+  public func setVirtualDisk(at path: VirtualDiskPath, _ request: SetVirtualDisk) async throws(APIError) -> VirtualDiskInfo {
+    try await change { [self] () async throws(APIError) in try await set(path, request) }
+  }
+
   public func deleteVirtualDisk(at path: VirtualDiskPath) async throws(APIError) {
     try await change { [self] () async throws(APIError) in try await delete(path) }
   }

@@ -12,6 +12,8 @@ struct DiskClaims {
   let paths: PathCalls
   /// The read cache, which the disks share.
   let cache: MemoryCache?
+  /// Of all virtual disks, in every disk they lie on.
+  let shares = VirtualDiskShares()
 
   init(reactor: RingReactor, blocking: BlockingCalls, cache: MemoryCache? = nil) {
     self.reactor = reactor
@@ -56,7 +58,7 @@ struct DiskClaims {
   private func claim(_ path: String, _ access: DiskAccess, _ wait: UInt64) async throws(APIError) -> ClaimedDisk {
     guard let opened = await open(path, access, wait) else { throw noAnswer(path) }
     do throws(DiskOpenError) {
-      let disk = ClaimedDisk(path: path, port: try opened.get(), reactor: reactor, cache: cache)
+      let disk = ClaimedDisk(path: path, port: try opened.get(), reactor: reactor, cache: cache, shares: shares)
       watch(disk)
       return disk
     } catch { throw APIError(error) }
@@ -102,7 +104,7 @@ struct DiskClaims {
   /// Which pool's disk lies at `path`; nil when it is no pool's or cannot be looked at. Nothing is claimed.
   func peek(_ path: String) async -> Superblock? {
     guard let opened = await open(path, .readOnly, 0), let port = try? opened.get() else { return nil }
-    let disk = ClaimedDisk(path: path, port: port, reactor: reactor, cache: cache)
+    let disk = ClaimedDisk(path: path, port: port, reactor: reactor, cache: cache, shares: shares)
     watch(disk)
     let superblock = await StoragePool.superblock(of: disk.physical)
     await close([disk])

@@ -2,6 +2,7 @@ import CLinux
 import Management
 import PhysicalDisk
 import Pool
+import StorageBus
 import VirtualDisk
 
 // The layers' own state as the management plane's objects.
@@ -116,7 +117,7 @@ extension StorageService {
       columns: Int(record.columns), interleaveBytes: UInt64(record.interleave), logicalSectorBytes: Int(record.logicalSector),
       allocatedBytes: served.disk.allocatedByteCount, clientCount: served.volume.clientCount, state: condition.state,
       reason: condition.reason, copies: max(1, Int(record.copies)), health: condition.health, nextStep: condition.nextStep,
-      data: served.data.map(DataInfo.init))
+      share: record.share == 0 ? StorageBusLimits.defaultShare : record.share, data: served.data.map(DataInfo.init))
   }
 
   // MARK: Warnings

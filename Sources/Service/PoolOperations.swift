@@ -137,6 +137,7 @@ extension StorageService {
           let disk = try VirtualDisk.open(record, in: pool, handle: takeHandle())
           // A creation or deletion that was interrupted is undone or finished.
           if record.state != .active { try await disk.delete() } else { served.virtualDisks[record.name] = ServedVirtualDisk(disk) }
+          claims.shares.set(record.share, of: disk.handle)
         }
       }
       try remember(served)

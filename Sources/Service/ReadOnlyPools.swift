@@ -70,6 +70,7 @@ extension StorageService {
       }
       do throws(PoolError) {
         let disk = try VirtualDisk.open(record, in: served.pool, handle: takeHandle())
+        claims.shares.set(record.share, of: disk.handle)
         served.virtualDisks[record.name] = ServedVirtualDisk(disk, data: await disk.examineData())
       } catch { served.remarks.append("The virtual disk \(record.name) is not served: \(error)") }
     }

@@ -19,11 +19,11 @@ final class ClaimedDisk: @unchecked Sendable {  // reactor-confined
   /// A pool looks after it, or nobody uses it any more; see DiskClaims.watch.
   var isSettled = false
 
-  init(path: String, port: DescriptorPort, reactor: RingReactor, cache: MemoryCache?) {
+  init(path: String, port: DescriptorPort, reactor: RingReactor, cache: MemoryCache?, shares: VirtualDiskShares) {
     self.path = path
     self.port = port
     physical = PhysicalDisk(reactor: reactor, port: port)
-    bus = BusDevice(disk: physical, cache: cache)
+    bus = BusDevice(disk: physical, cache: cache, shares: shares)
   }
 
   /// As the pool takes it. A file's partition table counts in sectors of 512 bytes, a block device's in its own.

@@ -2,6 +2,7 @@ import BlockDevice
 import Management
 import NBDServer
 import Pool
+import StorageBus
 import VirtualDisk
 
 // Virtual disks: create, resize, delete; and as exports. All on the reactor, changes under the operation lock.
@@ -15,13 +16,16 @@ extension StorageService {
         .alreadyExists, "A virtual disk \(request.pool)/\(request.name) exists already", remedy: "Choose another name, or delete it first")
     }
     let copies = try copies(request)
+    try check(share: request.share)
     let plan = VirtualDiskPlan(
       name: request.name, byteCount: request.sizeBytes, provisioning: try provisioning(request.provisioning), copies: copies,
       columns: request.columns,
-      interleave: request.interleaveBytes, logicalSector: request.logicalSectorBytes ?? 512, createdSeconds: wallClockSeconds())
+      interleave: request.interleaveBytes, logicalSector: request.logicalSectorBytes ?? 512, share: request.share ?? 0,
+      createdSeconds: wallClockSeconds())
     let disk = try await explained { () throws(PoolError) in
       try await VirtualDisk.create(plan, in: served.pool, handle: takeHandle())
     }
+    claims.shares.set(disk.record.share, of: disk.handle)
     let servedDisk = ServedVirtualDisk(disk)
     served.virtualDisks[request.name] = servedDisk
     return info(servedDisk, of: served)
@@ -57,6 +61,26 @@ extension StorageService {
     try checkWritable(served)
     try await explained { () throws(PoolError) in try await disk.disk.grow(to: byteCount) }
     return info(disk, of: served)
+  }
+
+  func set(_ path: VirtualDiskPath, _ request: SetVirtualDisk) async throws(APIError) -> VirtualDiskInfo {
+    let (served, disk) = try servedDisk(path)
+    try checkWritable(served)
+    try check(share: request.share)
+    if let share = request.share {
+      try await explained { () throws(PoolError) in try await disk.disk.setShare(share) }
+      claims.shares.set(share, of: disk.disk.handle)
+    }
+    return info(disk, of: served)
+  }
+
+  private func check(share: UInt32?) throws(APIError) {
+    guard let share, !StorageBusLimits.shares.contains(share) else { return }
+    throw APIError(
+      .badRequest, "A share of \(share) cannot be",
+      remedy:
+        "Give \(StorageBusLimits.shares.lowerBound) to \(StorageBusLimits.shares.upperBound); \(StorageBusLimits.defaultShare) is an even share"
+    )
   }
 
   func delete(_ path: VirtualDiskPath) async throws(APIError) {

@@ -1,20 +1,18 @@
 import BlockDevice
 import Reactor
 
-/// A physical disk as the pool sees it: the storage bus layer (SBL) decides which request goes next, the application's before the
-/// pool's own background work, and what the read cache has need not go to the disk at all. It knows nothing of resiliency.
+/// A physical disk as the pool sees it: the storage bus layer (SBL) decides which request goes next (`DiskScheduler`), and what the read
+/// cache has need not go to the disk at all. It knows nothing of resiliency.
 public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-confined
   public let disk: BlockDevice
-  private var inFlight = 0
-  private var backgroundInFlight = 0
-  private var waitingApplication = WaitQueue()
-  private var waitingBackground = WaitQueue()
-  private var isAbandoned = false
+  private let scheduler: DiskScheduler
   /// Its pages in the read cache; nil without one.
   private var pages: DiskPages?
 
-  public init(disk: BlockDevice, cache: MemoryCache? = nil) {
+  /// - Parameter shares: of the virtual disks, the same for all disks of a reactor.
+  public init(disk: BlockDevice, cache: MemoryCache? = nil, shares: VirtualDiskShares = VirtualDiskShares()) {
     self.disk = disk
+    scheduler = DiskScheduler(disk: disk, shares: shares)
     super.init(reactor: disk.reactor, layerName: "StorageBus", label: disk.label)
     if let cache { pages = DiskPages(cache: cache, bus: self) }
   }
@@ -24,6 +22,16 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
 
   public override var geometry: BlockGeometry { disk.geometry }
   public override var lowerDevices: [BlockDevice] { [disk] }
+
+  public override var remarks: [String] {
+    var remarks = ["\(scheduler.inFlight) of \(scheduler.depth) requests at a time"]
+    if scheduler.meanLatency > 0 {
+      remarks.append("latency \(scheduler.meanLatency / 1000) us of at most \(scheduler.latencyBound / 1000) us")
+    }
+    if scheduler.waitingCount > 0 { remarks.append("\(scheduler.waitingCount) wait") }
+    if scheduler.backgroundInFlight > 0 { remarks.append("\(scheduler.backgroundInFlight) in the background") }
+    return remarks
+  }
 
   /// Metadata has caches of its own, and repair, resynchronisation and scrub want to know what the disk has (rules C).
   @inline(__always)
@@ -47,19 +55,15 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
   /// Reads from the disk itself, when it is the request's turn.
   @inline(__always)
   func readDisk(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
-    let isBackground = request.ioClass.isBackground
-    if mustWait(isBackground) { try await waitForTurn(isBackground) }
-    start(isBackground)
-    defer { finish(isBackground) }
+    if let turn = scheduler.enter(request, byteCount: slice.byteCount) { try await scheduler.wait(turn, request) }
+    defer { scheduler.leave(request) }
     try await disk.read(at: offset, into: slice, request)
   }
 
   @inline(__always)
   func writeDisk(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
-    let isBackground = request.ioClass.isBackground
-    if mustWait(isBackground) { try await waitForTurn(isBackground) }
-    start(isBackground)
-    defer { finish(isBackground) }
+    if let turn = scheduler.enter(request, byteCount: slice.byteCount) { try await scheduler.wait(turn, request) }
+    defer { scheduler.leave(request) }
     try await disk.write(at: offset, from: slice, request)
   }
 
@@ -86,60 +90,13 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
 
   /// Requests that wait here for their turn are sent away, too.
   public override func abandon() {
-    isAbandoned = true
     pages?.end()
     disk.abandon()
-    waitingApplication.wakeAll()
-    waitingBackground.wakeAll()
+    scheduler.abandon()
   }
 
   public override var hasDrained: Bool { disk.hasDrained }
   public override var hasFailedFlush: Bool { disk.hasFailedFlush }
   public override func checkIntegrity() async throws(BlockError) { try await disk.checkIntegrity() }
   public override var ailment: String? { disk.ailment }
-
-  // MARK: Whose turn it is
-
-  @inline(__always)
-  private func mustWait(_ isBackground: Bool) -> Bool {
-    if inFlight >= StorageBusLimits.queueDepth { return true }
-    guard isBackground else { return !waitingApplication.isEmpty }
-    // Applications hold most of the depth: background work gets its small share and no more, but never nothing.
-    let applicationsAreBusy = inFlight - backgroundInFlight > 0
-    return applicationsAreBusy && backgroundInFlight >= StorageBusLimits.backgroundDepthUnderContention
-  }
-
-  private func waitForTurn(_ isBackground: Bool) async throws(BlockError) {
-    repeat {
-      if isAbandoned { throw BlockError(.stalled) }
-      await withUnsafeContinuation {
-        if isBackground { waitingBackground.append($0) } else { waitingApplication.append($0) }
-      }
-      if isAbandoned { throw BlockError(.stalled) }
-    } while isBackground ? mustWait(true) : inFlight >= StorageBusLimits.queueDepth
-  }
-
-  @inline(__always)
-  private func start(_ isBackground: Bool) {
-    inFlight += 1
-    if isBackground { backgroundInFlight += 1 }
-  }
-
-  @inline(__always)
-  private func finish(_ isBackground: Bool) {
-    inFlight -= 1
-    if isBackground { backgroundInFlight -= 1 }
-    if !waitingApplication.isEmpty { waitingApplication.wakeFirst() } else if !waitingBackground.isEmpty { waitingBackground.wakeFirst() }
-    if !waitingBackground.isEmpty && backgroundInFlight < StorageBusLimits.backgroundDepthUnderContention { waitingBackground.wakeFirst() }
-  }
-}
-
-extension IOClass {
-  /// Work of the pool's own that nobody waits for.
-  public var isBackground: Bool {
-    switch self {
-    case .application, .metadata: false
-    case .repair, .resync, .rebalance, .scrub: true
-    }
-  }
 }

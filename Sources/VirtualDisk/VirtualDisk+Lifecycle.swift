@@ -13,12 +13,14 @@ public struct VirtualDiskPlan: Sendable {
   public var columns: Int?
   public var interleave: UInt64?
   public var logicalSector: Int
+  /// 1 to 1000; 0 is "an even share".
+  public var share: UInt32
   /// Seconds since 1970, UTC.
   public var createdSeconds: UInt64
 
   public init(
     name: String, byteCount: UInt64, provisioning: VirtualDiskRecord.Provisioning = .thin, copies: Int = 1, columns: Int? = nil,
-    interleave: UInt64? = nil, logicalSector: Int = 512, createdSeconds: UInt64 = 0
+    interleave: UInt64? = nil, logicalSector: Int = 512, share: UInt32 = 0, createdSeconds: UInt64 = 0
   ) {
     self.name = name
     self.byteCount = byteCount
@@ -27,6 +29,7 @@ public struct VirtualDiskPlan: Sendable {
     self.columns = columns
     self.interleave = interleave
     self.logicalSector = logicalSector
+    self.share = share
     self.createdSeconds = createdSeconds
   }
 }
@@ -115,6 +118,16 @@ extension VirtualDisk {
     }
     record = grown
     refreshGeometry()
+  }
+
+  /// Changes how much the virtual disk gets of disks that are too busy for all.
+  /// - Parameter share: 1 to 1000; 0 is "an even share".
+  public func setShare(_ share: UInt32) async throws(PoolError) {
+    if share == record.share { return }
+    var changed = record
+    changed.share = share
+    try await pool.commitOrExplain([.put(changed)], doing: "setting the share of \(label)")
+    record.share = share
   }
 
   /// Before anything is allocated that would only be given back.
@@ -212,11 +225,13 @@ extension VirtualDiskPlan {
     try VirtualDiskPlan.check(
       byteCount: byteCount, sector: logicalSector, slabsPerRow: columns * copies, rowByteCount: rowByteCount, of: label)
     if provisioning == .fixed { try checkRoom(in: pool, slabsPerRow: columns * copies, rowByteCount: rowByteCount, label) }
-    return VirtualDiskRecord(
+    var record = VirtualDiskRecord(
       number: pool.nextVirtualDiskNumber(), id: .random(pool.reactor), name: name, byteCount: byteCount,
       logicalSector: UInt32(logicalSector), provisioning: provisioning, resiliency: copies == 1 ? .simple : .mirror,
       columns: UInt16(columns), copies: UInt8(copies), interleave: UInt32(interleave),
       presenceChunkByteCount: UInt32(VirtualDiskPlan.chunkByteCount(rowByteCount: rowByteCount)), createdSeconds: createdSeconds)
+    record.share = share
+    return record
   }
 
   /// How many columns it gets; throws where the pool has too few disks for them, or for its copies.

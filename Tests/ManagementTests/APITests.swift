@@ -31,6 +31,7 @@ struct APITests {
       #expect(try await client.stack(of: path) == [Samples.stack(export: "tank/data")])
       #expect(try await client.stack(of: nil) == [Samples.stack(export: "tank/data")])
       #expect(try await client.resizeVirtualDisk(at: path, ResizeVirtualDisk(sizeBytes: .max)).sizeBytes == .max)
+      #expect(try await client.setVirtualDisk(at: path, SetVirtualDisk(share: 250)).share == 250)
       try await client.deleteVirtualDisk(at: path)
       #expect(try await client.virtualDisks(ofPool: nil) == [])
 

@@ -207,6 +207,12 @@ final class FakeBackend: StorageBackend {
     return try await virtualDisk(at: path)
   }
 
+  func setVirtualDisk(at path: VirtualDiskPath, _ request: SetVirtualDisk) async throws(APIError) -> VirtualDiskInfo {
+    _ = try await virtualDisk(at: path)
+    state.withLock { $0.virtualDisks[path]?.share = request.share ?? 100 }
+    return try await virtualDisk(at: path)
+  }
+
   func deleteVirtualDisk(at path: VirtualDiskPath) async throws(APIError) {
     _ = try await virtualDisk(at: path)
     state.withLock { $0.virtualDisks[path] = nil }

@@ -86,33 +86,33 @@ final class Outcomes: @unchecked Sendable {  // reactor-confined
   @Test(.timeLimit(.minutes(1))) func anAbandonedDiskSendsAwayWhoWaitsInItsQueue() async throws {
     try await run { disk, bus, reactor in
       let outcomes = Outcomes()
-      for _ in 0..<StorageBusLimits.queueDepth + 50 { outcomes.start(bus, .application) }
+      for _ in 0..<StorageBusLimits.firstDepth + 50 { outcomes.start(bus, .application) }
       for _ in 0..<50 { outcomes.start(bus, .repair) }
-      await arrival(of: StorageBusLimits.queueDepth + 100, at: bus)
-      #expect(disk.order.count == StorageBusLimits.queueDepth && outcomes.errors.isEmpty)
+      await arrival(of: StorageBusLimits.firstDepth + 100, at: bus)
+      #expect(disk.order.count == StorageBusLimits.firstDepth && outcomes.errors.isEmpty)
       bus.abandon()
       #expect(disk.isAbandoned && !bus.hasDrained && bus.ailment == "held" && bus.oldestRequestAge(now: reactor.now) == 7)
       while outcomes.count < 100 { await reactor.sleep(milliseconds: 0) }
       #expect(outcomes.errors.count == 100 && outcomes.errors.allSatisfy { $0 == BlockError(.stalled) })
-      #expect(disk.order.count == StorageBusLimits.queueDepth, "nothing more is sent")
+      #expect(disk.order.count == StorageBusLimits.firstDepth, "nothing more is sent")
       await #expect(throws: BlockError(.ioFailed)) { try await bus.checkIntegrity() }
       // Who was with the disk is that one's to send away.
       disk.releaseAll()
-      while outcomes.count < StorageBusLimits.queueDepth + 100 { await reactor.sleep(milliseconds: 0) }
-      #expect(outcomes.count == StorageBusLimits.queueDepth + 100)
+      while outcomes.count < StorageBusLimits.firstDepth + 100 { await reactor.sleep(milliseconds: 0) }
+      #expect(outcomes.count == StorageBusLimits.firstDepth + 100)
     }
   }
 
-  @Test(.timeLimit(.minutes(1))) func noMoreThanTheQueueDepthIsInFlightAndEverythingIsDone() async throws {
+  @Test(.timeLimit(.minutes(1))) func noMoreThanTheDepthIsInFlightAndEverythingIsDone() async throws {
     try await run { disk, bus, reactor in
-      let tasks = (0..<StorageBusLimits.queueDepth + 100).map { _ in
+      let tasks = (0..<StorageBusLimits.firstDepth + 100).map { _ in
         reactor.spawn {
           let slice = BufferSlice(start: UnsafeMutableRawPointer(bitPattern: 4096)!, byteCount: 512, buffer: .unpooled)
           _ = try? await bus.read(at: 0, into: slice, IORequest())
         }
       }
       await arrival(of: tasks.count, at: bus)
-      #expect(disk.order.count == StorageBusLimits.queueDepth)
+      #expect(disk.order.count == StorageBusLimits.firstDepth)
       while disk.order.count < tasks.count || !disk.held.isEmpty {
         disk.releaseAll()
         await reactor.sleep(milliseconds: 0)

@@ -83,6 +83,10 @@ public struct ManagementClient: StorageBackend {
     try await post(request, "vdisks", path.pool, path.name, "resize")
   }
 
+  public func setVirtualDisk(at path: VirtualDiskPath, _ request: SetVirtualDisk) async throws(APIError) -> VirtualDiskInfo {
+    try await post(request, "vdisks", path.pool, path.name, "set")
+  }
+
   public func deleteVirtualDisk(at path: VirtualDiskPath) async throws(APIError) {
     let _: Done = try await call(.DELETE, ["vdisks", path.pool, path.name], slow: true)
   }

@@ -51,11 +51,13 @@ public struct CreateVirtualDisk: Codable, Sendable, Equatable {
   public var interleaveBytes: UInt64?
   /// The size of the sectors its clients see, 512 or 4096 bytes; nil means 512.
   public var logicalSectorBytes: Int?
+  /// How much it gets of disks that are too busy for all, 1 to 1000; nil means 100.
+  public var share: UInt32?
 
   public init(
     pool: String, name: String, sizeBytes: UInt64, provisioning: VirtualDiskInfo.Provisioning = .thin,
     resiliency: VirtualDiskInfo.Resiliency = .simple, copies: Int? = nil, columns: Int? = nil, interleaveBytes: UInt64? = nil,
-    logicalSectorBytes: Int? = nil
+    logicalSectorBytes: Int? = nil, share: UInt32? = nil
   ) {
     self.pool = pool
     self.name = name
@@ -66,7 +68,16 @@ public struct CreateVirtualDisk: Codable, Sendable, Equatable {
     self.columns = columns
     self.interleaveBytes = interleaveBytes
     self.logicalSectorBytes = logicalSectorBytes
+    self.share = share
   }
+}
+
+/// Asks for other settings of a virtual disk; what is nil stays.
+public struct SetVirtualDisk: Codable, Sendable, Equatable {
+  /// How much it gets of disks that are too busy for all, 1 to 1000, in proportion to the others' shares.
+  public var share: UInt32?
+
+  public init(share: UInt32? = nil) { self.share = share }
 }
 
 /// Asks for another size of a virtual disk.

@@ -27,13 +27,16 @@ public struct VirtualDiskInfo: Codable, Sendable, Equatable {
   public var health: Health
   /// What to do about it, one sentence; nil when there is nothing to do.
   public var nextStep: String?
+  /// How much it gets of disks that are too busy for all, 1 to 1000, in proportion to the others' shares.
+  public var share: UInt32
   /// How much of its data is there, where that was looked at: in a pool that is open read-only.
   public var data: DataInfo?
 
   public init(
     pool: String, name: String, uuid: String, sizeBytes: UInt64, provisioning: Provisioning, resiliency: Resiliency, columns: Int,
     interleaveBytes: UInt64, logicalSectorBytes: Int, allocatedBytes: UInt64, clientCount: Int, state: State, reason: String? = nil,
-    copies: Int = 1, health: Health = .healthy, nextStep: String? = nil, data: DataInfo? = nil
+    copies: Int = 1, health: Health = .healthy, nextStep: String? = nil, share: UInt32 = 100,
+    data: DataInfo? = nil
   ) {
     self.pool = pool
     self.name = name
@@ -51,6 +54,7 @@ public struct VirtualDiskInfo: Codable, Sendable, Equatable {
     self.copies = copies
     self.health = health
     self.nextStep = nextStep
+    self.share = share
     self.data = data
   }
 

@@ -114,6 +114,11 @@ struct Routes: Sendable {
       let body = try await read(ResizeVirtualDisk.self, from: request)
       return try await answer(request, slow: true) { () throws(APIError) in try await backend.resizeVirtualDisk(at: path, body) }
     }
+    group.post("vdisks/:pool/:vdisk/set") { request, context in
+      let path = try Self.virtualDiskPath(context)
+      let body = try await read(SetVirtualDisk.self, from: request)
+      return try await answer(request, slow: true) { () throws(APIError) in try await backend.setVirtualDisk(at: path, body) }
+    }
   }
 
   /// A part of the route that names an object, decoded (RFC 3986, section 2.1).

@@ -6,7 +6,7 @@ struct VirtualDiskCommand: AsyncParsableCommand {
     commandName: "vdisk", abstract: "Create, look at, resize and remove virtual disks.",
     subcommands: [
       VirtualDiskCreateCommand.self, VirtualDiskListCommand.self, VirtualDiskShowCommand.self, VirtualDiskResizeCommand.self,
-      VirtualDiskDeleteCommand.self,
+      VirtualDiskSetCommand.self, VirtualDiskDeleteCommand.self,
     ])
 }
 
@@ -56,6 +56,8 @@ struct VirtualDiskCreateCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("The size of the sectors its clients see, 512 or 4096; else 512.", valueName: "n"))
   var sectorSize: Int?
 
+  @OptionGroup var settings: VirtualDiskSettings
+
   func validate() throws {
     if let copies {
       if resiliency == .simple && copies != 1 {
@@ -75,7 +77,7 @@ struct VirtualDiskCreateCommand: AsyncParsableCommand {
   func run() async throws {
     let request = CreateVirtualDisk(
       pool: path.pool, name: path.name, sizeBytes: size.byteCount, provisioning: provisioning.value, resiliency: resiliency.value,
-      copies: copies, columns: columns, interleaveBytes: interleave?.byteCount, logicalSectorBytes: sectorSize)
+      copies: copies, columns: columns, interleaveBytes: interleave?.byteCount, logicalSectorBytes: sectorSize, share: settings.share)
     let disk = try await client.storage().createVirtualDisk(request)
     try client.show(disk, as: ObjectTables.virtualDisk(disk))
   }
@@ -122,6 +124,40 @@ struct VirtualDiskResizeCommand: AsyncParsableCommand {
 
   func run() async throws {
     let disk = try await client.storage().resizeVirtualDisk(at: path, ResizeVirtualDisk(sizeBytes: size.byteCount))
+    try client.show(disk, as: ObjectTables.virtualDisk(disk))
+  }
+}
+
+/// What can be changed at any time.
+struct VirtualDiskSettings: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "How much it gets of disks that are too busy for all, 1 to 1000, in proportion to the others' shares; else 100.", valueName: "n"))
+  var share: UInt32?
+
+  func validate() throws {
+    if let share, !(1...1000).contains(share) { throw ValidationError("--share \(share) is out of range. Give 1 to 1000.") }
+  }
+}
+
+struct VirtualDiskSetCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "set", abstract: "Change a virtual disk's settings.",
+    discussion: "It takes effect at once, also for clients that are connected.")
+
+  @OptionGroup var client: ClientOptions
+
+  @Argument(help: ArgumentHelp("The virtual disk.", valueName: "pool/name"), transform: Parse.virtualDisk)
+  var path: VirtualDiskPath
+
+  @OptionGroup var settings: VirtualDiskSettings
+
+  func validate() throws {
+    if settings.share == nil { throw ValidationError("Nothing is to be set. Give --share N.") }
+  }
+
+  func run() async throws {
+    let disk = try await client.storage().setVirtualDisk(at: path, SetVirtualDisk(share: settings.share))
     try client.show(disk, as: ObjectTables.virtualDisk(disk))
   }
 }

@@ -100,6 +100,7 @@ enum ObjectTables {
     fields.add("Columns", "\(disk.columns)")
     fields.add("Interleave", Figures.size(disk.interleaveBytes))
     fields.add("Sector size", "\(disk.logicalSectorBytes)")
+    fields.add("Share", "\(disk.share)")
     fields.add("Clients", "\(disk.clientCount)")
     if let data = disk.data {
       fields.add("Whole", Figures.size(data.wholeBytes))
