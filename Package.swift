@@ -59,7 +59,7 @@ var targets: [Target] = [
   tests("NBDServerTests", ["NBDServer", "CLinux", logging, "TestSupport"]),
   tests("PartitionTableTests", ["PartitionTable", "TestSupport"]),
   tests("PoolTests", ["Pool", "Simulation", "CLinux"]),
-  tests("StorageBusTests", ["StorageBus", "BlockDevice", "Reactor", "Simulation"]),
+  tests("StorageBusTests", ["StorageBus", "BlockDevice", "PhysicalDisk", "Reactor", "Simulation"]),
   tests("VolumeTests", ["Volume"]),
   tests("ResiliencyTests", ["Resiliency"]),
   tests("VirtualDiskTests", ["VirtualDisk", "Resiliency", "StorageBus", "PhysicalDisk", "Simulation", "SimulatedPool"]),

@@ -158,7 +158,7 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
       idleFills.append(fill)
     }
     let memory = cache.buffers.page(frame)
-    do throws(BlockError) { try await bus.readDisk(at: page << cache.pageShift, into: memory, request) } catch {
+    do throws(BlockError) { try await bus.readDisk(at: page << cache.pageShift, into: memory, keeps: true, request) } catch {
       _ = cache.endFill(key(page), frame, isGood: false)
       if !isEnded { cache.diskCounters[Int(number)].errors &+= 1 }
       throw error
@@ -171,7 +171,7 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
   /// Reads a run of pages in one piece, straight to where it is wanted; the whole pages of it are copied into the cache.
   private func readRun(at offset: UInt64, into slice: BufferSlice, keeps: Bool, _ request: IORequest) async throws(BlockError) {
     let began = watch.now
-    try await bus.readDisk(at: offset, into: slice, request)
+    try await bus.readDisk(at: offset, into: slice, keeps: keeps, request)
     guard keeps else { return }
     for page in pages(offset, UInt64(slice.byteCount)) {
       guard !isEnded, watch.isUntouched(page, since: began) || PlantedBug.overtakenFillKept.isPlanted, let frame = cache.beginFill(key(page)) else { continue }
