@@ -182,6 +182,8 @@ final class CacheClient: @unchecked Sendable {  // reactor-confined
   private let bus: BusDevice
   private let disk: RacingDisk
   private var random: SeededRandom
+  /// Reads are allowed to fail: the disk does.
+  var mayFail = true
 
   init(_ bus: BusDevice, _ disk: RacingDisk, _ random: SeededRandom) {
     self.bus = bus
@@ -211,7 +213,10 @@ final class CacheClient: @unchecked Sendable {  // reactor-confined
     let begun = disk.tick()
     let slice = await disk.reactor.buffers.acquire(byteCount: sectors.count * 512)
     defer { disk.reactor.buffers.release(slice.buffer) }
-    do throws(BlockError) { try await bus.read(at: UInt64(sectors.lowerBound * 512), into: slice, IORequest()) } catch { return }
+    do throws(BlockError) { try await bus.read(at: UInt64(sectors.lowerBound * 512), into: slice, IORequest()) } catch {
+      if !mayFail { Issue.record("a read of \(sectors) failed: \(error)") }
+      return
+    }
     check(slice, sectors, begun)
   }
 

@@ -302,7 +302,8 @@ import Testing
   }
 
   @Test func theLayoutFitsAndIsAlignedAndItsMemoryIsBounded() throws {
-    for byteCount in [UInt64(1 << 20), (1 << 20) + 4096, 3 << 20, 100 << 30, 4 << 40, (1 << 40) + 12288] {
+    let byteCounts: [UInt64] = [1 << 20, (1 << 20) + 4096, 3 << 20, 100 << 30, 4 << 40, (1 << 40) + 12288]
+    for byteCount in byteCounts {
       for pageByteCount in CacheLimits.pageByteCounts {
         guard let layout = CacheDiskLayout(byteCount: byteCount, pageByteCount: pageByteCount, mostSlots: .max) else {
           #expect(byteCount < (1 << 20) + UInt64(pageByteCount))
