@@ -172,7 +172,9 @@ final class FakeBackend: StorageBackend {
   }
 
   func cache() async throws(APIError) -> CacheInfo {
-    CacheInfo(memoryBytes: 64 << 20, pageBytes: 16 << 10, pages: 4096, freePages: 96, evictions: 7, isLocked: true, counters: .init(hits: 3, misses: 1))
+    CacheInfo(
+      memoryBytes: 64 << 20, pageBytes: 16 << 10, pages: 4096, freePages: 96, evictions: 7, isLocked: true,
+      counters: .init(hits: 3, misses: 1))
   }
 
   // MARK: Virtual disks
