@@ -17,11 +17,18 @@ USE_PACKAGES := nbd-client fio e2fsprogs
 TEST_PACKAGES := gdisk fdisk parted xfsprogs libnbd-bin python3-libnbd nbdkit qemu-utils util-linux python3 strace \
 	$(shell cat Tests/Kernel/packages.txt Tests/Bench/packages.txt 2>/dev/null | grep -v '^\#')
 
-.PHONY: help deps deps-build deps-test toolchain build run test test-unit test-kernel bench lint install clean
+SIMULATOR := .build/release/spaceport-sim
+# Seeds that `make sim` runs, and so does its part of `make test`: always the same, two to five minutes; and how many at the same time.
+SIM_SEEDS ?= 2000
+SIM_JOBS ?= $(shell nproc)
+
+.PHONY: help deps deps-build deps-test toolchain build run test test-unit test-kernel sim soak bench lint install clean
 
 help:
 	@echo 'make run          install what is missing, build, start the server with a demo pool; Ctrl-C stops it'
 	@echo 'make test         build and run every test'
+	@echo 'make sim          the storage layers on simulated disks that fail, $(SIM_SEEDS) seeds'
+	@echo 'make soak         the same until stopped, with other seeds each time'
 	@echo 'make build        the release binary: $(RELEASE)'
 	@echo 'make test-kernel  the Linux kernel in a virtual machine uses our virtual disks'
 	@echo 'make bench        fio against this server and its peers'
@@ -51,23 +58,40 @@ run: build
 # Unit tests are built for debugging, where our own invariants are asserted. The integration tests drive the release binary; they run
 # apart, because they wait for programs with time limits while the simulator's tests keep every core busy. The packages come first: what
 # asks for a password must not do so after a long build.
-test: toolchain deps-test build
+test: toolchain deps-test build sim
 	python3 -m unittest discover -s Tests/Bench
 	$(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) build $(SWIFT_FLAGS) --build-tests
-	$(TIMEOUT) 600 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --skip IntegrationTests --skip ManagementTests --skip VirtualDiskTests
+	$(TIMEOUT) 600 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --skip IntegrationTests --skip ManagementTests \
+		--skip VirtualDiskTests --skip SimulatedPoolTests
 	$(TIMEOUT) 1200 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter VirtualDiskTests
+	$(TIMEOUT) 1800 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter SimulatedPoolTests
 	$(TIMEOUT) 600 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter ManagementTests
-	SPACEPORT_BINARY=$(CURDIR)/$(RELEASE) $(TIMEOUT) 600 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter IntegrationTests
+	SPACEPORT_BINARY=$(CURDIR)/$(RELEASE) $(TIMEOUT) 1500 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter IntegrationTests
 
 # Everything but the management plane and the real server: builds in a minute.
 test-unit: toolchain
 	SPACEPORT_CORE=1 $(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) test $(SWIFT_FLAGS) --scratch-path .build-core --skip IntegrationTests
 
+# The release build: many times as many seeds. What a failure prints is all that is needed to repeat it.
+$(SIMULATOR): toolchain
+	$(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) build $(SWIFT_FLAGS) -c release --static-swift-stdlib --product spaceport-sim
+.PHONY: $(SIMULATOR)
+
+sim: $(SIMULATOR)
+	$(TIMEOUT) 1800 $(SIMULATOR) --seeds 1..$(SIM_SEEDS) --jobs $(SIM_JOBS)
+	$(SIMULATOR) --exhaustive --seed 1
+
+soak: $(SIMULATOR)
+	$(SIMULATOR) --seconds 0 --jobs $(SIM_JOBS)
+
 test-kernel: toolchain deps-test build
 	Tests/Kernel/run.sh --spaceport $(RELEASE)
 
 bench: toolchain deps-test build
+	$(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) build $(SWIFT_FLAGS) -c release --static-swift-stdlib --product large-pool
 	Tests/Bench/bench.py --spaceport $(RELEASE) $(BENCH_FLAGS)
+	Tests/Bench/resiliency.py --spaceport $(RELEASE)
+	Tests/Bench/opening.py --spaceport $(RELEASE) --tool .build/release/large-pool
 
 lint: toolchain
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests

@@ -47,17 +47,23 @@ var targets: [Target] = [
   .target(name: "CLinux", linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("blkid")]),
   // Beside it.
   layer("Simulation", ["PhysicalDisk", "CLinux"]),
+  layer("SimulatedPool", ["VirtualDisk", "Resiliency", "Pool", "StorageBus", "PhysicalDisk", "Simulation", "CLinux"]),
+  .executableTarget(name: "spaceport-sim", dependencies: ["SimulatedPool", "CLinux"], swiftSettings: swiftSettings),
   .executableTarget(
     name: "nbd-memory", dependencies: ["NBDServer"], path: "Tests/Tools/NBDMemory", swiftSettings: swiftSettings),
+  .executableTarget(
+    name: "large-pool", dependencies: ["VirtualDisk", "Pool", "StorageBus", "PhysicalDisk", "CLinux"], path: "Tests/Tools/LargePool",
+    swiftSettings: swiftSettings),
 
   .target(name: "TestSupport", path: "Tests/Support", swiftSettings: swiftSettings),
   tests("NBDServerTests", ["NBDServer", "CLinux", logging, "TestSupport"]),
   tests("PartitionTableTests", ["PartitionTable", "TestSupport"]),
-  tests("PoolTests", ["Pool", "CLinux"]),
+  tests("PoolTests", ["Pool", "Simulation", "CLinux"]),
   tests("StorageBusTests", ["StorageBus"]),
   tests("VolumeTests", ["Volume"]),
   tests("ResiliencyTests", ["Resiliency"]),
-  tests("VirtualDiskTests", ["VirtualDisk", "Resiliency", "StorageBus", "PhysicalDisk", "Simulation"]),
+  tests("VirtualDiskTests", ["VirtualDisk", "Resiliency", "StorageBus", "PhysicalDisk", "Simulation", "SimulatedPool"]),
+  tests("SimulatedPoolTests", ["SimulatedPool", "Simulation", "BlockDevice", "spaceport-sim", "TestSupport"]),
   tests("PhysicalDiskTests", ["PhysicalDisk", "CLinux", "TestSupport"]),
   tests("BlockDeviceTests", ["BlockDevice"]),
   tests("ReactorTests", ["Reactor", "CLinux"]),
@@ -98,7 +104,7 @@ if !coreOnly {
       swiftSettings: managementSettings),
     .testTarget(
       name: "ManagementTests",
-      dependencies: ["Management", "NBDServer", "spaceport", "TestSupport", argumentParser, logging, nioCore, nioHTTP1],
+      dependencies: ["Management", "NBDServer", "Service", "spaceport", "TestSupport", argumentParser, logging, nioCore, nioHTTP1],
       swiftSettings: managementSettings),
   ]
 }

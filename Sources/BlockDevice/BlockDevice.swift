@@ -7,6 +7,11 @@ import Reactor
 /// the same way. A layer overrides the `perform...` functions, which are only ever called within bounds.
 ///
 /// All calls are made on the device's reactor. A buffer slice belongs to the caller and stays unchanged until the call returns.
+///
+/// A call that throws `.stalled` leaves its buffer to the disk, which may read or change it at any time: nobody uses those bytes again. A
+/// layer that has another copy to read cannot do so into the same slice; it passes the error on to who made the buffer, and that one takes
+/// a fresh one. Where parts of a request failed differently, `.stalled` goes first. A write can also succeed without the disk that hangs:
+/// `BufferPool.exclusive` is for who wants to write from the same buffer again.
 open class BlockDevice: @unchecked Sendable {  // reactor-confined
   public let reactor: any Reactor
   /// The layer's name, as in the picture of the stack: "VirtualDisk".
@@ -61,6 +66,29 @@ open class BlockDevice: @unchecked Sendable {  // reactor-confined
   ) async throws(BlockError) {
     extents.append(BlockExtent(byteCount: byteCount, isAllocated: true, isZero: false))
   }
+
+  // MARK: What the pool asks of a disk. Devices above the pool leave these as they are.
+
+  /// How long the oldest request has been with the disk, in nanoseconds; 0 when there is none. For once a second, not for every request.
+  open func oldestRequestAge(now: Instant) -> UInt64 { 0 }
+
+  /// Gives up a disk that does not answer, for good: everyone who waits for it gets `.stalled` at once, and so does who asks later. What was
+  /// sent may still happen, also minutes later: see `hasDrained`.
+  open func abandon() {}
+
+  /// True when, after `abandon`, no request that was sent before can happen any more.
+  open var hasDrained: Bool { true }
+
+  /// Looks whether the disk is still what it was opened as: a file not truncated or deleted, a device not gone. One that is not fails this
+  /// and every later flush. Cheap enough for once a second.
+  open func checkIntegrity() async throws(BlockError) {}
+
+  /// A flush of the disk has failed since it was opened: it may have forgotten what it could not write, and reads of that hand out what was
+  /// there before. Who has another copy reads that one.
+  open var hasFailedFlush: Bool { false }
+
+  /// What ails the disk, and its last error, in words; nil when all is well.
+  open var ailment: String? { nil }
 
   // MARK: What callers call
 

@@ -21,6 +21,9 @@ public struct BlockError: Error, Equatable, Sendable, CustomStringConvertible {
     case corrupt
     /// No memory for the request.
     case noMemory
+    /// The disk did not answer in time and was given up (`BlockDevice.abandon`). The system may still be reading from or writing to the
+    /// request's buffer: who made the request lets go of it and takes another.
+    case stalled
   }
 
   public let cause: Cause
@@ -43,6 +46,14 @@ public struct BlockError: Error, Equatable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// The system says that there is no such device any more.
+  public var saysDeviceIsGone: Bool {
+    switch errorNumber {
+    case ENODEV, ENXIO, ENOMEDIUM, ESHUTDOWN, EBADF: true
+    default: false
+    }
+  }
+
   public var description: String {
     let words =
       switch cause {
@@ -55,6 +66,7 @@ public struct BlockError: Error, Equatable, Sendable, CustomStringConvertible {
       case .shuttingDown: "the device is being closed"
       case .corrupt: "the data on the device is damaged"
       case .noMemory: "there is no memory for the request"
+      case .stalled: "the disk did not answer in time"
       }
     return errorNumber == 0 ? words : "\(words) (\(String(cString: strerror(errorNumber))))"
   }

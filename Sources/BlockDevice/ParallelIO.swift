@@ -12,13 +12,18 @@ public struct IOPart: @unchecked Sendable {  // reactor-confined
   public var byteCount: UInt64
   /// For reads and writes.
   public var slice: BufferSlice?
+  /// Tells the splitting layer which part of its request this is.
+  public var tag: Int
 
-  public init(_ operation: Operation, _ device: BlockDevice, at offset: UInt64 = 0, byteCount: UInt64 = 0, slice: BufferSlice? = nil) {
+  public init(
+    _ operation: Operation, _ device: BlockDevice, at offset: UInt64 = 0, byteCount: UInt64 = 0, slice: BufferSlice? = nil, tag: Int = 0
+  ) {
     self.operation = operation
     self.device = device
     self.offset = offset
     self.byteCount = byteCount
     self.slice = slice
+    self.tag = tag
   }
 
   public func perform(_ request: IORequest) async throws(BlockError) {
@@ -34,7 +39,7 @@ public struct IOPart: @unchecked Sendable {  // reactor-confined
 
 /// A request that was split into parts: filled by a layer, performed by `ParallelIO`, then reused.
 public final class SplitRequest: @unchecked Sendable {  // reactor-confined
-  var parts: [IOPart] = []
+  public private(set) var parts: [IOPart] = []
   var errors: [BlockError?] = []
   var request = IORequest()
   var remaining = 0
@@ -46,6 +51,13 @@ public final class SplitRequest: @unchecked Sendable {  // reactor-confined
     parts.append(part)
     errors.append(nil)
   }
+
+  func clear() {
+    parts.removeAll(keepingCapacity: true)
+    errors.removeAll(keepingCapacity: true)
+  }
+
+  public var hasError: Bool { errors.contains { $0 != nil } }
 
   /// What part number `index` (in the order of `add`) failed with; nil when it succeeded. Valid until the request is ended.
   public func error(ofPart index: Int) -> BlockError? { errors[index] }
@@ -73,27 +85,24 @@ public final class ParallelIO: @unchecked Sendable {  // reactor-confined
   public func begin() -> SplitRequest { spare.popLast() ?? SplitRequest() }
 
   public func end(_ split: SplitRequest) {
-    split.parts.removeAll(keepingCapacity: true)
-    split.errors.removeAll(keepingCapacity: true)
+    split.clear()
     spare.append(split)
   }
 
-  /// Does all parts, in no order, and returns when the last is done; what failed is in `split.error(ofPart:)`. A single part is done by
+  /// Does all parts, in no order, and returns when the last is done; what failed is in `split.error(ofPart:)`. The last part is done by
   /// the calling task itself. Each layer that splits has a ParallelIO of its own: a worker that waited for another worker of the same
   /// set could wait for ever.
   public func perform(_ split: SplitRequest, _ request: IORequest) async {
-    guard split.parts.count > 1 else {
-      guard let part = split.parts.first else { return }
-      do throws(BlockError) { try await part.perform(request) } catch { split.errors[0] = error }
-      return
-    }
+    let last = split.parts.count - 1
+    if last < 0 { return }
     split.request = request
-    split.remaining = split.parts.count
-    for index in split.parts.indices {
+    split.remaining = last
+    for index in 0..<last {
       let work = Work(split: split, index: index)
       if let worker = idleWorkers.popLast() { worker.resume(returning: work) } else { queue.append(work) }
     }
-    await withUnsafeContinuation { split.waiter = $0 }
+    do throws(BlockError) { try await split.parts[last].perform(request) } catch { split.errors[last] = error }
+    if split.remaining > 0 { await withUnsafeContinuation { split.waiter = $0 } }
   }
 
   /// The same, ending the request; throws the error of the first part, in their order, that failed.

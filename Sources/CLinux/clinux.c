@@ -1,10 +1,13 @@
 #define _GNU_SOURCE
+#include "clinux.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 const int CLINUX_O_DIRECT = O_DIRECT;
 
@@ -31,3 +34,21 @@ void clinux_set_thread_name(const char *name) {
 }
 
 int clinux_fallocate(int fd, int mode, off_t offset, off_t byteCount) { return fallocate(fd, mode, offset, byteCount); }
+
+clinux_file_status clinux_status_from_answer(const void *answer) {
+  const struct statx *status = answer;
+  return (clinux_file_status){status->stx_size, status->stx_blocks * 512, status->stx_nlink};
+}
+
+bool clinux_status_is_local(int fd) {
+  // File systems that keep an open file's attributes in memory. A list of those, because there is no end of the others.
+  static const unsigned long local[] = {0xEF53 /* ext4 */, 0x58465342 /* XFS */, 0x9123683E /* Btrfs */, 0xF2F52010 /* F2FS */,
+                                        0x01021994 /* tmpfs */, 0x858458F6 /* ramfs */, 0xCA451A4E /* bcachefs */, 0x2FC12FC1 /* ZFS */,
+                                        0x3153464A /* JFS */, 0x4D44 /* FAT */, 0x2011BAB0 /* exFAT */,
+                                        0x794C7630 /* overlay */};
+  struct statfs status;
+  if (fstatfs(fd, &status) < 0) return false;
+  for (unsigned i = 0; i < sizeof local / sizeof *local; i++)
+    if ((unsigned long)status.f_type == local[i]) return true;
+  return false;
+}

@@ -2,9 +2,11 @@
 #include "clinux_ring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 struct clinux_ring {
   struct io_uring ring;
@@ -78,6 +80,7 @@ static struct io_uring_sqe *next_entry(clinux_ring *ring) {
 static void finish(struct io_uring_sqe *entry, clinux_file file, uint64_t user_data) {
   entry->fd = file.number;
   if (file.is_registered) entry->flags |= IOSQE_FIXED_FILE;
+  if (file.may_block) entry->flags |= IOSQE_ASYNC;
   entry->user_data = user_data;
 }
 
@@ -107,6 +110,12 @@ void clinux_ring_fallocate(clinux_ring *ring, uint64_t user_data, clinux_file fi
   struct io_uring_sqe *entry = next_entry(ring);
   io_uring_prep_fallocate(entry, 0, mode, (off_t)offset, (off_t)byte_count);
   finish(entry, file, user_data);
+}
+
+void clinux_ring_status(clinux_ring *ring, uint64_t user_data, int descriptor, void *answer) {
+  struct io_uring_sqe *entry = next_entry(ring);
+  io_uring_prep_statx(entry, descriptor, "", AT_EMPTY_PATH, STATX_SIZE | STATX_NLINK | STATX_BLOCKS, answer);
+  entry->user_data = user_data;
 }
 
 void clinux_ring_accept(clinux_ring *ring, uint64_t user_data, clinux_file file) {

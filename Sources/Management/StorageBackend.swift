@@ -12,10 +12,26 @@ public protocol StorageBackend: Sendable {
   func createPool(_ request: CreatePool) async throws(APIError) -> PoolInfo
   /// Opens the pools whose disks were named or found; the answer holds each of them.
   func openPools(_ request: OpenPools) async throws(APIError) -> [PoolInfo]
+  /// Checks the metadata on every disk of an open pool, and what of the data is there. Changes nothing.
+  func checkPool(named name: String) async throws(APIError) -> PoolCheckInfo
   /// Stops serving a pool and forgets it, and leaves its disks as they are. Refuses while a client is connected.
   func closePool(named name: String) async throws(APIError)
   /// Removes a pool and all that it holds, partition tables and signatures included. Refuses while a client is connected.
   func destroyPool(named name: String) async throws(APIError)
+  /// Makes disks, whose content is lost, disks of a pool; one that was evicted from it is taken back.
+  func addDisks(toPool name: String, _ request: AddDisks) async throws(APIError) -> PoolInfo
+  /// `retired` does what `retireDisk` does.
+  func setUsage(_ request: SetDiskUsage) async throws(APIError) -> DiskInfo
+  /// Begins to empty a disk, which is released at the end; one that is missing is given up.
+  func retireDisk(_ disk: DiskReference) async throws(APIError) -> JobInfo
+  /// The same, onto one other disk, which is added where it is none of the pool's.
+  func replaceDisk(_ request: ReplaceDisk) async throws(APIError) -> JobInfo
+  func startJob(inPool name: String, _ request: StartJob) async throws(APIError) -> JobInfo
+  /// The jobs of one pool, or of all; those that ended lately included.
+  func jobs(ofPool pool: String?) async throws(APIError) -> [JobInfo]
+  func cancelJob(inPool name: String, number: UInt64) async throws(APIError)
+  /// What happened to one pool, or to all, the newest last.
+  func events(ofPool pool: String?) async throws(APIError) -> [EventInfo]
   /// The virtual disks of one pool, or of all.
   func virtualDisks(ofPool pool: String?) async throws(APIError) -> [VirtualDiskInfo]
   func virtualDisk(at path: VirtualDiskPath) async throws(APIError) -> VirtualDiskInfo

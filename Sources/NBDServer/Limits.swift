@@ -46,6 +46,9 @@ enum WireLimits {
   static let headersBehindLargePayload = 64
   /// Replies in one send: a whole queue.
   static let repliesPerSend = 128
+  /// A READ whose disk was given up is asked again so often, each time with another buffer, before the client is told EIO. Each time is one
+  /// more disk lost under one request: with three copies there is no fourth to lose.
+  static let stalledReadRetries = 3
   /// Memory that skipped payloads are received into. Bytes.
   static let skipByteCount = 64 << 10
   /// The largest minimum block size a server may advertise (protocol text). Bytes.

@@ -87,5 +87,12 @@ extension ListenAddress: CustomStringConvertible {
 /// Why the server cannot listen there, and what to do.
 public struct ListenError: Error, CustomStringConvertible, Sendable {
   public let description: String
-  init(_ description: String) { self.description = description }
+  /// The address is taken and may be free in a moment: the sockets of a server that was killed live until the kernel has ended what it had in
+  /// flight.
+  public let mayPass: Bool
+
+  init(_ description: String, mayPass: Bool = false) {
+    self.description = description
+    self.mayPass = mayPass
+  }
 }

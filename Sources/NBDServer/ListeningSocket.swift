@@ -1,4 +1,5 @@
 import CLinux
+import func Glibc.kill
 import var Glibc.errno
 
 /// A bound and listening socket that is not yet, or no longer, served.
@@ -62,12 +63,19 @@ struct ListeningSocket: Sendable {
     let probe = socket(AF_UNIX, CLinuxSocket.stream | CLinuxSocket.nonBlocking, 0)
     guard probe >= 0 else { throw failure("make a socket for", path) }
     defer { _ = CLinux.close(probe) }
-    if connect(probe, &name) == 0 || errno == EAGAIN {
-      throw ListenError("A server already listens on \(path). Stop it, or listen somewhere else.")
+    let isConnected = connect(probe, &name) == 0
+    if isConnected && isGone(SocketOptions.unixPeer(of: probe)?.pid ?? 0) {
+      // A server that was killed: the kernel still holds its socket, as long as requests to its disks are under way.
+    } else if isConnected || errno == EAGAIN {
+      throw ListenError("A server already listens on \(path). Stop it, or listen somewhere else.", mayPass: true)
+    } else {
+      guard errno == ECONNREFUSED else { throw failure("look who listens on", path) }
     }
-    guard errno == ECONNREFUSED else { throw failure("look who listens on", path) }
     guard unlink(path) == 0 || errno == ENOENT else { throw failure("remove the stale socket", path) }
   }
+
+  /// A process of another namespace has the number 0 here: nobody can tell.
+  private static func isGone(_ process: Int32) -> Bool { process > 0 && kill(process, 0) != 0 && errno == ESRCH }
 
   private static func socketName(_ path: String) -> sockaddr_un? {
     var name = sockaddr_un()
@@ -146,7 +154,7 @@ struct ListeningSocket: Sendable {
       case EMFILE, ENFILE: "Too many files are open: raise the limit, `ulimit -n` or LimitNOFILE=."
       default: "Listen somewhere else, or remove the cause."
       }
-    return ListenError("Cannot \(deed) \(place): \(String(cString: strerror(number))). \(remedy)")
+    return ListenError("Cannot \(deed) \(place): \(String(cString: strerror(number))). \(remedy)", mayPass: number == EADDRINUSE)
   }
 }
 

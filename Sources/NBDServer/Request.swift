@@ -74,7 +74,7 @@ extension ReplyError {
   /// How a device's error is told to a client. ENOTSUP is not among them: the protocol keeps it for FAST_ZERO.
   init(_ error: BlockError, of command: Command) {
     switch error.cause {
-    case .ioFailed, .corrupt: self = .inputOutput
+    case .ioFailed, .corrupt, .stalled: self = .inputOutput
     case .noSpace: self = .noSpace
     case .outOfRange: self = command.outOfRangeError
     case .misaligned, .unsupported: self = .invalid

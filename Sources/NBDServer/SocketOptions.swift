@@ -30,13 +30,19 @@ enum SocketOptions {
     var address = sockaddr_storage()
     guard withSocketAddress(&address, { getpeername(descriptor, $0, $1) }) == 0 else { return "unknown" }
     if Int32(address.ss_family) == AF_UNIX {
-      // struct ucred: pid, uid, gid (unix(7)); glibc shows it with _GNU_SOURCE only.
-      var credentials: (pid: Int32, uid: UInt32, gid: UInt32) = (0, 0, 0)
-      var length = socklen_t(MemoryLayout.size(ofValue: credentials))
-      guard getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0 else { return "unknown" }
-      return "uid \(credentials.uid), pid \(credentials.pid)"
+      guard let peer = unixPeer(of: descriptor) else { return "unknown" }
+      return "uid \(peer.uid), pid \(peer.pid)"
     }
     return numericName(of: &address)
+  }
+
+  /// Who connected to, or listens at, the other end of a Unix socket. The process may have ended meanwhile.
+  static func unixPeer(of descriptor: Int32) -> (pid: Int32, uid: UInt32)? {
+    // struct ucred: pid, uid, gid (unix(7)); glibc shows it with _GNU_SOURCE only.
+    var credentials: (pid: Int32, uid: UInt32, gid: UInt32) = (0, 0, 0)
+    var length = socklen_t(MemoryLayout.size(ofValue: credentials))
+    guard getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0 else { return nil }
+    return (credentials.pid, credentials.uid)
   }
 
   /// The address a TCP socket is bound to: its numeric host and its port.

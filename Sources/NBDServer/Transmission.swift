@@ -144,9 +144,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
     do throws(BlockError) {
       switch slot.command {
       case .read:
-        let slice = await reactor.buffers.acquire(byteCount: Int(length))
-        slot.payload = slice
-        try await device.read(at: offset, into: slice, template)
+        try await read(slot)
       case .write:
         guard let slice = slot.payload else { return }  // always there: the receiver fills it first
         try await device.write(at: offset, from: slice, request(slot))
@@ -162,6 +160,23 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
     } catch {
       if slot.command == .trim && error.cause == .unsupported { return }  // a hint: keeping the data is a way to follow it
       slot.error = ReplyError(error, of: slot.command)
+    }
+  }
+
+  /// A disk that was given up while it read keeps the buffer, and may fill it at any time: what is sent comes from another.
+  private func read(_ slot: RequestSlot) async throws(BlockError) {
+    for tries in 1... {
+      let slice = await reactor.buffers.acquire(byteCount: Int(slot.header.length))
+      slot.payload = slice
+      do throws(BlockError) {
+        try await device.read(at: slot.header.offset, into: slice, template)
+        if reactor.buffers.isExclusive(slice.buffer) { return }
+      } catch {
+        if error.cause != .stalled { throw error }
+      }
+      slot.payload = nil
+      reactor.buffers.release(slice.buffer)
+      if tries > WireLimits.stalledReadRetries { throw BlockError(.stalled) }
     }
   }
 

@@ -12,6 +12,8 @@ public struct DiskHealth: Sendable {
     case ioErrors
     /// A flush failed: what was written since the last good one may be lost, and no flush succeeds until the disk is reopened.
     case flushFailed
+    /// It did not answer in time and was given up: nothing succeeds until it is reopened.
+    case stalled
     /// Gone, or no longer what it was.
     case failed
 
@@ -42,8 +44,16 @@ public struct DiskHealth: Sendable {
       return
     }
     failedRequests &+= 1
-    worsen(to: operation == .flush ? .flushFailed : DiskHealth.meansGone(error.errorNumber) ? .failed : .ioErrors)
+    worsen(to: operation == .flush ? .flushFailed : error.saysDeviceIsGone ? .failed : .ioErrors)
     lastError = DiskHealth.describe(operation, at: offset, -error.errorNumber)
+  }
+
+  /// `age` is how long the oldest request had been waiting, in nanoseconds.
+  mutating func countStall(age: UInt64) {
+    if state >= .ioErrors { return }  // given up for that: the error is what there is to tell
+    worsen(to: .stalled)
+    let tenths = age / 100_000_000
+    lastError = "it did not answer for \(tenths / 10).\(tenths % 10) s and was given up"
   }
 
   mutating func count(_ fault: DiskFault) {
@@ -55,10 +65,6 @@ public struct DiskHealth: Sendable {
   private static func describe(_ operation: BlockOperation, at offset: UInt64, _ result: Int32) -> String {
     let place = operation == .flush ? "" : " at byte \(offset)"
     return "\(operation)\(place): \(String(cString: strerror(-result)))"
-  }
-
-  private static func meansGone(_ errorNumber: Int32) -> Bool {
-    errorNumber == ENODEV || errorNumber == ENXIO || errorNumber == ENOMEDIUM || errorNumber == ESHUTDOWN || errorNumber == EBADF
   }
 
   /// Errors that another try may cure: a path that fails over, memory that comes free, a bus that was reset. Not those that say for sure

@@ -45,7 +45,10 @@ public struct DiskOpenError: Error, Sendable, CustomStringConvertible {
         .permissionDenied, path, errorNumber: errorNumber,
         "\(path): this user may not read and write it. Run as a user who may, or change its mode or owner.")
     case EROFS:
-      DiskOpenError(.readOnly, path, errorNumber: errorNumber, "\(path) is read-only. Pools need disks that can be written.")
+      DiskOpenError(
+        .readOnly, path, errorNumber: errorNumber,
+        "\(path) is read-only, and a pool needs disks that can be written. To only read the pool that it belongs to: "
+          + "spaceport pool open --read-only.")
     case ENXIO, ENODEV, ENOMEDIUM:
       DiskOpenError(.notFound, path, errorNumber: errorNumber, "\(path): no device or no medium is behind it. Connect it and try again.")
     case EMFILE, ENFILE:

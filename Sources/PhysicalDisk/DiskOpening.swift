@@ -6,6 +6,8 @@ import Reactor
 public enum DiskAccess: Sendable {
   /// To look at: no claim, so that a disk in use can be looked at too.
   case readOnly
+  /// To read for longer: who wants to own the disk cannot meanwhile, others may read it too. Permission to write is not needed.
+  case shared
   /// To own: nobody else can open it so.
   case claimed
 }
@@ -21,6 +23,8 @@ struct OpenedDisk: Sendable {
   var identity: DiskIdentity
   var facts: DiskFacts
   var zeroMethod: ZeroMethod
+  /// Its size and links are known to this machine's kernel: asking never waits.
+  var isStatusLocal = true
 }
 
 /// Opens and claims disks. Blocking: for BlockingCalls.
@@ -57,7 +61,8 @@ enum DiskOpening {
       }
       throw .system(path, number, doing: "opening it")
     }
-    if access == .claimed, flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+    let lock = access == .claimed ? LOCK_EX : LOCK_SH
+    if access != .readOnly, flock(descriptor, lock | LOCK_NB) != 0 {
       let error =
         errno == EWOULDBLOCK ? locked(path, by: ClaimHolder.lockHolder(of: descriptor)) : .system(path, errno, doing: "locking it")
       close(descriptor)

@@ -25,7 +25,7 @@ public struct DiskFacts: Sendable {
   public var zeroesCheaply: Bool
   /// What was punched reads as zeros: true of files, not of block devices, which promise nothing.
   public var punchReadsZeros: Bool
-  /// Opened for reading only: no claim is held and writes fail.
+  /// Opened for reading only: writes fail.
   public var isReadOnly: Bool
 
   public init(
@@ -62,14 +62,26 @@ public protocol DiskPort: AnyObject, Sendable {
   /// The range reads as zeros afterwards and is allocated. -EOPNOTSUPP where the disk cannot do it without data being written.
   func zero(at offset: UInt64, byteCount: UInt64) async -> Int32
   /// What is wrong with the disk although its requests succeed: a file that was truncated or deleted by someone else, a device that
-  /// shrank. nil when all is well. Cheap: PhysicalDisk asks before each flush is answered, the service once a second.
+  /// shrank. nil when all is well. Cheap: PhysicalDisk asks before each flush is answered, the pool once a second.
   func checkIntegrity() async -> DiskFault?
-  /// Ends the claim on the disk. Nothing may be in flight.
+  /// Whether what a read has just given may be the emptiness of a disk that lost its content: then PhysicalDisk looks at once.
+  func isSuspicious(_ slice: BufferSlice) -> Bool
+  /// How long the oldest request that somebody waits for has been with the system, in nanoseconds; 0 when there is none.
+  func oldestRequestAge(now: Instant) -> UInt64
+  /// Gives the disk up: everyone who waits for it is answered with `IOResult.abandoned` at once, and so is every later request. What the
+  /// system already has may still happen; the buffers of these requests are held (BufferPool.retain) until it is over.
+  func abandon()
+  /// Requests that were in flight when the disk was abandoned and are not over.
+  var hungCount: Int { get }
+  /// Returns when `hungCount` is 0.
+  func drained() async
+  /// Ends the claim on the disk. Nothing may be in flight or hung.
   func close() async
 }
 
 extension DiskPort {
   public func checkIntegrity() async -> DiskFault? { nil }
+  public func isSuspicious(_ slice: BufferSlice) -> Bool { false }
 }
 
 /// Why a disk can no longer be trusted, in words for the operator.

@@ -33,7 +33,7 @@ enum DiskProbe {
     var facts = DiskFacts(
       kind: .file, name: path, byteCount: roundedDown(UInt64(max(status.st_size, 0)), to: ioAlignment), ioAlignment: ioAlignment,
       physicalSector: physicalSector(device.physicalSector, atLeast: ioAlignment), isRotational: device.isRotational ?? false,
-      isDirect: alignment != nil, punchReadsZeros: true, isReadOnly: access == .readOnly)
+      isDirect: alignment != nil, punchReadsZeros: true, isReadOnly: access != .claimed)
     var method = ZeroMethod.none
     if access == .claimed {
       let modes = supportedFallocateModes(descriptor, UInt64(max(status.st_size, 0)))
@@ -41,7 +41,8 @@ enum DiskProbe {
       facts.zeroesCheaply = method != .none
       facts.discardGranularity = modes.punch ? max(Int(status.st_blksize), ioAlignment) : 0
     }
-    return OpenedDisk(descriptor: descriptor, identity: identity, facts: facts, zeroMethod: method)
+    return OpenedDisk(
+      descriptor: descriptor, identity: identity, facts: facts, zeroMethod: method, isStatusLocal: clinux_status_is_local(descriptor))
   }
 
   /// What O_DIRECT wants, 512 or 4096; nil where it does not work on this file.
@@ -104,7 +105,7 @@ enum DiskProbe {
     let facts = DiskFacts(
       kind: .blockDevice, name: path, byteCount: roundedDown(byteCount, to: ioAlignment), ioAlignment: ioAlignment,
       physicalSector: physicalSector(Int(physical), atLeast: ioAlignment), isRotational: device.isRotational ?? false, isDirect: true,
-      discardGranularity: access == .claimed ? device.discardGranularity : 0, zeroesCheaply: zeroes, isReadOnly: access == .readOnly)
+      discardGranularity: access == .claimed ? device.discardGranularity : 0, zeroesCheaply: zeroes, isReadOnly: access != .claimed)
     return OpenedDisk(descriptor: descriptor, identity: identity, facts: facts, zeroMethod: zeroes ? .zeroRange : .none)
   }
 

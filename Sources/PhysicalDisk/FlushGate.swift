@@ -47,6 +47,12 @@ struct FlushGate {
     waiters.wakeAll()
   }
 
+  /// A disk that was given up: who waits looks again, and learns of it.
+  mutating func abandon() {
+    hasFailed = true
+    waiters.wakeAll()
+  }
+
   /// A disk that is no longer what it was: no flush of it is believed.
   mutating func fail() { hasFailed = true }
 }

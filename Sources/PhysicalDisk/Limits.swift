@@ -9,6 +9,8 @@ public enum DiskLimits {
   static let interruptions = 8
   /// Tries after the first for an error that may pass. The kernel has retried already, so that more only delays the answer.
   public static let transientRetries = 2
+  /// Requests of one opening that had to be repeated, from which on a disk is likely to fail: one bad cable or reset makes a few.
+  public static let predictedFailureErrorCount: UInt64 = 20
   /// Wait before the first retry; each further one waits ten times as long. Lets a path fail over or memory come free.
   public static let retryDelayMilliseconds: UInt64 = 10
   /// Zeros are written in pieces of this size, in bytes, so that one long zeroing does not fill the disk's queue.

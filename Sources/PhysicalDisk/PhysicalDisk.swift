@@ -7,9 +7,14 @@ import Reactor
 ///
 /// A flush that failed is final: the system may have forgotten what it could not write, and a second flush would succeed without it. So
 /// every later flush fails with EIO until the disk is opened anew; reads and writes go on.
+///
+/// A disk that does not answer is given up by `abandon`: then nobody waits for it any more, nothing is asked of it, and it cannot be closed
+/// (and so not opened anew, by anyone) before what was sent to it is over.
 public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-confined
   public let port: any DiskPort
   public private(set) var health = DiskHealth()
+  /// The disk is not what it was opened as.
+  public private(set) var fault: DiskFault?
   private let facts: DiskFacts
   private let storedGeometry: BlockGeometry
   private var gate = FlushGate()
@@ -17,6 +22,7 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
   private var canZero: Bool
   private var canPunch: Bool
   private var isClosing = false
+  public private(set) var isAbandoned = false
   private var inFlight = 0
   private var idleWaiters = WaitQueue()
 
@@ -38,7 +44,8 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
     var remarks = [facts.isDirect ? "direct I/O" : "buffered: the file system refuses direct I/O"]
     if facts.isRotational { remarks.append("rotational") }
     if facts.isReadOnly { remarks.append("read-only") }
-    if health.state != .ok { remarks.append("\(health.state): \(health.lastError ?? "")") }
+    if let ailment { remarks.append(ailment) }
+    if port.hungCount > 0 { remarks.append("\(port.hungCount) requests that it was sent may still happen") }
     return remarks
   }
 
@@ -50,7 +57,10 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
     var tries = 0
     while true {
       let result = await port.read(slice, at: offset)
-      if result == 0 { return }
+      if result == 0 {
+        if port.isSuspicious(slice) { try await checkIntegrity() }
+        return
+      }
       try await retryOrThrow(.read, at: offset, result, &tries)
     }
   }
@@ -79,7 +89,7 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
 
   /// The token of the disk flush that covers everything answered before this call, by this server or by the disk's owner before it.
   public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken {
-    if isClosing { throw BlockError(.shuttingDown) }
+    try checkOpen()
     if facts.isReadOnly { return FlushToken(number: 0) }
     inFlight += 1
     defer { end() }
@@ -87,7 +97,7 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
   }
 
   private func flushDisk() async throws(BlockError) -> FlushToken {
-    if gate.hasFailed { throw BlockError(.ioFailed, errorNumber: EIO) }
+    try checkFlushes()
     if gate.isClean {
       try await checkIntegrity()
       return FlushToken(number: gate.succeeded)
@@ -99,14 +109,20 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
       } else {
         try await leadFlush()
       }
-      if gate.hasFailed { throw BlockError(.ioFailed, errorNumber: EIO) }
+      try checkFlushes()
     }
     return FlushToken(number: gate.succeeded)
+  }
+
+  private func checkFlushes() throws(BlockError) {
+    if isAbandoned { throw BlockError(.stalled) }
+    if gate.hasFailed { throw BlockError(.ioFailed, errorNumber: EIO) }
   }
 
   private func leadFlush() async throws(BlockError) {
     gate.begin()
     let result = await port.synchronize()
+    if isAbandoned { return gate.end(succeeded: false) }  // the caller's next look says so
     if result != 0 {
       // Whatever the cause (a full file system too), the answer to FLUSH is that data may be lost.
       let error = BlockError(.ioFailed, errorNumber: -result)
@@ -115,14 +131,21 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
       throw error
     }
     let fault = await port.checkIntegrity()
-    if let fault { health.count(fault) }
-    gate.end(succeeded: fault == nil)
+    if let fault {
+      health.count(fault)
+      self.fault = fault
+    }
+    gate.end(succeeded: fault == nil && !isAbandoned)
   }
 
   /// Looks whether the disk is still what it was opened as; one that is not fails this and every later flush.
-  public func checkIntegrity() async throws(BlockError) {
-    guard let fault = await port.checkIntegrity() else { return }
-    if !gate.hasFailed { health.count(fault) }
+  public override func checkIntegrity() async throws(BlockError) {
+    if isAbandoned { throw BlockError(.stalled) }
+    let fault = await port.checkIntegrity()
+    if isAbandoned { throw BlockError(.stalled) }
+    guard let fault else { return }
+    if !gate.hasFailed || self.fault == nil { health.count(fault) }
+    self.fault = fault
     gate.fail()
     throw BlockError(.ioFailed, errorNumber: EIO)
   }
@@ -183,19 +206,52 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
     return false
   }
 
+  // MARK: What the pool asks
+
+  public override func oldestRequestAge(now: Instant) -> UInt64 { port.oldestRequestAge(now: now) }
+
+  public override var hasDrained: Bool { port.hungCount == 0 }
+  public override var hasFailedFlush: Bool { gate.hasFailed }
+
+  public override var ailment: String? { health.state == .ok ? nil : health.lastError ?? "\(health.state)" }
+
   // MARK: Ends
 
   /// Refuses further requests, waits for those in flight, and gives up the claim. Nothing is flushed: that is the caller's decision.
-  public func close() async {
-    guard !isClosing else { return }
+  ///
+  /// A disk that was abandoned keeps its claim until what was sent to it is over, lest the next owner's writes be overtaken by these. That is
+  /// not waited for: then the answer is `.whenDrained`, and the claim is given up in the background.
+  @discardableResult
+  public func close() async -> DiskClosing {
+    guard !isClosing else { return port.hungCount == 0 ? .closed : .whenDrained }
     isClosing = true
     while inFlight > 0 { await withUnsafeContinuation { idleWaiters.append($0) } }
-    await port.close()
+    if port.hungCount == 0 {
+      await port.close()
+      return .closed
+    }
+    reactor.spawn { [port] in
+      await port.drained()
+      await port.close()
+    }
+    return .whenDrained
   }
+
+  /// Retries that sleep notice it when they wake, at most a tenth of a second later.
+  public override func abandon() {
+    guard !isAbandoned else { return }
+    isAbandoned = true
+    health.countStall(age: port.oldestRequestAge(now: reactor.now))
+    port.abandon()
+    gate.abandon()
+  }
+
+  /// Returns when `hasDrained`, which is only ever worth waiting for after `abandon`.
+  public func drained() async { await port.drained() }
 
   @inline(__always)
   private func begin(_ offset: UInt64, _ byteCount: UInt64, memory: UnsafeMutableRawPointer?) throws(BlockError) {
-    if isClosing { throw BlockError(.shuttingDown) }
+    if isClosing || isAbandoned { try checkOpen() }
     let all = offset | byteCount | UInt64(UInt(bitPattern: memory))
     if all & UInt64(facts.ioAlignment - 1) != 0 { throw BlockError(.misaligned) }
     inFlight += 1
@@ -207,6 +263,11 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
     if isClosing && inFlight == 0 { idleWaiters.wakeAll() }
   }
 
+  private func checkOpen() throws(BlockError) {
+    if isAbandoned { throw BlockError(.stalled) }
+    if isClosing { throw BlockError(.shuttingDown) }
+  }
+
   private func checkWritable() throws(BlockError) {
     if facts.isReadOnly { throw BlockError(.readOnly) }
   }
@@ -215,7 +276,10 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
   private func retryOrThrow(
     _ operation: BlockOperation, at offset: UInt64, _ result: Int32, _ tries: inout Int
   ) async throws(BlockError) {
+    if isAbandoned { throw BlockError(.stalled) }
     guard DiskHealth.mayPass(result), tries < DiskLimits.transientRetries, !isClosing else {
+      // That it is not what it was tells more than the error: a block device that shrank calls itself full where it ends.
+      try await checkIntegrity()
       let error = BlockError(kernelResult: result)
       health.countFailure(operation, at: offset, error)
       throw error
@@ -225,5 +289,14 @@ public final class PhysicalDisk: BlockDevice, @unchecked Sendable {  // reactor-
     for _ in 0..<tries { delay *= 10 }
     tries += 1
     await reactor.sleep(milliseconds: delay)
+    if isAbandoned { throw BlockError(.stalled) }
   }
+}
+
+/// What became of the claim when a disk was closed.
+public enum DiskClosing: Sendable {
+  /// It is given up: the disk can be opened by anyone.
+  case closed
+  /// It is kept until what was sent to the disk before it was abandoned is over.
+  case whenDrained
 }

@@ -8,12 +8,19 @@ public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor
   public let id: DiskID
   public let isVoter: Bool
   public let slabCount: Int
+  /// What may be asked of it; changed by the pool alone.
+  public internal(set) var state: DiskRecord.State
+  /// It failed and stays, because it holds a last copy.
+  public internal(set) var isKept = false
+  public internal(set) var usage = DiskRecord.Usage.auto
+  /// A look at it is under way: that of a disk which hangs takes until it is given up.
+  var isBeingLookedAt = false
   /// The whole disk, from the storage bus.
   public let disk: BlockDevice
   private let layout: DiskLayout
   private let partitionOffset: UInt64
 
-  init(of member: PoolDisk, poolName: String) {
+  init(of member: PoolDisk, state: DiskRecord.State, poolName: String) {
     number = member.number
     id = member.id
     isVoter = member.isVoter
@@ -21,6 +28,7 @@ public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor
     layout = member.layout
     partitionOffset = layout.dataOffset
     slabCount = layout.slabCount
+    self.state = state
     super.init(reactor: disk.reactor, layerName: "Pool", label: "\(poolName) disk \(number)")
   }
 
@@ -31,6 +39,15 @@ public final class DataPartition: BlockDevice, @unchecked Sendable {  // reactor
   }
 
   public override var lowerDevices: [BlockDevice] { [disk] }
+  public override var hasFailedFlush: Bool { disk.hasFailedFlush }
+  public override var remarks: [String] { state == .active ? [] : [state.description] }
+
+  /// New rows are dealt from it. A hot spare is kept for repair.
+  var takesNewSlabs: Bool { (state == .active || state == .returning) && usage == .auto }
+
+  /// Reads and writes go to it. Of a returning disk the regions that it lacks are not read; that is the resiliency's to see to.
+  @inline(__always)
+  public var isUsable: Bool { state != .evicted && state != .removed }
 
   public override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     try await disk.read(at: partitionOffset + offset, into: slice, request)

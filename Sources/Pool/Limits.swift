@@ -4,6 +4,8 @@ public enum FormatLimits {
   public static let version: UInt16 = 1
   /// Sequences and numbers that count up stay below this: whatever a disk says, counting on from there never overflows.
   public static let numberLimit: UInt64 = 1 << 62
+  /// The highest number of a disk: they are never used again, and tables are as long as the highest.
+  public static let diskNumberHighest: UInt32 = 1 << 20
   /// Everything of the pool's own starts and ends on this, so that a 4Kn disk can take any other's place.
   public static let blockByteCount = 4096
   /// Partitions and slabs start on this.
@@ -52,7 +54,12 @@ public enum FormatLimits {
   public static let presenceByteCount = 4096
   public static let virtualDiskNameByteCount = 128
   public static let faultDomainByteCount = 255
+  public static let eventNameByteCount = 64
+  public static let eventMessageByteCount = 2048
   public static let pathHintByteCount = 1024
+
+  /// One of the two slots of a witness. A block, so that a disk with 4096-byte sectors could hold it too.
+  public static let witnessSlotByteCount = 4096
 }
 
 /// How the store uses the format.
@@ -68,8 +75,14 @@ public enum StoreLimits {
   public static let checkpointDepth = 8
   /// Reading and zeroing go in steps of this.
   public static let transferByteCount = 1 << 20
+  /// Such steps of record pages that are being read while one is worked on, for each voter.
+  static let pageReadAhead = 2
   /// Devices asked for one pool at the same time.
   public static let diskCount = 4096
+  /// Superblocks written at the same time when the membership changes: 64 KiB, a size of buffers that requests rarely use up.
+  public static let superblocksInFlight = 16
+  /// A membership change that neither the witness nor enough voters took is tried again so often; commits wait meanwhile.
+  public static let membershipRetryMilliseconds: UInt64 = 1_000
 }
 
 /// What the layout of a new pool is chosen by.
@@ -97,8 +110,17 @@ public enum LayoutLimits {
 public enum PoolLimits {
   /// Between two commits of what no client has flushed.
   static let housekeepingMilliseconds: UInt64 = 5_000
+  /// A disk that leaves a request unanswered for so long is given up: longer than a drive takes to give up a sector (7 s), shorter than the
+  /// kernel's NBD client waits (30 s).
+  public static let stallLimitMilliseconds: UInt64 = 10_000
+  /// Between two looks at each disk.
+  static let watchMilliseconds: UInt64 = 1_000
   /// What is reserved in the metadata for the presence bits of a row that is not committed yet: those of 8,192 chunks.
   static let presenceByteCountPerRow = 1024
+  /// Regions of a row that is written are marked dirty in pieces of at most this, in bytes: what one hot spot costs to resynchronise.
+  static let largestRegionByteCount: UInt64 = 4 << 20
+  /// Rows have about so many regions before these grow.
+  static let regionsPerRowAimed: UInt64 = 64
   /// A name of a pool or virtual disk, in UTF-8 bytes: it is part of export names and paths.
   public static let longestName = 64
   /// Buffers for partial blocks, and bytes of each: 1 MiB a pool. Who finds none waits for a disk.
@@ -106,4 +128,33 @@ public enum PoolLimits {
   static let bounceBufferByteCount = 64 << 10
   /// Findings that `inspect` tells of one disk; a damaged pool can have millions.
   static let findingCount = 100
+}
+
+/// Limits of the pool's jobs, with unit and reason.
+public enum JobLimits {
+  /// Per cent of the time that a job works while applications are at work.
+  public static let sharePercent = 20
+  /// A job's pause after one piece of work, at most: a slow disk must not stop it for minutes.
+  static let longestPauseMilliseconds: UInt64 = 2_000
+  /// Between two looks for work that nobody asked for (resynchronisation, repair), and between two savings of a job's progress.
+  static let lookMilliseconds: UInt64 = 1_000
+  static let saveMilliseconds: UInt64 = 5_000
+  /// Until a job that found no room is tried again where there is more: who writes and trims all day must not make it begin all the time.
+  static let roomMilliseconds: UInt64 = 60_000
+  /// A disk that is away this long is given up, and its copies are made anew elsewhere. Five minutes, as Storage Spaces waits: longer than
+  /// a restart or a pulled cable.
+  public static let repairDelayMilliseconds: UInt64 = 300_000
+  /// Rows in work at the same time while applications are at work: so that two disks are busy. And while there are none: half of the
+  /// buffers that rows are copied through.
+  static let depth = 2
+  static let idleDepth = 8
+  /// Rows that a job looks at in one go without finding work, before others get their turn: about a tenth of a millisecond.
+  static let rowsPerLook = 16_384
+  /// Errors of a job until it is suspended.
+  static let errorCount = 3
+  /// Jobs remembered after they ended, in memory, and events that are kept in the metadata.
+  static let rememberedCount = 64
+  public static let eventCount = 1000
+  /// Places with bad copies that one scrub tells of, each with an event; all are counted.
+  public static let scrubPlaceCount = 20
 }

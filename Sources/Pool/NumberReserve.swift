@@ -40,11 +40,8 @@ struct NumberReserve {
   mutating func reservation() -> [MetadataChange] {
     if !isChanged { return [] }
     isChanged = false
-    var bytes: [UInt8] = []
-    for counter in [row, generation, virtualDisk] {
-      for shift in stride(from: UInt64(0), to: 64, by: 8) { bytes.append(UInt8(truncatingIfNeeded: counter >> shift)) }
-    }
     // The three counters lie behind each other.
+    let bytes = [row, generation, virtualDisk].flatMap(\.fieldBytes)
     return [.patch(PoolRecord.key, byteOffset: PoolRecord.Offset.nextRow, bytes: bytes)]
   }
 }

@@ -18,11 +18,19 @@ public struct PoolError: Error, CustomStringConvertible, Sendable {
   /// Without a full stop at the end, as is `remedy`.
   public let message: String
   public let remedy: String
+  /// Of `.disksMissing`: the pool may go on without them (`OpenOptions.evictMissing`).
+  public let canOpenDegraded: Bool
+  /// What the metadata says, where that was the reason.
+  public let metadataCause: MetadataError.Cause?
 
-  public init(_ cause: Cause, _ message: String, remedy: String) {
+  public init(
+    _ cause: Cause, _ message: String, remedy: String, canOpenDegraded: Bool = false, metadataCause: MetadataError.Cause? = nil
+  ) {
     self.cause = cause
     self.message = message
     self.remedy = remedy
+    self.canOpenDegraded = canOpenDegraded
+    self.metadataCause = metadataCause
   }
 
   public var description: String { "\(message). \(remedy)." }

@@ -26,7 +26,8 @@ extension StoragePool {
 
   /// Makes a pool of the disks, whose content is lost, and opens it.
   public static func create(
-    named name: String, on members: [PoolMember], layout: LayoutChoice, createdSeconds: UInt64, reactor: any Reactor
+    named name: String, on members: [PoolMember], layout: LayoutChoice, createdSeconds: UInt64, reactor: any Reactor,
+    options: OpenOptions = OpenOptions()
   ) async throws(PoolError) -> StoragePool {
     do throws(MetadataError) {
       for member in members {
@@ -36,22 +37,25 @@ extension StoragePool {
         }
       }
       let disks = members.map { NewDisk(device: $0.device, pathHint: String($0.path.prefix(FormatLimits.pathHintByteCount / 4))) }
-      let options = FormatOptions(poolName: name, createdSeconds: createdSeconds, layout: layout)
-      _ = try await MetadataStore.format(disks: disks, options: options, reactor: reactor)
+      let format = FormatOptions(poolName: name, createdSeconds: createdSeconds, layout: layout)
+      _ = try await MetadataStore.format(disks: disks, options: format, reactor: reactor)
     } catch {
       // Nothing of a pool that did not come to be is left on the disks; if that fails too, they say so themselves at the next try.
       for member in members { _ = try? await PooledDiskTable.erase(member) }
       throw PoolError(error, doing: "making the pool \(name)")
     }
-    return try await open(members, reactor: reactor)
+    return try await open(members, reactor: reactor, options: options)
   }
 
-  /// Opens a pool from all of its disks, in any order and wherever they are now.
-  public static func open(_ members: [PoolMember], reactor: any Reactor) async throws(PoolError) -> StoragePool {
+  /// Opens a pool from its disks, in any order and wherever they are now. Those among them that are not its present disks are set aside.
+  /// While disks are missing, this throws `.disksMissing`; `canOpenDegraded` says whether `options.evictMissing` would go on without.
+  public static func open(
+    _ members: [PoolMember], reactor: any Reactor, options: OpenOptions = OpenOptions()
+  ) async throws(PoolError) -> StoragePool {
     let store: MetadataStore
-    do throws(MetadataError) { store = try await MetadataStore.open(devices: members.map(\.device), reactor: reactor) } catch {
-      throw PoolError(error, doing: "opening a pool")
-    }
+    do throws(MetadataError) {
+      store = try await MetadataStore.open(devices: members.map(\.device), reactor: reactor, options: options)
+    } catch { throw PoolError(error, doing: "opening a pool") }
     let pool: StoragePool
     do throws(PoolError) { pool = try assemble(store, reactor) } catch {
       await store.close()
@@ -61,7 +65,39 @@ extension StoragePool {
       _ = try? await pool.close()  // the workers of its splitters have to end before it goes
       throw error
     }
+    pool.listenToStore()
+    pool.events.load(store)
+    pool.jobs.load(store)
     return pool
+  }
+
+  /// Opens a pool without writing a byte, from whatever disks of it there are: nobody asks whether they may go on without the others.
+  /// `reading` says for which state of the pool they speak. What is in sync by the newest metadata that can be had is read, all else fails;
+  /// nothing is repaired, no job runs. `witness` is the epoch that the pool's witness knows.
+  public static func openReadOnly(
+    _ members: [PoolMember], reactor: any Reactor, witness: MembershipEpoch? = nil
+  ) async throws(PoolError) -> StoragePool {
+    let store: MetadataStore
+    do throws(MetadataError) {
+      store = try await MetadataStore.readOnlyLoad(devices: members.map(\.device), reactor: reactor, witness: witness)
+    } catch { throw PoolError(error, doing: "opening a pool to read it") }
+    let pool = try assemble(store, reactor)
+    do throws(PoolError) { try pool.loadRows() } catch {
+      _ = try? await pool.close()
+      throw error
+    }
+    pool.events.load(store)
+    return pool
+  }
+
+  /// The disks of the pool that are not among `members`, as far as those know, without those removed. Nothing is written or claimed.
+  public static func missingDisks(of members: [PoolMember], reactor: any Reactor) async throws(PoolError) -> [DiskRecord] {
+    do throws(MetadataError) {
+      let store = try await MetadataStore.readOnlyLoad(devices: members.map(\.device), reactor: reactor)
+      let missing = store.absentDisks
+      await store.close()
+      return missing
+    } catch { throw PoolError(error, doing: "looking for the pool's missing disks") }
   }
 
   private static func assemble(_ store: MetadataStore, _ reactor: any Reactor) throws(PoolError) -> StoragePool {
@@ -74,9 +110,23 @@ extension StoragePool {
       try checkSlabs(record, store.disks)
     } catch { throw PoolError(error, doing: "opening the pool \(store.poolName)") }
     var allocator = SlabAllocator()
-    let disks = store.disks.sorted { $0.number < $1.number }.map { DataPartition(of: $0, poolName: record.name) }
-    for disk in disks { allocator.addDisk(disk.number, slabCount: disk.slabCount) }
-    return StoragePool(reactor: reactor, store: store, disks: disks, record: record, allocator: allocator)
+    var records: [DiskNumber: DiskRecord] = [:]
+    do throws(MetadataError) { try store.forEachRecord(DiskRecord.self) { records[$0.number] = $0 } } catch {
+      throw PoolError(error, doing: "opening the pool \(store.poolName)")
+    }
+    let disks = store.disks.sorted { $0.number < $1.number }.map {
+      var state = records[$0.number]?.state ?? .active
+      // Only read pools have such a disk: it lacks what was written without it.
+      if state == .evicted { state = .returning }
+      let partition = DataPartition(of: $0, state: state, poolName: record.name)
+      partition.usage = records[$0.number]?.usage ?? .auto
+      return partition
+    }
+    for record in records.values.sorted(by: { $0.number < $1.number }) where record.state != .removed {
+      allocator.addDisk(record.number, slabCount: Int(record.slabCount))
+    }
+    let absent = Set(records.values.filter { $0.state != .removed }.map(\.number)).subtracting(disks.map(\.number))
+    return StoragePool(reactor: reactor, store: store, disks: disks, absentNumbers: absent, record: record, allocator: allocator)
   }
 
   /// Addresses are reckoned from the pool's record: every disk must be laid out by the same sizes.
@@ -107,13 +157,14 @@ extension PoolError {
       case .invalidArgument, .diskTooSmall, .mixedPools, .tooLarge, .invalidChange: .invalid
       case .notPooled: .notFound
       case .disksMissing: .disksMissing
-      case .cloned, .stale, .split, .damaged: .damaged
+      case .cloned, .stale, .evicted, .split, .damaged: .damaged
       case .metadataFull: .noSpace
       case .unsupportedFeature, .readOnly, .closed: .wrongState
       case .diskFailed: .ioFailed
       }
     self.init(
-      cause, "\(action.capitalizedFirst) failed: \(error.message.withoutFullStop)", remedy: error.remedy.withoutFullStop)
+      cause, "\(action.capitalizedFirst) failed: \(error.message.withoutFullStop)", remedy: error.remedy.withoutFullStop,
+      canOpenDegraded: error.canOpenDegraded, metadataCause: error.cause)
   }
 }
 

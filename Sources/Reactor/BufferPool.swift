@@ -28,12 +28,17 @@ public struct BufferSlice: @unchecked Sendable {  // plain memory; who may touch
 public struct BufferID: Hashable, Sendable {
   public let index: Int32
   public init(index: Int32) { self.index = index }
-  /// Memory that belongs to no pool: whoever made it keeps it alive.
+  /// Memory that belongs to no pool. A disk may be given it only if it lives as long as the process and is never written to: a disk that
+  /// hangs goes on using what it was given after its caller was sent away.
   public static let unpooled = BufferID(index: -1)
 }
 
 /// Page-aligned payload buffers of one reactor. A fixed number of small ones is made at start and registered with the ring; larger ones
 /// are made on demand by powers of two and kept for reuse, up to a limit on their sum. Who asks when nothing is left waits its turn.
+///
+/// All memory that a disk reads or writes comes from here. A request that a disk did not answer in time (BlockError.stalled, or a write
+/// that succeeded without that disk) leaves its buffer behind: the disk holds it until the system has let go of it. So who keeps buffers
+/// for reuse asks for `exclusive` before each use.
 public final class BufferPool: @unchecked Sendable {  // reactor-confined
   private struct Entry {
     var start: UnsafeMutableRawPointer
@@ -50,8 +55,11 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
   private let region: UnsafeMutableRawPointer
   private let regionEnd: UnsafeMutableRawPointer
   private let limits: BufferLimits
+  private var isDiscarded = false
   /// Buffers that somebody holds now.
   public private(set) var heldCount = 0
+  /// Bytes that `reserve` has handed out and that are not yet free.
+  public private(set) var reservedByteCount = 0
   /// Bytes of large buffers that exist, in use or kept.
   public private(set) var largeByteCount = 0
   /// Small buffers are registered with the kernel as one region: registered buffer index 0.
@@ -71,9 +79,14 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
     freeByClass[0] = (0..<Int32(limits.smallCount)).reversed()
   }
 
-  deinit {
+  deinit { discardMemory() }
+
+  /// Gives all memory back to the system, for good: for the simulator, whose tasks that a power cut has left waiting for ever keep the pool.
+  package func discardMemory() {
+    if isDiscarded { return }
+    isDiscarded = true
     munmap(region, limits.smallCount * limits.smallByteCount)
-    for entry in entries where entry.sizeClass > 0 && entry.byteCount > 0 { munmap(entry.start, entry.byteCount) }
+    for entry in entries where entry.sizeClass != 0 && entry.byteCount > 0 { munmap(entry.start, entry.byteCount) }
   }
 
   /// The small buffers as one span of memory, for registration.
@@ -105,13 +118,16 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
     if largeByteCount + size > limits.largeTotalByteCount { releaseIdleLargeBuffers() }
     guard largeByteCount + size <= limits.largeTotalByteCount, let start = BufferPool.map(size) else { return nil }
     largeByteCount += size
-    let entry = Entry(start: start, byteCount: size, holders: 0, sizeClass: Int8(sizeClass))
-    if let index = vacant.popLast() {
-      entries[Int(index)] = entry
-      return hold(index, byteCount)
+    return hold(add(Entry(start: start, byteCount: size, holders: 0, sizeClass: Int8(sizeClass))), byteCount)
+  }
+
+  private func add(_ entry: Entry) -> Int32 {
+    guard let index = vacant.popLast() else {
+      entries.append(entry)
+      return Int32(entries.count - 1)
     }
-    entries.append(entry)
-    return hold(Int32(entries.count - 1), byteCount)
+    entries[Int(index)] = entry
+    return index
   }
 
   private func hold(_ index: Int32, _ byteCount: Int) -> BufferSlice {
@@ -120,9 +136,36 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
     return BufferSlice(start: entries[Int(index)].start, byteCount: byteCount, buffer: BufferID(index: index))
   }
 
-  /// One more holder: a disk keeps the buffer of a hung write until the kernel has let go of it.
+  // MARK: Buffers outside the limits
+
+  /// A page-aligned zeroed buffer beyond the limits of the pool, held once; nil when the system has no memory. For the few that their owner
+  /// keeps for long and must never wait for (journal, bounce buffers). It goes back to the system with its last holder.
+  public func reserve(byteCount: Int) -> BufferSlice? {
+    guard let start = BufferPool.map(byteCount) else { return nil }
+    let index = add(Entry(start: start, byteCount: byteCount, holders: 1, sizeClass: BufferPool.reserved))
+    reservedByteCount += byteCount
+    return BufferSlice(start: start, byteCount: byteCount, buffer: BufferID(index: index))
+  }
+
+  private static let reserved: Int8 = -1
+
+  // MARK: Holders
+
+  /// One more holder: a disk keeps the buffer of a hung request until the kernel has let go of it.
   public func retain(_ buffer: BufferID) {
     if buffer != .unpooled { entries[Int(buffer.index)].holders += 1 }
+  }
+
+  /// Nobody but the caller, who holds it, holds this buffer: no hung request can change or send its bytes.
+  public func isExclusive(_ buffer: BufferID) -> Bool { buffer != .unpooled && entries[Int(buffer.index)].holders == 1 }
+
+  /// For who keeps `slice`, a whole buffer, and is about to use it again: the same slice while nobody else holds it, else a reserved one of the
+  /// same size in its place; nil when the system has no memory for that (`slice` stays the caller's, not to be used yet).
+  public func exclusive(_ slice: BufferSlice) -> BufferSlice? {
+    if isExclusive(slice.buffer) { return slice }
+    guard let fresh = reserve(byteCount: slice.byteCount) else { return nil }
+    release(slice.buffer)
+    return fresh
   }
 
   /// One holder less; the last one gives the buffer back.
@@ -131,11 +174,23 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
     let index = Int(buffer.index)
     entries[index].holders -= 1
     assert(entries[index].holders >= 0, "released more often than held")
-    if entries[index].holders == 0 {
-      heldCount -= 1
-      freeByClass[Int(entries[index].sizeClass)].append(buffer.index)
-      if !waiting.isEmpty { waiting.wakeAll() }  // of different sizes: each looks again
-    }
+    if entries[index].holders == 0 { free(buffer.index) }
+  }
+
+  private func free(_ index: Int32) {
+    let sizeClass = entries[Int(index)].sizeClass
+    if sizeClass == BufferPool.reserved { return unmapReserved(index) }
+    heldCount -= 1
+    freeByClass[Int(sizeClass)].append(index)
+    if !waiting.isEmpty { waiting.wakeAll() }  // of different sizes: each looks again
+  }
+
+  private func unmapReserved(_ index: Int32) {
+    if isDiscarded { return }
+    munmap(entries[Int(index)].start, entries[Int(index)].byteCount)
+    reservedByteCount -= entries[Int(index)].byteCount
+    entries[Int(index)].byteCount = 0
+    vacant.append(index)
   }
 
   /// Whether `slice` lies in the buffer that the kernel has registered.
@@ -144,6 +199,7 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
 
   /// Gives the memory of large buffers that nobody uses back to the system.
   public func releaseIdleLargeBuffers() {
+    if isDiscarded { return }
     for sizeClass in 1..<limits.classCount {
       for index in freeByClass[sizeClass] where entries[Int(index)].byteCount > 0 {
         munmap(entries[Int(index)].start, entries[Int(index)].byteCount)

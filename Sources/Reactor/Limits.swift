@@ -11,7 +11,7 @@ public enum RingLimits {
   /// Jobs between two looks at the clock.
   static let jobsPerClockReading = 8
   /// Operations in flight for which there is room at the start; doubled when they are more.
-  static let waiters = 1024
+  static let operations = 1024
 }
 
 /// How many buffers of which size a pool has.

@@ -17,9 +17,9 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
   private var running: [UnownedJob] = []
   private var timers = TimerQueue()
 
-  /// Who waits for which completion, by the operation's user_data.
-  private var waiters: UnsafeMutableBufferPointer<UnsafeContinuation<Int32, Never>?>
-  private var freeWaiters: [UInt32]
+  /// What the kernel has been asked, by user_data.
+  var operations = OperationTable(capacity: RingLimits.operations)
+  private var lastOwner: UInt32 = 0
   private static let wakeUserData = UInt64.max
   private var wakeCount: UnsafeMutablePointer<UInt64>
   private var isStopping = false
@@ -41,12 +41,9 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
     thread = pthread_self()
     foreign = ForeignJobs()
     buffers = BufferPool(limits: bufferLimits)
-    waiters = .allocate(capacity: RingLimits.waiters)
-    waiters.initialize(repeating: nil)
-    freeWaiters = (0..<UInt32(RingLimits.waiters)).reversed()
     wakeCount = .allocate(capacity: 1)
-    ready.reserveCapacity(RingLimits.waiters)
-    running.reserveCapacity(RingLimits.waiters)
+    ready.reserveCapacity(RingLimits.operations)
+    running.reserveCapacity(RingLimits.operations)
     clock.advance(to: RingReactor.monotonicNow())
     registerBuffers()
     _ = clinux_set_io_flusher()  // needs CAP_SYS_RESOURCE; without it a client on this same machine may stall when memory is short
@@ -137,41 +134,34 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
         armWake()
         continue
       }
-      let index = Int(userData)
-      let waiter = waiters[index]
-      waiters[index] = nil
-      freeWaiters.append(UInt32(index))
-      waiter?.resume(returning: result)  // lands in `ready`
+      operations.end(userData, result, buffers)  // who is resumed lands in `ready`
     }
   }
 
   private func armWake() {
-    let wake = clinux_file(number: foreign.wakeDescriptor, is_registered: false)
+    let wake = clinux_file(number: foreign.wakeDescriptor, is_registered: false, may_block: false)
     clinux_ring_read(ring, RingReactor.wakeUserData, wake, wakeCount, 8, 0, false)
   }
 
   // MARK: Operations
 
   /// Suspends until the operation that `queue` puts into the ring, with the number it is given, has completed; its result is a count or
-  /// -errno. Memory named in the operation must stay alive until then, which a suspended caller's buffers do.
+  /// -errno. Memory named in the operation must stay alive until then. A suspended caller's does; where the caller can be sent away
+  /// (`owner`), the memory is a buffer of the pool, which is then kept, or lives for ever.
   @inline(__always)
-  func complete(_ queue: (_ userData: UInt64) -> Void) async -> Int32 {
+  func complete(
+    _ owner: OperationOwner = .none, _ buffer: BufferID = .unpooled, _ queue: (_ userData: UInt64) -> Void
+  ) async -> Int32 {
     await withUnsafeContinuation { (continuation: UnsafeContinuation<Int32, Never>) in
       assertIsCurrent()
-      if freeWaiters.isEmpty { growWaiters() }
-      let index = freeWaiters.removeLast()
-      waiters[Int(index)] = continuation
-      queue(UInt64(index))
+      queue(operations.begin(continuation, owner, buffer, at: clock.now))
     }
   }
 
-  private func growWaiters() {
-    let larger = UnsafeMutableBufferPointer<UnsafeContinuation<Int32, Never>?>.allocate(capacity: waiters.count * 2)
-    larger.initialize(repeating: nil)
-    for index in waiters.indices { larger[index] = waiters[index] }
-    freeWaiters.append(contentsOf: (UInt32(waiters.count)..<UInt32(larger.count)).reversed())
-    waiters.deallocate()
-    waiters = larger
+  /// A new owner for the operations of one file.
+  func makeOwner() -> OperationOwner {
+    lastOwner &+= 1
+    return OperationOwner(number: lastOwner)
   }
 
   /// Puts `descriptor` into the ring's table at `index` (-1 takes it out).

@@ -32,6 +32,12 @@ public struct ReactorStartError: Error, CustomStringConvertible, Sendable {
   }
 }
 
+/// Results of I/O that are none of the system's.
+public enum IOResult {
+  /// The waiter was sent away by `abandon` and the operation may yet happen. Below every -errno (they end at -4095).
+  public static let abandoned: Int32 = -4096
+}
+
 /// Creates the ring on the calling thread, which must be the one that uses it.
 func makeRing() -> Result<OpaquePointer, ReactorStartError> {
   var error: Int32 = 0

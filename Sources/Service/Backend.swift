@@ -7,12 +7,12 @@ import Pool
 extension StorageService: StorageBackend {
   public func status() async throws(APIError) -> ServerStatus {
     try await ask { [self] () throws(APIError) in
-      let waits = waiting.values.map(\.reason.description).sorted()
+      let waits = waiting.values.map { words(for: $0).description }.sorted()
       let space = sortedPools.flatMap(spaceWarnings).map(\.text)
       return ServerStatus(
         version: spaceportVersion, processID: getpid(), uptimeSeconds: Double(reactor.now.nanoseconds(since: startedAt)) / 1e9,
         listeners: listeners.map(\.description), stateDirectory: registry.directory, poolsReady: sortedPools.map(\.name),
-        poolsStarting: waiting.values.map(\.known.name).sorted(), warnings: warnings + waits + space)
+        poolsStarting: waiting.values.map(\.known.name).sorted(), warnings: warnings + waits + space + poolWarnings)
     }
   }
 
@@ -45,6 +45,38 @@ extension StorageService: StorageBackend {
 
   public func destroyPool(named name: String) async throws(APIError) {
     try await change { [self] () async throws(APIError) in try await destroy(poolNamed: name) }
+  }
+
+  public func addDisks(toPool name: String, _ request: AddDisks) async throws(APIError) -> PoolInfo {
+    try await change { [self] () async throws(APIError) in try await add(request, toPool: name) }
+  }
+
+  public func setUsage(_ request: SetDiskUsage) async throws(APIError) -> DiskInfo {
+    try await change { [self] () async throws(APIError) in try await set(request) }
+  }
+
+  public func retireDisk(_ disk: DiskReference) async throws(APIError) -> JobInfo {
+    try await change { [self] () async throws(APIError) in try await retire(disk) }
+  }
+
+  public func replaceDisk(_ request: ReplaceDisk) async throws(APIError) -> JobInfo {
+    try await change { [self] () async throws(APIError) in try await replace(request) }
+  }
+
+  public func startJob(inPool name: String, _ request: StartJob) async throws(APIError) -> JobInfo {
+    try await change { [self] () async throws(APIError) in try await start(request.kind, inPool: name) }
+  }
+
+  public func cancelJob(inPool name: String, number: UInt64) async throws(APIError) {
+    try await change { [self] () async throws(APIError) in try await cancel(job: number, inPool: name) }
+  }
+
+  public func jobs(ofPool pool: String?) async throws(APIError) -> [JobInfo] {
+    try await ask { [self] () throws(APIError) in try jobInfos(ofPool: pool) }
+  }
+
+  public func events(ofPool pool: String?) async throws(APIError) -> [EventInfo] {
+    try await ask { [self] () throws(APIError) in try eventInfos(ofPool: pool) }
   }
 
   public func virtualDisks(ofPool pool: String?) async throws(APIError) -> [VirtualDiskInfo] {

@@ -9,13 +9,27 @@ import StorageBus
 struct DiskClaims {
   let reactor: RingReactor
   let blocking: BlockingCalls
+  let paths: PathCalls
+
+  init(reactor: RingReactor, blocking: BlockingCalls) {
+    self.reactor = reactor
+    self.blocking = blocking
+    paths = PathCalls(reactor: reactor, fallback: blocking)
+  }
+
+  /// The disk that `path` leads to now; nil when there is none, or it does not answer.
+  func identity(of path: String) async -> DiskIdentity? {
+    await paths.perform(at: path) { thread in await thread.perform { DiskIdentity.of(path: path) } } ?? nil
+  }
 
   /// Claims every path, or none: what was opened is closed again when one fails.
-  func claim(_ paths: [String]) async throws(APIError) -> [ClaimedDisk] {
-    try refuseTwins(paths)
+  func claim(
+    _ paths: [String], access: DiskAccess = .claimed, waitMilliseconds: UInt64 = DiskLimits.claimWaitMilliseconds
+  ) async throws(APIError) -> [ClaimedDisk] {
+    try await refuseTwins(paths)
     var disks: [ClaimedDisk] = []
     do throws(APIError) {
-      for path in paths { disks.append(try await claim(path)) }
+      for path in paths { disks.append(try await claim(path, access, waitMilliseconds)) }
     } catch {
       await close(disks)
       throw error
@@ -24,10 +38,10 @@ struct DiskClaims {
   }
 
   /// Two paths may lead to one disk; the claim alone would call it "in use".
-  private func refuseTwins(_ paths: [String]) throws(APIError) {
+  private func refuseTwins(_ paths: [String]) async throws(APIError) {
     var seen: [DiskIdentity: String] = [:]
     for path in paths {
-      guard let identity = DiskIdentity.of(path: path) else { continue }  // opening it says what is wrong
+      guard let identity = await identity(of: path) else { continue }  // opening it says what is wrong
       if let twin = seen[identity] {
         throw APIError(
           .badRequest, path == twin ? "\(path) is given twice" : "\(path) and \(twin) are the same disk", remedy: "Name each disk once")
@@ -36,25 +50,59 @@ struct DiskClaims {
     }
   }
 
-  private func claim(_ path: String) async throws(APIError) -> ClaimedDisk {
+  private func claim(_ path: String, _ access: DiskAccess, _ wait: UInt64) async throws(APIError) -> ClaimedDisk {
+    guard let opened = await open(path, access, wait) else { throw noAnswer(path) }
     do throws(DiskOpenError) {
-      let port = try await DescriptorPort.open(path: path, on: reactor, blocking: blocking)
-      return ClaimedDisk(path: path, port: port, reactor: reactor)
+      let disk = ClaimedDisk(path: path, port: try opened.get(), reactor: reactor)
+      watch(disk)
+      return disk
     } catch { throw APIError(error) }
   }
 
+  /// nil when the disk does not answer.
+  private func open(_ path: String, _ access: DiskAccess, _ wait: UInt64) async -> Result<DescriptorPort, DiskOpenError>? {
+    await paths.perform(at: path, limitMilliseconds: ServiceLimits.pathAnswerMilliseconds + wait) { opened in
+      if let port = try? opened.get() { await port.close() }
+    } _: { [reactor, blocking] thread in
+      do throws(DiskOpenError) {
+        return .success(
+          try await DescriptorPort.open(
+            path: path, access: access, on: reactor, blocking: blocking, opening: thread, claimWaitMilliseconds: wait))
+      } catch { return .failure(error) }
+    }
+  }
+
+  private func noAnswer(_ path: String) -> APIError {
+    APIError(
+      .busy, "\(path) does not answer", remedy: "Look at the disk, its cabling, or what serves the file system it lies on")
+  }
+
+  /// A disk that hangs before it is a pool's is given up as the pool would: who waits for it gets an error.
+  private func watch(_ disk: ClaimedDisk) {
+    reactor.spawn { [weak disk, reactor] in
+      while let disk, !disk.isSettled {
+        if disk.physical.oldestRequestAge(now: reactor.now) / 1_000_000 >= ServiceLimits.pathAnswerMilliseconds {
+          return disk.physical.abandon()
+        }
+        await reactor.sleep(milliseconds: ServiceLimits.diskWatchMilliseconds)
+      }
+    }
+  }
+
   func close(_ disks: [ClaimedDisk]) async {
-    for disk in disks { await disk.physical.close() }
+    for disk in disks {
+      disk.isSettled = true
+      await disk.physical.close()
+    }
   }
 
   /// Which pool's disk lies at `path`; nil when it is no pool's or cannot be looked at. Nothing is claimed.
   func peek(_ path: String) async -> Superblock? {
-    guard
-      let port = try? await DescriptorPort.open(path: path, access: .readOnly, on: reactor, blocking: blocking, claimWaitMilliseconds: 0)
-    else { return nil }
-    let disk = PhysicalDisk(reactor: reactor, port: port)
-    let superblock = await StoragePool.superblock(of: disk)
-    await disk.close()
+    guard let opened = await open(path, .readOnly, 0), let port = try? opened.get() else { return nil }
+    let disk = ClaimedDisk(path: path, port: port, reactor: reactor)
+    watch(disk)
+    let superblock = await StoragePool.superblock(of: disk.physical)
+    await close([disk])
     return superblock
   }
 

@@ -1,7 +1,9 @@
 /// Limits of the service, each with its unit and reason.
-enum ServiceLimits {
+public enum ServiceLimits {
+  /// A request that a disk has not answered for so long is told of, in seconds: far more than a busy disk takes.
+  static let abnormalLatencySeconds: UInt64 = 3
   /// A known pool whose disks are missing is "starting" for so long, then "incomplete" (rules M: 30 s).
-  static let startingMilliseconds: UInt64 = 30_000
+  public static let startingMilliseconds: UInt64 = 30_000
   /// It is tried again at this interval, before and after: soon for a person, rare for the disks.
   static let retryMilliseconds: UInt64 = 1_000
   /// How often the disks of open pools are looked at (rules A: every second).
@@ -10,6 +12,22 @@ enum ServiceLimits {
   static let spaceWatchMilliseconds: UInt64 = 10_000
   /// A pool with less than this part of its capacity free gets a warning (a tenth).
   static let lowSpaceFraction: UInt64 = 10
+  /// A path or a disk that is not any pool's yet and does not answer for so long is given up: as long as a pool waits for its disks.
+  static let pathAnswerMilliseconds: UInt64 = 10_000
+  /// The server's start waits so long for its known pools to open, so that clients find them at once: longer than a disk is waited for that a
+  /// killed predecessor holds. Those that take longer, because a disk hangs, go on opening behind it.
+  static let startMilliseconds: UInt64 = 8_000
+  /// How long an address that is taken is waited for at start: a killed server's sockets outlive it by what it had in flight, as the claim on
+  /// its disks does.
+  static let listenWaitMilliseconds: UInt64 = 5_000
+  /// How often disks that are away are looked for, where they were last.
+  static let absentDiskLookMilliseconds: UInt64 = 5_000
+  /// A disk that was evicted for errors or because it hung is not taken back before this, doubled with each time it happens, at most the
+  /// longest: one that fails again and again must not come and go all day.
+  static let returnDelayMilliseconds: UInt64 = 30_000
+  static let longestReturnDelayMilliseconds: UInt64 = 3_600_000
+  /// Size of a witness file, in bytes: the two slots, and nothing in the last block, which would be looked at when the file shrinks.
+  static let witnessByteCount = 64 << 10
   /// Map entries and rows that `inspect` lists; all of them are checked.
   static let inspectedRowCount = 100
 }

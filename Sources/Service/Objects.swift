@@ -9,31 +9,66 @@ import VirtualDisk
 extension StorageService {
   func info(_ served: ServedPool) -> PoolInfo {
     let pool = served.pool
-    let disks = served.disks.map { info($0, of: served) }
-    let failing = disks.filter { $0.health != .healthy }
+    let disks = diskInfos(served)
+    if let reading = pool.reading { return info(served, disks, reading) }
+    let condition = PoolCondition(disks: disks, virtualDisks: served.sortedVirtualDisks.map { info($0, of: served) })
+    let capacity = pool.disks.reduce(UInt64(0)) { $0 + pool.capacityByteCount(of: $1) }
+    let allocated = pool.disks.reduce(UInt64(0)) { $0 + pool.capacityByteCount(of: $1) - pool.freeByteCount(of: $1) }
     return PoolInfo(
-      name: pool.name, uuid: pool.id.description, state: failing.isEmpty ? .ok : .degraded,
-      reason: failing.isEmpty ? nil : "disks have failed requests: \(failing.map(\.path).joined(separator: ", "))",
-      nextStep: failing.isEmpty ? nil : "look at `spaceport disk list`, save what matters and replace the disk",
-      capacityBytes: pool.capacityByteCount, allocatedBytes: pool.capacityByteCount - pool.freeByteCount, freeBytes: pool.freeByteCount,
-      slabBytes: pool.slabByteCount, disks: disks, virtualDisks: served.sortedVirtualDisks.map(\.disk.name), features: [])
+      name: pool.name, uuid: pool.id.description, state: condition.state, reason: condition.reason, nextStep: condition.nextStep,
+      capacityBytes: capacity, allocatedBytes: allocated, freeBytes: pool.freeByteCount, slabBytes: pool.slabByteCount, disks: disks,
+      virtualDisks: served.sortedVirtualDisks.map(\.disk.name), features: [], health: condition.health,
+      remaining: (1...3).map { remaining(copies: $0, in: pool) },
+      reserveBytes: pool.reserveByteCount, isReserveMet: pool.isReserveMet, warnings: warnings(of: served))
+  }
+
+  private func remaining(copies: Int, in pool: StoragePool) -> PoolInfo.RemainingRoom {
+    let columns = VirtualDiskPlan.defaultColumns(copies: copies, in: pool)
+    return PoolInfo.RemainingRoom(
+      copies: copies, bytes: pool.remainingByteCount(copies: copies), defaultColumns: columns,
+      bytesWithDefaultColumns: pool.remainingByteCount(copies: copies, columns: columns))
   }
 
   func info(_ pool: WaitingPool) -> PoolInfo {
-    let isStarting = reactor.now < pool.startingUntil
+    let isStarting = reactor.now < pool.startingUntil || !pool.wasTried
+    let words = words(for: pool)
     return PoolInfo(
-      name: pool.known.name, uuid: pool.known.id.description, state: isStarting ? .starting : .incomplete, reason: pool.reason.message,
-      nextStep: pool.reason.remedy, capacityBytes: 0, allocatedBytes: 0, freeBytes: 0, slabBytes: 0,
-      disks: pool.known.diskPaths.map { missingDisk($0, of: pool) }, virtualDisks: [], features: [])
+      name: pool.known.name, uuid: pool.known.id.description, state: isStarting ? .starting : .incomplete, reason: words.message,
+      nextStep: words.remedy, capacityBytes: 0, allocatedBytes: 0, freeBytes: 0, slabBytes: 0,
+      disks: pool.known.diskPaths.map { missingDisk($0, of: pool) }, virtualDisks: [], features: [],
+      health: isStarting ? .warning : .unhealthy)
+  }
+
+  /// What the pool waits for and, as long as that ends by itself, for how long.
+  func words(for pool: WaitingPool) -> APIError {
+    guard reactor.now < pool.startingUntil else { return pool.reason }
+    let secondsLeft = (pool.startingUntil.nanoseconds(since: reactor.now) + 999_999_999) / 1_000_000_000
+    return APIError(pool.reason.code, "\(pool.reason.message), for another \(secondsLeft) s", remedy: pool.reason.remedy)
   }
 
   /// A disk of a pool that is not open: all that is known is where it was last.
   private func missingDisk(_ path: String, of pool: WaitingPool) -> DiskInfo {
-    let isThere = DiskIdentity.of(path: path) != nil
+    let isThere = pool.triedPaths.contains(path)
+    let doubt = pool.doubts[path]
     return DiskInfo(
       uuid: "-", path: path, pool: pool.known.name, kind: path.hasPrefix("/dev/") ? .block : .file, ioMode: .direct, sizeBytes: 0,
       allocatedBytes: 0, freeBytes: 0, logicalSectorBytes: 0, physicalSectorBytes: 0, health: .unknown,
-      reason: isThere ? "its pool is not open" : "it is missing: lost communication", role: .member)
+      reason: doubt?.reason ?? (isThere ? "its pool is not open" : "it is missing"), role: .member,
+      state: doubt?.state ?? (isThere ? .starting : .lostCommunication),
+      nextStep: doubt.map { _ in "Connect the right disk, or read what is there: spaceport pool open DISK... --read-only" })
+  }
+
+  /// The disks that are there and those that are away, in the order of their numbers.
+  func diskInfos(_ served: ServedPool) -> [DiskInfo] {
+    (served.disks.map { info($0, of: served) } + served.pool.absentDiskNumbers.compactMap { absentInfo($0, of: served) })
+      .sorted { $0.number < $1.number } + served.rejected.map { rejectedInfo($0, of: served) }
+  }
+
+  private func rejectedInfo(_ disk: RejectedDisk, of served: ServedPool) -> DiskInfo {
+    DiskInfo(
+      uuid: "-", path: disk.path, pool: served.name, kind: disk.path.hasPrefix("/dev/") ? .block : .file, ioMode: .direct, sizeBytes: 0,
+      allocatedBytes: 0, freeBytes: 0, logicalSectorBytes: 0, physicalSectorBytes: 0, health: .unhealthy,
+      reason: "it is left alone: \(disk.reason)", role: .member, state: disk.state, nextStep: disk.remedy)
   }
 
   private func info(_ disk: ClaimedDisk, of served: ServedPool) -> DiskInfo {
@@ -41,28 +76,75 @@ extension StorageService {
     let member = served.pool.disks.first { $0.disk === disk.bus }
     let free = member.map(served.pool.freeByteCount) ?? 0
     let capacity = member.map(served.pool.capacityByteCount) ?? 0
+    let retirement = served.pool.jobs.jobs.last { $0.kind == .retire && $0.record.disk == member?.number && $0.state == .suspended }
+    let condition = DiskCondition(of: disk, member?.state, pool: served.name, stuckBecause: retirement?.message, now: reactor.now)
     return DiskInfo(
       uuid: member?.id.description ?? "", path: disk.path, pool: served.name, kind: facts.kind == .blockDevice ? .block : .file,
       ioMode: facts.isDirect ? .direct : .buffered, sizeBytes: facts.byteCount, allocatedBytes: capacity - free, freeBytes: free,
-      logicalSectorBytes: facts.ioAlignment, physicalSectorBytes: facts.physicalSector, health: health(disk.physical.health.state),
-      reason: disk.physical.health.lastError, role: member?.isVoter == true ? .voter : .member)
+      logicalSectorBytes: facts.ioAlignment, physicalSectorBytes: facts.physicalSector, health: condition.health,
+      reason: condition.reason, role: member?.isVoter == true ? .voter : .member, number: member?.number.value ?? 0,
+      state: condition.state, usage: usage(member?.usage ?? .auto), nextStep: condition.nextStep)
   }
 
-  private func health(_ state: DiskHealth.State) -> DiskInfo.Health {
-    switch state {
-    case .ok: .healthy
-    case .failed: .unhealthy
-    default: .warning
+  private func absentInfo(_ number: DiskNumber, of served: ServedPool) -> DiskInfo? {
+    guard let record = served.pool.diskRecord(number) else { return nil }
+    let path = served.path(of: number)
+    let condition = DiskCondition(
+      absent: served.absent[number], isDistrusted: isDistrusted(record.id, in: served.pool.id), refusal: served.refusals[number], number,
+      pool: served.name)
+    return DiskInfo(
+      uuid: record.id.description, path: path, pool: served.name, kind: path.hasPrefix("/dev/") ? .block : .file, ioMode: .direct,
+      sizeBytes: record.diskByteCount, allocatedBytes: 0, freeBytes: 0, logicalSectorBytes: Int(record.logicalSector),
+      physicalSectorBytes: Int(record.physicalSector), health: condition.health, reason: condition.reason, role: .member,
+      number: number.value, state: condition.state, usage: usage(record.usage), nextStep: condition.nextStep)
+  }
+
+  private func usage(_ usage: DiskRecord.Usage) -> DiskInfo.Usage {
+    switch usage {
+    case .hotspare: .hotspare
+    case .retired: .retired
+    default: .auto
     }
   }
 
   func info(_ served: ServedVirtualDisk, of pool: ServedPool) -> VirtualDiskInfo {
     let record = served.disk.record
+    let condition = served.data.map { VirtualDiskCondition(readOnly: $0, pool.name) } ?? VirtualDiskCondition(of: served, in: pool)
     return VirtualDiskInfo(
       pool: pool.name, name: record.name, uuid: record.id.description, sizeBytes: record.byteCount,
-      provisioning: record.provisioning == .fixed ? .fixed : .thin, resiliency: .simple, columns: Int(record.columns),
-      interleaveBytes: UInt64(record.interleave), logicalSectorBytes: Int(record.logicalSector),
-      allocatedBytes: served.disk.allocatedByteCount, clientCount: served.volume.clientCount, state: .ok)
+      provisioning: record.provisioning == .fixed ? .fixed : .thin, resiliency: record.copies > 1 ? .mirror : .simple,
+      columns: Int(record.columns), interleaveBytes: UInt64(record.interleave), logicalSectorBytes: Int(record.logicalSector),
+      allocatedBytes: served.disk.allocatedByteCount, clientCount: served.volume.clientCount, state: condition.state,
+      reason: condition.reason, copies: max(1, Int(record.copies)), health: condition.health, nextStep: condition.nextStep,
+      data: served.data.map(DataInfo.init))
+  }
+
+  // MARK: Warnings
+
+  /// What the operator should know of a pool while it works.
+  func warnings(of served: ServedPool) -> [String] {
+    let pool = served.pool
+    var warnings: [String] = []
+    if let scrub = pool.jobs.jobs.last(where: { $0.kind == .scrub && $0.state == .completed }), scrub.finding.hasDamage {
+      warnings.append(
+        "The last scrub of the pool \(pool.name) found damage that it could not repair: \(scrub.message) Write these places again, for "
+          + "instance from a backup; then scrub once more: spaceport pool scrub \(pool.name).")
+    }
+    if pool.isReserveMet || pool.isReadOnly { return warnings }
+    warnings.append(
+      "The pool \(pool.name) has no reserve: if a disk were lost, the others could not take its copies, and the data would stay with "
+        + "fewer until the disk is replaced. That takes one more disk than a mirror's copies lie on, and as much free space as the "
+        + "fullest disk holds. Add a disk: spaceport pool add \(pool.name) DISK.")
+    return warnings
+  }
+
+  /// Of all pools, for `status`.
+  var poolWarnings: [String] {
+    sortedPools.flatMap { served in
+      let info = info(served)
+      let trouble = [info.reason, info.nextStep].compactMap { $0 }.joined(separator: ". ")
+      return (trouble.isEmpty ? [] : ["The pool \(served.name) is \(info.state.words): \(trouble)."]) + info.warnings
+    }
   }
 }
 

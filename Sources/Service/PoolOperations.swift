@@ -25,14 +25,28 @@ extension StorageService {
         try StoragePool.chooseLayout(for: members, slabByteCount: request.slabBytes)
       }
       try await claims.clear(disks, force: request.force)
-      let pool = try await explained { () throws(PoolError) in
-        try await StoragePool.create(
-          named: request.name, on: members, layout: layout, createdSeconds: wallClockSeconds(), reactor: reactor)
-      }
-      await claims.rereadPartitions(of: disks)
-      return try await serve(pool, disks)
+      return try await create(request.name, on: disks, layout)
     } catch {
       await claims.close(disks)
+      throw error
+    }
+  }
+
+  private func create(_ name: String, on disks: [ClaimedDisk], _ layout: LayoutChoice) async throws(APIError) -> PoolInfo {
+    var witness = try await stated { () throws(ServiceError) in try await witnesses.openNew() }
+    do throws(APIError) {
+      let options = OpenOptions(witness: witness.witness)
+      let pool = try await explained { () throws(PoolError) in
+        try await StoragePool.create(
+          named: name, on: disks.map(\.member), layout: layout, createdSeconds: wallClockSeconds(), reactor: reactor, options: options)
+      }
+      await claims.rereadPartitions(of: disks)
+      do throws(ServiceError) { witness = try await witnesses.adopt(witness, by: pool.id) } catch {
+        warn(error.description)  // it serves this opening; at the next one the majority decides
+      }
+      return try await serve(pool, disks, witness)
+    } catch {
+      await witness.close()
       throw error
     }
   }
@@ -50,10 +64,12 @@ extension StorageService {
     var opened: [PoolInfo] = []
     for (id, found) in byPool.sorted(by: { $0.key < $1.key }) {
       if let open = pools.values.first(where: { $0.pool.id == id }) {
+        try checkIsOpen(open, readOnly: request.readOnly == true)
         opened.append(info(open))
         continue
       }
-      opened.append(try await openPool(named: found[0].superblock.poolName, at: found.map(\.path)))
+      let opening = PoolOpening(id: id, name: found[0].superblock.poolName, paths: found.map(\.path), losses: request.acceptLosses ?? [])
+      opened.append(request.readOnly == true ? try await openReadOnly(opening) : try await openPool(opening))
     }
     return opened
   }
@@ -76,23 +92,45 @@ extension StorageService {
     DiskScanner(poolPartitionTypes: StoragePool.partitionTypes, minimumByteCount: LayoutLimits.diskSmallest)
   }
 
-  private func openPool(named name: String, at paths: [String]) async throws(APIError) -> PoolInfo {
-    try checkNameIsFree(name)
-    let disks = try await claimFree(paths)
+  /// Which pool is opened, and how.
+  struct PoolOpening {
+    var id: PoolID
+    var name: String
+    var paths: [String]
+    /// Disks that the operator has declared lost, as the management plane spells them.
+    var losses: [String] = []
+    /// The wait for missing disks is over.
+    var evictsMissing = false
+    /// They are still waited for.
+    var mayGoOnLater = false
+  }
+
+  func openPool(_ opening: PoolOpening) async throws(APIError) -> PoolInfo {
+    try checkNameIsFree(opening.name)
+    let disks = try await claimFree(opening.paths)
+    var witness: OpenWitness?
+    do throws(ServiceError) { witness = try await witnesses.open(opening.id) } catch { warn(error.description) }
     do throws(APIError) {
-      let pool = try await explained { () throws(PoolError) in
-        try await StoragePool.open(disks.map(\.member), reactor: reactor)
+      var options = OpenOptions(witness: witness?.witness, evictMissing: opening.evictsMissing)
+      options.acceptedLosses = try await acceptedLosses(opening, disks)
+      let pool: StoragePool
+      do throws(PoolError) { pool = try await StoragePool.open(disks.map(\.member), reactor: reactor, options: options) } catch {
+        throw await offeringLoss(error, opening, disks)
       }
-      return try await serve(pool, disks)
+      return try await serve(pool, disks, witness)
     } catch {
+      await witness?.close()
       await claims.close(disks)
       throw error
     }
   }
 
-  /// Opens the virtual disks of an open pool and remembers it.
-  private func serve(_ pool: StoragePool, _ disks: [ClaimedDisk]) async throws(APIError) -> PoolInfo {
-    let served = ServedPool(pool: pool, disks: disks)
+  /// Opens the virtual disks of an open pool, takes back what it had gone on without, and remembers it.
+  private func serve(_ pool: StoragePool, _ disks: [ClaimedDisk], _ witness: OpenWitness?) async throws(APIError) -> PoolInfo {
+    let served = ServedPool(pool: pool, disks: disks, witness: witness)
+    pool.wallClockSeconds = wallClockSeconds
+    pool.jobs.repairDelayMilliseconds = tuning.repairDelayMilliseconds
+    pool.jobs.pacer.sharePercent = tuning.jobSharePercent
     do throws(APIError) {
       try await explained { () throws(PoolError) in
         for record in try pool.virtualDiskRecords() {
@@ -101,60 +139,41 @@ extension StorageService {
           if record.state != .active { try await disk.delete() } else { served.virtualDisks[record.name] = ServedVirtualDisk(disk) }
         }
       }
-      do throws(ServiceError) {
-        try registry.remember(KnownPool(id: pool.id, name: pool.name, diskPaths: disks.map(\.path)))
-      } catch { throw APIError(.ioError, error.description.withoutFullStop, remedy: "") }
+      try remember(served)
     } catch {
       _ = try? await pool.close()
       throw error
     }
     pools[pool.name] = served
     waiting[pool.id] = nil
+    for note in pool.notes { logger.warning("Healed at opening", metadata: ["pool": "\(pool.name)", "found": "\(note)"]) }
+    listen(to: served)
+    await settleDisks(of: served)
+    pool.jobs.start()
     pool.startHousekeeping()
     watchDisks(of: served)
     watchSpace(of: served)
-    for note in pool.notes { logger.warning("Healed at opening", metadata: ["pool": "\(pool.name)", "found": "\(note)"]) }
-    for disk in disks where !disk.port.facts.isDirect {
+    for disk in served.disks where !disk.port.facts.isDirect {
       warn("\(disk.path) is used through the page cache: its file system refuses direct I/O.")
     }
-    logger.info("Pool open", metadata: ["pool": "\(pool.name)", "disks": "\(disks.count)"])
+    logger.info("Pool open", metadata: ["pool": "\(pool.name)", "disks": "\(served.disks.count)"])
     return info(served)
-  }
-
-  /// Looks at the disks of a pool once a second as long as it is open (rules A: a file that shrank or was deleted shows without a FLUSH),
-  /// and logs what got worse.
-  private func watchDisks(of served: ServedPool) {
-    reactor.spawn { [weak self, reactor] in
-      var states = served.disks.map(\.physical.health.state)
-      while true {
-        await reactor.sleep(milliseconds: ServiceLimits.diskWatchMilliseconds)
-        for (index, disk) in served.disks.enumerated() {
-          guard let self, self.pools[served.name] === served else { return }
-          try? await disk.physical.checkIntegrity()  // what it finds is in the disk's health
-          let health = disk.physical.health
-          if health.state > states[index] {
-            self.logger.warning(
-              "Disk in trouble",
-              metadata: ["disk": "\(disk.path)", "health": "\(health.state)", "error": "\(health.lastError ?? "")"])
-            states[index] = health.state
-          }
-        }
-      }
-    }
   }
 
   func close(poolNamed name: String) async throws(APIError) {
     if pools[name] == nil, let known = waiting.values.first(where: { $0.known.name == name })?.known {
       waiting[known.id] = nil
-      return try forget(known.id)
+      return try await forget(known.id)
     }
     let served = try idlePool(name)
     pools[name] = nil
     try await shut(served)
-    try forget(served.pool.id)
+    // What was only read was not remembered either; a pool that was waited for before is so again.
+    if served.pool.isReadOnly { waitAgain(for: served.pool.id) } else { try await forget(served.pool.id) }
   }
 
   func destroy(poolNamed name: String) async throws(APIError) {
+    _ = try writablePool(name)
     let served = try idlePool(name)
     pools[name] = nil
     do throws(APIError) { try await close(contentsOf: served) } catch { logger.warning("\(error)") }  // it is erased all the same
@@ -168,22 +187,23 @@ extension StorageService {
       }
     }
     await claims.rereadPartitions(of: served.disks)
-    await claims.close(served.disks)
-    try forget(served.pool.id)
+    await claims.close(served.claimed)
+    await served.witness?.close()
+    try await forget(served.pool.id)
     if let failure { throw failure }
   }
 
-  private func forget(_ id: PoolID) throws(APIError) {
-    do throws(ServiceError) { try registry.forget(id) } catch {
-      throw APIError(.ioError, error.description.withoutFullStop, remedy: "")
-    }
+  private func forget(_ id: PoolID) async throws(APIError) {
+    try await stated { () throws(ServiceError) in try registry.forget(id) }
+    await witnesses.remove(id)
   }
 
   /// Closes a pool in order and gives its disks back.
   func shut(_ served: ServedPool) async throws(APIError) {
     var failure: APIError?
     do throws(APIError) { try await close(contentsOf: served) } catch { failure = error }
-    await claims.close(served.disks)
+    await claims.close(served.claimed)
+    await served.witness?.close()
     if let failure { throw failure }
     logger.info("Pool closed", metadata: ["pool": "\(served.name)"])
   }
@@ -211,67 +231,29 @@ extension StorageService {
     return served
   }
 
-  // MARK: At start
-
-  func openKnownPools() async {
-    for known in registry.pools { await tryToOpen(known) }
-    if waiting.isEmpty { return }
-    reactor.spawn { [weak self, reactor] in
-      while true {
-        await reactor.sleep(milliseconds: ServiceLimits.retryMilliseconds)
-        guard let self, !self.isStopping, !self.waiting.isEmpty else { return }
-        await self.retryWaitingPools()
-      }
-    }
-  }
-
-  private func retryWaitingPools() async {
-    _ = try? await change { [self] () async throws(APIError) in
-      for pool in waiting.values { await tryToOpen(pool.known) }
-    }
-  }
-
-  private func tryToOpen(_ known: KnownPool) async {
-    do throws(APIError) {
-      var present: [String] = []
-      for path in known.diskPaths where await claims.peek(path)?.pool == known.id { present.append(path) }
-      guard present.count == known.diskPaths.count else {
-        let missing = known.diskPaths.filter { !present.contains($0) }
-        throw APIError(
-          .wrongState, "The pool \(known.name) waits for missing disks: \(missing.joined(separator: ", "))",
-          remedy: "Connect them, or if they have moved name all of the pool's disks to `spaceport pool open`")
-      }
-      _ = try await openPool(named: known.name, at: known.diskPaths)
-    } catch {
-      if waiting[known.id]?.reason != error { logger.warning("\(error)") }
-      let until = waiting[known.id]?.startingUntil ?? reactor.now.advanced(milliseconds: ServiceLimits.startingMilliseconds)
-      waiting[known.id] = WaitingPool(known: known, reason: error, startingUntil: until)
-    }
-  }
-
   // MARK: Checks
 
   func servedPool(_ name: String) throws(APIError) -> ServedPool {
     if let served = pools[name] { return served }
-    if let pool = waiting.values.first(where: { $0.known.name == name }) { throw pool.reason }
+    if let pool = waiting.values.first(where: { $0.known.name == name }) { throw words(for: pool) }
     throw APIError(.notFound, "There is no pool \(name)", remedy: "`spaceport pool list` shows the pools there are")
   }
 
-  private func checkNameIsFree(_ name: String) throws(APIError) {
+  func checkNameIsFree(_ name: String) throws(APIError) {
     if pools[name] != nil {
       throw APIError(.alreadyExists, "A pool \(name) exists already", remedy: "Choose another name, or close that pool")
     }
   }
 
   /// Claims disks that no open pool of ours has: the lock alone would only say "in use".
-  private func claimFree(_ paths: [String]) async throws(APIError) -> [ClaimedDisk] {
+  func claimFree(_ paths: [String], access: DiskAccess = .claimed) async throws(APIError) -> [ClaimedDisk] {
     for path in paths {
-      guard let identity = DiskIdentity.of(path: path) else { continue }
+      guard let identity = await claims.identity(of: path) else { continue }
       for served in pools.values where served.disks.contains(where: { $0.port.identity == identity }) {
         throw APIError(.busy, "\(path) is in use: it is a disk of the open pool \(served.name)", remedy: "Choose another disk")
       }
     }
-    return try await claims.claim(paths)
+    return try await claims.claim(paths, access: access)
   }
 
   func checkName(_ name: String, of kind: String) throws(APIError) {
@@ -287,5 +269,12 @@ extension StorageService {
 
   func explained<Value>(_ body: () async throws(PoolError) -> Value) async throws(APIError) -> Value {
     do throws(PoolError) { return try await body() } catch { throw APIError(error) }
+  }
+
+  /// The same for what the service itself could not do.
+  func stated<Value>(_ body: () async throws(ServiceError) -> Value) async throws(APIError) -> Value {
+    do throws(ServiceError) { return try await body() } catch {
+      throw APIError(.ioError, error.description.withoutFullStop, remedy: "")
+    }
   }
 }

@@ -12,6 +12,8 @@ struct KnownPool: Codable, Sendable, Equatable {
   var id: PoolID
   var name: String
   var diskPaths: [String]
+  /// Disks that were seen to lose what was on them (a file that was cut or deleted): whatever they say, they are not taken back.
+  var distrusted: [DiskID]?
 }
 
 /// The pools that are opened at start, in one file of the state directory. The file is replaced as a whole and synchronised, so that a crash

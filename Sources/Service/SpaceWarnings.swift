@@ -14,6 +14,7 @@ extension StorageService {
   /// What there is to say now of a pool's free space.
   func spaceWarnings(of served: ServedPool) -> [SpaceWarning] {
     let pool = served.pool
+    if pool.isReadOnly { return [] }
     let free = pool.freeByteCount
     var warnings: [SpaceWarning] = []
     if free < pool.capacityByteCount / ServiceLimits.lowSpaceFraction {
@@ -25,11 +26,13 @@ extension StorageService {
     if free == 0 { return warnings }
     for disk in served.sortedVirtualDisks.map(\.disk) where disk.record.provisioning == .thin {
       let columns = Int(disk.record.columns)
-      guard pool.rowsAvailable(columns: columns) == 0, disk.allocatedByteCount < disk.record.byteCount else { continue }
+      guard pool.rowsAvailable(slabsPerRow: columns * Int(disk.record.copies)) == 0, disk.allocatedByteCount < disk.record.byteCount else {
+        continue
+      }
       let text =
         "The virtual disk \(disk.label) can take no more space, though \(ByteSize(byteCount: free)) are free in the pool: its stripes need "
-        + "room on \(columns) disks at once, and fewer have any. Writes of new data to it fail with ENOSPC; trim or delete what is not "
-        + "needed, or use virtual disks with fewer columns."
+        + "room on \(columns * Int(disk.record.copies)) disks at once, and fewer have any. Writes of new data to it fail with ENOSPC; trim or "
+        + "delete what is not needed, or use virtual disks with fewer columns."
       warnings.append(SpaceWarning(subject: disk.label, text: text))
     }
     return warnings

@@ -13,6 +13,8 @@ import VirtualDisk
 public final class StorageService: @unchecked Sendable {  // reactor-confined, but for what is let
   let reactor: RingReactor
   let claims: DiskClaims
+  let witnesses: WitnessFiles
+  let tuning: ServiceTuning
   let logger: Logger
   private(set) var server: NBDServer?
   private(set) var listeners: [ListenAddress] = []
@@ -34,15 +36,24 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
     var reason: APIError
     /// Until then it is "starting", afterwards "incomplete"; it is tried again either way.
     var startingUntil: Instant
+    /// The disks that were there when it was last tried; with those alone there is no point in trying again.
+    var triedPaths: [String] = []
+    var wasTriedDegraded = false
+    /// Opening it was tried, and `reason` says why it failed.
+    var wasTried = false
+    /// By path: why what is there is not used.
+    var doubts: [String: DiskDoubt] = [:]
   }
 
   /// Starts the reactor, takes the state directory and opens every known pool that is complete.
-  public static func start(stateDirectory: String, logger: Logger) async throws -> StorageService {
+  public static func start(
+    stateDirectory: String, tuning: ServiceTuning = ServiceTuning(), logger: Logger
+  ) async throws -> StorageService {
     raiseDescriptorLimit()
     let registry = try PoolRegistry(directory: stateDirectory)
     let reactor = try RingReactor.start(name: "reactor-0")
     let blocking = try BlockingCalls.start(name: "blocking-0")
-    let service = StorageService(reactor: reactor, blocking: blocking, registry: registry, logger: logger)
+    let service = StorageService(reactor: reactor, blocking: blocking, registry: registry, tuning: tuning, logger: logger)
     await reactor.run { await service.openKnownPools() }
     return service
   }
@@ -55,11 +66,15 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
     _ = setrlimit(CLINUX_RLIMIT_NOFILE, &limit)
   }
 
-  private init(reactor: RingReactor, blocking: BlockingCalls, registry: PoolRegistry, logger: Logger) {
+  private init(
+    reactor: RingReactor, blocking: BlockingCalls, registry: PoolRegistry, tuning: ServiceTuning, logger: Logger
+  ) {
     self.reactor = reactor
     self.registry = registry
     self.logger = logger
+    self.tuning = tuning
     claims = DiskClaims(reactor: reactor, blocking: blocking)
+    witnesses = WitnessFiles(stateDirectory: registry.directory, reactor: reactor, blocking: blocking)
     startedAt = reactor.now
     if let reason = reactor.unregisteredBuffersReason { warn(reason) }
   }
@@ -67,15 +82,25 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   /// Binds the listeners; from then on clients are served.
   public func listen(at addresses: [ListenAddress]) async throws(APIError) {
     let server = NBDServer(reactor: reactor, directory: self, logger: logger)
-    let bound: [ListenAddress]
-    do throws(ListenError) { bound = try await server.start(listeners: addresses) } catch {
-      throw APIError(.ioError, error.description.withoutFullStop, remedy: "")
-    }
+    let bound = try await bind(server, addresses)
     await reactor.run { [self] in
       self.server = server
       listeners = bound
       for address in bound where !address.isLocal {
         warn("NBD is served at \(address) without encryption or authentication: everyone who reaches that address can read and write.")
+      }
+    }
+  }
+
+  /// A predecessor that was killed is waited for a little.
+  private func bind(_ server: NBDServer, _ addresses: [ListenAddress]) async throws(APIError) -> [ListenAddress] {
+    let giveUp = ContinuousClock.now + .milliseconds(ServiceLimits.listenWaitMilliseconds)
+    while true {
+      do throws(ListenError) { return try await server.start(listeners: addresses) } catch {
+        guard error.mayPass, ContinuousClock.now < giveUp else {
+          throw APIError(.ioError, error.description.withoutFullStop, remedy: "")
+        }
+        try? await Task.sleep(for: .milliseconds(DiskLimits.claimRetryMilliseconds))
       }
     }
   }

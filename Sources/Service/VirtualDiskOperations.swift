@@ -8,17 +8,16 @@ import VirtualDisk
 
 extension StorageService {
   func create(_ request: CreateVirtualDisk) async throws(APIError) -> VirtualDiskInfo {
-    let served = try servedPool(request.pool)
+    let served = try writablePool(request.pool)
     try checkName(request.name, of: "virtual disk")
     guard served.virtualDisks[request.name] == nil else {
       throw APIError(
         .alreadyExists, "A virtual disk \(request.pool)/\(request.name) exists already", remedy: "Choose another name, or delete it first")
     }
-    guard request.resiliency == .simple else {
-      throw APIError(.notSupported, "The resiliency \(request.resiliency) is not known", remedy: "Give simple")
-    }
+    let copies = try copies(request)
     let plan = VirtualDiskPlan(
-      name: request.name, byteCount: request.sizeBytes, provisioning: try provisioning(request.provisioning), columns: request.columns,
+      name: request.name, byteCount: request.sizeBytes, provisioning: try provisioning(request.provisioning), copies: copies,
+      columns: request.columns,
       interleave: request.interleaveBytes, logicalSector: request.logicalSectorBytes ?? 512, createdSeconds: wallClockSeconds())
     let disk = try await explained { () throws(PoolError) in
       try await VirtualDisk.create(plan, in: served.pool, handle: takeHandle())
@@ -26,6 +25,23 @@ extension StorageService {
     let servedDisk = ServedVirtualDisk(disk)
     served.virtualDisks[request.name] = servedDisk
     return info(servedDisk, of: served)
+  }
+
+  private func copies(_ request: CreateVirtualDisk) throws(APIError) -> Int {
+    switch request.resiliency {
+    case .simple:
+      guard request.copies ?? 1 == 1 else {
+        throw APIError(.badRequest, "A simple virtual disk has one copy", remedy: "Ask for a mirror, or for one copy")
+      }
+      return 1
+    case .mirror:
+      let copies = request.copies ?? 2
+      guard (2...3).contains(copies) else {
+        throw APIError(.badRequest, "A mirror of \(copies) copies cannot be", remedy: "Give 2 or 3 copies")
+      }
+      return copies
+    default: throw APIError(.notSupported, "The resiliency \(request.resiliency) is not known", remedy: "Give simple or mirror")
+    }
   }
 
   private func provisioning(_ name: VirtualDiskInfo.Provisioning) throws(APIError) -> VirtualDiskRecord.Provisioning {
@@ -38,12 +54,14 @@ extension StorageService {
 
   func resize(_ path: VirtualDiskPath, to byteCount: UInt64) async throws(APIError) -> VirtualDiskInfo {
     let (served, disk) = try servedDisk(path)
+    try checkWritable(served)
     try await explained { () throws(PoolError) in try await disk.disk.grow(to: byteCount) }
     return info(disk, of: served)
   }
 
   func delete(_ path: VirtualDiskPath) async throws(APIError) {
     let (served, disk) = try servedDisk(path)
+    try checkWritable(served)
     guard disk.volume.clientCount == 0 else {
       throw APIError(
         .busy, "The virtual disk \(path) is in use: clients are connected to it (\(connections(disk.volume.clientCount)))",
@@ -69,7 +87,7 @@ extension StorageService {
 }
 
 extension StorageService: ExportDirectory {
-  public func exportNames() -> [String] { allVirtualDisks.map(\.volume.label) }
+  public func exportNames() -> [String] { allVirtualDisks.filter(\.canBeServed).map(\.volume.label) }
 
   public func describeExport(named name: String) throws(ExportError) -> ExportDescription {
     let served = try export(named: name)
@@ -79,7 +97,14 @@ extension StorageService: ExportDirectory {
 
   public func openExport(named name: String) async throws(ExportError) -> any Export {
     if isStopping { throw ExportError(.shuttingDown, "The server is stopping.") }
-    return OpenExport(try export(named: name))
+    let served = try export(named: name)
+    if !served.canBeServed, let row = served.disk.firstLostRow {
+      throw ExportError(
+        .unavailable,
+        "\(served.volume.label) is offline: row \(row) of its data has no whole copy on the disks that are there. "
+          + "Bring the missing disks back; `spaceport vdisk show \(served.volume.label)` says more.")
+    }
+    return OpenExport(served)
   }
 
   /// The empty name is the only virtual disk there is.

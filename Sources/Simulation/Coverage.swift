@@ -2,6 +2,8 @@
 public enum CoverageEvent: String, CaseIterable, Sendable {
   case read, write, durableWrite, flush, punch, zero
   case readError, writeError, flushError, noSpace, stall, hang
+  /// A disk was abandoned by the stack; callers sent away from a request in flight; what such requests did later.
+  case diskAbandoned, callerSentAway, abandonedWriteLanded, abandonedReadLanded
   case bitFlip, phantomWrite, misdirectedWrite
   case powerCut, operationInFlightAtPowerCut, operationWithoutPower
   case diskVanished, diskReturned, operationOnVanishedDisk
@@ -18,6 +20,12 @@ public struct Coverage: Sendable, CustomStringConvertible {
     uniqueKeysWithValues: CoverageEvent.allCases.enumerated().map { ($1, $0) })
 
   public init() {}
+
+  /// For another process.
+  package var numbers: [UInt64] {
+    get { counts }
+    set { if newValue.count == counts.count { counts = newValue } }
+  }
 
   public subscript(event: CoverageEvent) -> UInt64 { counts[Coverage.index[event] ?? 0] }
 

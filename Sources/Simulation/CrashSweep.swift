@@ -32,8 +32,36 @@ public struct CrashSweepReport: Sendable, CustomStringConvertible {
   /// Over the digests of all runs.
   public var digest = TraceDigest()
 
+  public init() {}
+
   public var description: String {
     "\(pointCount) crash points, \(runCount) runs, \(secondCrashCount) second crashes, \(abandonedCount) workloads abandoned, digest \(digest)"
+  }
+}
+
+extension CrashSweepReport {
+  /// What another part of the same sweep came to.
+  public mutating func add(_ other: CrashSweepReport) {
+    pointCount = other.pointCount
+    runCount += other.runCount
+    secondCrashCount += other.secondCrashCount
+    abandonedCount += other.abandonedCount
+    coverage.add(other.coverage)
+    digest.combine(other.digest.value)
+  }
+
+  /// As text, to hand it from one process to another.
+  package var encoded: String {
+    ([pointCount, runCount, secondCrashCount, abandonedCount, digest.value] + coverage.numbers).map { String($0) }.joined(separator: " ")
+  }
+
+  package init?(encoded: String) {
+    let numbers = encoded.split(separator: " ").compactMap { UInt64($0) }
+    self.init()
+    guard numbers.count == 5 + coverage.numbers.count else { return nil }
+    (pointCount, runCount, secondCrashCount, abandonedCount) = (numbers[0], numbers[1], numbers[2], numbers[3])
+    digest = TraceDigest(value: numbers[4])
+    coverage.numbers = Array(numbers[5...])
   }
 }
 
@@ -97,6 +125,7 @@ private struct CrashRun {
     _ report: inout CrashSweepReport
   ) throws(CrashSweepFailure) -> (workloadPoints: UInt64, verifyPoints: UInt64) {
     let machine = SimulatedMachine(seed: seed)
+    defer { machine.scrap() }
     machine.crashVariant = variant
     let state = prepare(machine)
     if try !phase("the workload", machine, crashAt: point, { try await workload(machine, state) }) { report.abandonedCount += 1 }

@@ -1,6 +1,6 @@
 import Reactor
 
-/// What can be done to an operation. Issue by issue this list grows; a rule of the plan names one of them.
+/// What can be done to an operation; a rule of the plan names one of them.
 public enum Fault: Sendable, Equatable {
   /// The power of the whole machine goes while this operation is in flight.
   case powerCut
@@ -11,16 +11,16 @@ public enum Fault: Sendable, Equatable {
   case ioError
   /// -ENOSPC: the file system below a file disk is full. Nothing is written.
   case noSpace
-  /// The operation takes so long, then it is done.
+  /// The operation takes so long, then it is done: also when nobody waits for it any more, with what its memory holds then.
   case stall(seconds: ClosedRange<UInt64>)
-  /// The operation is not done before `SimulatedDisk.releaseHung()`, or the end of the power.
+  /// The same, without an end before `SimulatedDisk.releaseHung()`, or the end of the power.
   case hang
   /// A read hands out one wrong bit; what is on the medium is right.
   case bitFlip
   /// A write that is answered with 0 and was never done.
   case phantomWrite
-  /// A write that lands elsewhere on the same disk, answered with 0.
-  case misdirectedWrite
+  /// A write that lands elsewhere on the same disk, answered with 0: somewhere within these bytes, nil for anywhere.
+  case misdirectedWrite(within: Range<UInt64>? = nil)
 }
 
 /// When a rule fires.
@@ -29,6 +29,9 @@ public enum FaultTrigger: Sendable, Equatable {
   case atMatch(UInt64)
   /// At the nth crash point (from 1) over all disks: writes, flushes, punches and zeroings in the order in which they complete.
   case atPoint(UInt64)
+  /// So many crash points, over all disks, after the one at which the first operation came that the rule's filters let through; 0 for that
+  /// one itself. For a power cut.
+  case pointsAfterMatch(UInt64)
   /// So many times in a million, by the seed.
   case perMillion(UInt32)
   case always
@@ -47,6 +50,7 @@ public struct FaultRule: Sendable {
   public var limit: UInt64?
   public internal(set) var matchCount: UInt64 = 0
   public internal(set) var firedCount: UInt64 = 0
+  private var firstMatchPoint: UInt64?
 
   public init(
     _ fault: Fault, _ trigger: FaultTrigger, disk: Int? = nil, operations: Set<DiskOperation>? = nil, range: Range<UInt64>? = nil,
@@ -83,17 +87,24 @@ public struct FaultRule: Sendable {
   mutating func fires(
     _ operation: DiskOperation, disk: Int, _ bytes: Range<UInt64>, point: UInt64, isTaken: Bool, _ random: inout SeededRandom
   ) -> Bool {
+    if case .pointsAfterMatch(let count) = trigger, let first = firstMatchPoint {
+      guard operation.isCrashPoint, !isTaken, point >= first + count, firedCount < limit ?? .max else { return false }
+      firedCount += 1
+      return true
+    }
     if let wanted = self.disk, wanted != disk { return false }
     if let operations, !operations.contains(operation) { return false }
     if let range, !range.overlaps(bytes) { return false }
     if !applies(to: operation) { return false }
     matchCount += 1
+    if firstMatchPoint == nil { firstMatchPoint = point }
     if isTaken { return false }
     if let limit, firedCount >= limit { return false }
     let fires =
       switch trigger {
       case .atMatch(let number): matchCount == number
       case .atPoint(let number): operation.isCrashPoint && point == number
+      case .pointsAfterMatch(let count): count == 0 && matchCount == 1
       case .perMillion(let rate): random.chance(perMillion: rate)
       case .always: true
       }

@@ -22,12 +22,14 @@ public final class ShadowDisk: @unchecked Sendable {  // used by one thread at a
     let crashCount: UInt64
   }
 
-  private struct Value {
+  fileprivate struct Value {
     var fill: Fill
     var began: UInt64
     var answered: UInt64?
     /// Since when a reader must not see it any more, because a later write was answered or another value was read.
     var superseded: UInt64?
+    /// No crash can bring it back. It is remembered for reads that were under way.
+    var isGone = false
   }
 
   public let sectorByteCount: Int
@@ -41,6 +43,8 @@ public final class ShadowDisk: @unchecked Sendable {  // used by one thread at a
   private var lastCrash: UInt64 = 0
   private var crashCount: UInt64 = 0
   private var lastFill: UInt64 = 0
+  /// Reads that were begun and neither checked nor given up.
+  private var openReadCount = 0
 
   public init(sectorCount: UInt64, sectorByteCount: Int = 512) {
     self.sectorCount = sectorCount
@@ -59,6 +63,23 @@ public final class ShadowDisk: @unchecked Sendable {  // used by one thread at a
   }
 
   private static let untouched = Value(fill: .zeros, began: 0, answered: 0)
+
+  /// All that is known, to go back to after trying what would happen if.
+  public struct Saved: Sendable {
+    fileprivate let values: [UInt64: [Value]]
+    fileprivate let unsettled: Set<UInt64>
+    fileprivate let numbers: [UInt64]
+    fileprivate let openReadCount: Int
+  }
+
+  public func save() -> Saved {
+    Saved(values: values, unsettled: unsettled, numbers: [time, lastCrash, crashCount, lastFill], openReadCount: openReadCount)
+  }
+
+  public func restore(_ saved: Saved) {
+    (values, unsettled, openReadCount) = (saved.values, saved.unsettled, saved.openReadCount)
+    (time, lastCrash, crashCount, lastFill) = (saved.numbers[0], saved.numbers[1], saved.numbers[2], saved.numbers[3])
+  }
 
   // MARK: What was done
 
@@ -84,7 +105,7 @@ public final class ShadowDisk: @unchecked Sendable {  // used by one thread at a
             list[index].superseded = now
           }
         }
-        if isDurable { list.removeAll { ($0.answered ?? .max) < write.began } }
+        if isDurable { bury(&list) { ($0.answered ?? .max) < write.began } }
       }
     }
   }
@@ -105,8 +126,14 @@ public final class ShadowDisk: @unchecked Sendable {  // used by one thread at a
   /// What was answered before the flush began can no longer be undone by a crash.
   public func flushAnswered(_ flush: Moment) {
     guard flush.crashCount == crashCount else { return }
-    for sector in unsettled { change(sector) { list in list.removeAll { ($0.superseded ?? .max) < flush.time } } }
+    for sector in unsettled { change(sector) { list in bury(&list) { ($0.superseded ?? .max) < flush.time } } }
     settle()
+  }
+
+  /// Values that no crash brings back.
+  private func bury(_ list: inout [Value], _ isReplaced: (Value) -> Bool) {
+    if openReadCount == 0 { return list.removeAll { $0.isGone || isReplaced($0) } }
+    for index in list.indices where isReplaced(list[index]) { list[index].isGone = true }
   }
 
   /// A write that was begun and answered with nothing in between.
@@ -123,6 +150,7 @@ public final class ShadowDisk: @unchecked Sendable {  // used by one thread at a
     let now = tick()
     for sector in unsettled {
       change(sector) { list in
+        list.removeAll(where: \.isGone)
         for index in list.indices {
           list[index].answered = list[index].answered ?? now
           list[index].superseded = nil
@@ -131,6 +159,7 @@ public final class ShadowDisk: @unchecked Sendable {  // used by one thread at a
     }
     lastCrash = now
     crashCount += 1
+    openReadCount = 0
     settle()
   }
 
@@ -143,8 +172,13 @@ public final class ShadowDisk: @unchecked Sendable {  // used by one thread at a
 
   // MARK: What is read
 
-  /// To be taken before a read that runs beside writes.
-  public func readBegan() -> Moment { Moment(time: tick(), crashCount: crashCount) }
+  /// To be taken before a read that runs beside writes; `check` ends it, or `readFailed`.
+  public func readBegan() -> Moment {
+    openReadCount += 1
+    return Moment(time: tick(), crashCount: crashCount)
+  }
+
+  public func readFailed(_ read: Moment) { if read.crashCount == crashCount { openReadCount -= 1 } }
 
   /// Throws for the first sector of `bytes` (whole sectors from `firstSector` on) that holds what it must not. What was read becomes the
   /// only value of its sector that may be read from then on, until it is written again; where it was there before the last crash, not
@@ -152,6 +186,7 @@ public final class ShadowDisk: @unchecked Sendable {  // used by one thread at a
   public func check(_ bytes: UnsafeRawBufferPointer, firstSector: UInt64, since: Moment? = nil) throws(ShadowError) {
     let now = tick()
     let began = since?.time ?? now
+    defer { if let since { readFailed(since) } }
     for index in 0..<bytes.count / sectorByteCount {
       let sector = firstSector + UInt64(index)
       let content = UnsafeRawBufferPointer(rebasing: bytes[index * sectorByteCount..<(index + 1) * sectorByteCount])
@@ -200,5 +235,7 @@ public final class ShadowDisk: @unchecked Sendable {  // used by one thread at a
   }
 
   /// Values that a sector may hold after a crash now.
-  public func possibleFills(ofSector sector: UInt64) -> Set<Fill> { Set((values[sector] ?? [ShadowDisk.untouched]).map(\.fill)) }
+  public func possibleFills(ofSector sector: UInt64) -> Set<Fill> {
+    Set((values[sector] ?? [ShadowDisk.untouched]).filter { !$0.isGone }.map(\.fill))
+  }
 }

@@ -2,6 +2,11 @@ import CLinux
 import PhysicalDisk
 import Reactor
 
+/// The content of a simulated disk at some time.
+public struct SavedContent: @unchecked Sendable {  // never changed
+  let medium: Medium
+}
+
 /// A disk as it lies on the table: its content lives through power cuts. `open` gives the port that the stack uses it by.
 public final class SimulatedDisk: @unchecked Sendable {  // used by one thread at a time: see SimulatedMachine
   public let options: SimulatedDiskOptions
@@ -71,6 +76,9 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
     powerOn()
   }
 
+  /// Forgets what is on it, for good.
+  func scrap() { medium = Medium(initialGarbage: nil) }
+
   /// Lets the operations go on that a `hang` holds.
   public func releaseHung() { hung.wakeAll() }
 
@@ -93,6 +101,12 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
   public var hasUnflushed: Bool { medium.hasUnflushed }
 
   func copyOfMedium() -> Medium { medium.copyOfCurrent() }
+
+  /// What it holds now, its cache with it.
+  public func save() -> SavedContent { SavedContent(medium: medium.copyOfCurrent()) }
+
+  /// Makes it hold that, durably: a copy that was put back. Nothing may be in flight.
+  public func restore(_ content: SavedContent) { medium = content.medium.copyOfCurrent() }
 
   /// One string for each operation in flight.
   var inFlightDescriptions: [String] {
@@ -128,18 +142,16 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
   // MARK: An operation's life, called by the port
 
   func begin(_ operation: DiskOperation, _ bytes: Range<UInt64>, _ slice: BufferSlice?) -> InFlightOperation {
-    let isWrite = operation == .write || operation == .durableWrite
-    let begun = InFlightOperation(
-      operation, bytes, slice, checksum: isWrite ? SimulatedDisk.checksum(slice) : 0, coveredSequence: medium.lastSequence)
-    if isWrite && inFlight.contains(where: { $0.bytes.overlaps(bytes) && $0.operation.isCrashPoint }) {
+    let begun = InFlightOperation(operation, bytes, slice, at: machine.now, coveredSequence: medium.lastSequence)
+    if begun.isChecked && inFlight.contains(where: { $0.bytes.overlaps(bytes) && $0.operation.isCrashPoint }) {
       machine.coverage.count(.overlappingWritesInFlight)
     }
     inFlight.append(begun)
     return begun
   }
 
-  /// How long it takes, and whether it then hangs.
-  func delay(of operation: InFlightOperation) -> (nanoseconds: UInt64, hangs: Bool) {
+  /// How long it takes, and what holds it up then.
+  func delay(of operation: InFlightOperation) -> (nanoseconds: UInt64, stallSeconds: UInt64, hangs: Bool) {
     var nanoseconds = random.value(in: options.latencyNanoseconds)
     if operation.operation == .flush { nanoseconds *= 10 }
     if random.chance(perMillion: options.slowPerMillion) { nanoseconds *= 50 }
@@ -147,12 +159,12 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
     case .stall(let seconds):
       machine.coverage.count(.stall)
       machine.note("\(options.name) stalls")
-      return (nanoseconds &+ random.value(in: seconds) &* 1_000_000_000, false)
+      return (nanoseconds, random.value(in: seconds), false)
     case .hang:
       machine.coverage.count(.hang)
       machine.note("\(options.name) hangs")
-      return (nanoseconds, true)
-    default: return (nanoseconds, false)
+      return (nanoseconds, 0, true)
+    default: return (nanoseconds, 0, false)
     }
   }
 
@@ -167,6 +179,8 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
       return -EIO
     }
     checkBuffer(of: operation)
+    if operation.waiter == nil && operation.operation == .read { machine.coverage.count(.abandonedReadLanded) }
+    if operation.waiter == nil && operation.operation.isCrashPoint { machine.coverage.count(.abandonedWriteLanded) }
     let result: Int32
     if isPresent && port.isAttached {
       let fault = machine.plan.faultAtCompletion(operation.operation, disk: index, operation.bytes, &machine.faultRandom)
@@ -179,20 +193,20 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
     inFlight.removeAll { $0 === operation }
     machine.trace.add(
       operation.operation, disk: index, name: options.name, offset: operation.bytes.lowerBound, byteCount: UInt64(operation.bytes.count),
-      result: result, content: SimulatedDisk.checksum(operation.slice), point: machine.plan.pointCount, at: machine.now,
+      result: result, content: InFlightOperation.checksum(operation.slice), point: machine.plan.pointCount, at: machine.now,
       step: machine.reactor?.stepCount ?? 0)
     return result
   }
 
   private func checkBuffer(of operation: InFlightOperation) {
-    guard operation.operation == .write || operation.operation == .durableWrite else { return }
-    if SimulatedDisk.checksum(operation.slice) != operation.checksum {
-      machine.reactor?.report(
-        violation: "the buffer of a write to \(options.name) at \(operation.bytes.lowerBound) changed while it was in flight")
-    }
+    guard operation.isChecked, InFlightOperation.checksum(operation.slice) != operation.checksum else { return }
+    let kind = operation.operation == .read ? "read from" : "write to"
+    machine.reactor?.report(
+      violation: "the buffer of a \(kind) \(options.name) at \(operation.bytes.lowerBound) changed while it was in flight")
   }
 
-  private static func checksum(_ slice: BufferSlice?) -> UInt32 { slice.map { clinux_crc32c(0, $0.start, $0.byteCount) } ?? 0 }
+  func count(_ event: CoverageEvent) { machine.coverage.count(event) }
+  func note(_ text: String) { machine.note("\(options.name) \(text)") }
 
   private func apply(_ operation: InFlightOperation, _ fault: Fault?) -> Int32 {
     switch fault {
@@ -215,11 +229,13 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
     case .phantomWrite:
       machine.coverage.count(.phantomWrite)
       return 0
-    case .misdirectedWrite:
+    case .misdirectedWrite(let range):
       machine.coverage.count(.misdirectedWrite)
       let count = UInt64(operation.bytes.count)
-      let places = (options.byteCount - count) / UInt64(options.ioAlignment) + 1
-      write(operation, at: random.below(places) * UInt64(options.ioAlignment), isDurable: operation.operation == .durableWrite)
+      let area = range ?? 0..<options.byteCount
+      let places = (UInt64(area.count) - count) / UInt64(options.ioAlignment) + 1
+      let offset = area.lowerBound + random.below(places) * UInt64(options.ioAlignment)
+      write(operation, at: offset, isDurable: operation.operation == .durableWrite)
       return 0
     }
   }

@@ -1,3 +1,4 @@
+import CLinux
 import Reactor
 
 /// How a simulated disk is made. Sizes in bytes.
@@ -45,22 +46,37 @@ public struct SimulatedDiskOptions: Sendable {
 }
 
 /// An operation that was begun and has not been answered.
-final class InFlightOperation {
+final class InFlightOperation: @unchecked Sendable {  // reactor-confined
   let operation: DiskOperation
   let bytes: Range<UInt64>
   let slice: BufferSlice?
-  /// Of a write's bytes when it began: they must not change until it is answered.
-  let checksum: UInt32
+  /// Of the memory of a write when it began, of a read when it stalled: it must not change until the disk is done with it.
+  var checksum: UInt32
+  var isChecked: Bool
+  /// Who waits for the answer; nil once it was sent away.
+  var waiter: UnsafeContinuation<Int32, Never>?
+  let began: Instant
   /// Of a flush: the last operation that had completed when it began.
   let coveredSequence: UInt64
   /// The power went, or the disk lost its own, while it was in flight.
   var isLost = false
 
-  init(_ operation: DiskOperation, _ bytes: Range<UInt64>, _ slice: BufferSlice?, checksum: UInt32, coveredSequence: UInt64) {
+  init(_ operation: DiskOperation, _ bytes: Range<UInt64>, _ slice: BufferSlice?, at began: Instant, coveredSequence: UInt64) {
     self.operation = operation
     self.bytes = bytes
     self.slice = slice
-    self.checksum = checksum
+    self.began = began
+    isChecked = operation == .write || operation == .durableWrite
+    checksum = isChecked ? InFlightOperation.checksum(slice) : 0
     self.coveredSequence = coveredSequence
   }
+
+  /// From now on nobody may touch the memory of a read either: it stays the disk's, though its caller may be sent away.
+  func stall() {
+    if isChecked { return }
+    isChecked = true
+    checksum = InFlightOperation.checksum(slice)
+  }
+
+  static func checksum(_ slice: BufferSlice?) -> UInt32 { slice.map { clinux_crc32c(0, $0.start, $0.byteCount) } ?? 0 }
 }

@@ -10,7 +10,10 @@ public final class SimulatedDiskPort: DiskPort, @unchecked Sendable {  // reacto
   private let machine: SimulatedMachine
   private let powerOnNumber: UInt64
   private let powerCycle: UInt64
-  private var inFlightCount = 0
+  private var inFlight: [InFlightOperation] = []
+  private var isAbandoned = false
+  public private(set) var hungCount = 0
+  private var drainWaiters = WaitQueue()
   private var isClosed = false
   /// False once the disk vanished under this port: it may come back, but for another port.
   var isAttached: Bool { disk.attachment == attachment }
@@ -44,9 +47,8 @@ public final class SimulatedDiskPort: DiskPort, @unchecked Sendable {  // reacto
   public func zero(at offset: UInt64, byteCount: UInt64) async -> Int32 { await perform(.zero, offset, byteCount, nil) }
 
   public func close() async {
-    if inFlightCount > 0 {
-      reactor.report(violation: "\(facts.name) was closed with \(inFlightCount) operations in flight")
-    }
+    if !inFlight.isEmpty { reactor.report(violation: "\(facts.name) was closed with \(inFlight.count) operations in flight") }
+    if hungCount > 0 { reactor.report(violation: "\(facts.name) was closed with \(hungCount) operations hung") }
     _ = await perform(.close, 0, 0, nil)
     isClosed = true
   }
@@ -59,14 +61,57 @@ public final class SimulatedDiskPort: DiskPort, @unchecked Sendable {  // reacto
       await reactor.sleep(milliseconds: 1)
       return -EINVAL
     }
-    inFlightCount += 1
+    if isAbandoned && operation != .close { return IOResult.abandoned }
     let begun = disk.begin(operation, offset..<offset + byteCount, slice)
-    let delay = disk.delay(of: begun)
+    inFlight.append(begun)
+    reactor.spawn { [self] in await live(begun) }
+    return await withUnsafeContinuation { begun.waiter = $0 }
+  }
+
+  /// An operation's life, which is no shorter when its caller is sent away.
+  private func live(_ operation: InFlightOperation) async {
+    let delay = disk.delay(of: operation)
     await reactor.sleep(until: Instant(nanoseconds: reactor.now.nanoseconds &+ delay.nanoseconds))
+    if delay.stallSeconds > 0 || delay.hangs { operation.stall() }
+    let end = reactor.now.advanced(milliseconds: delay.stallSeconds &* 1000)
+    // By the second: a disk that loses its power or is pulled out does not stall on.
+    while reactor.now < end && hasPower && isAttached { await reactor.sleep(until: min(end, reactor.now.advanced(milliseconds: 1000))) }
     if delay.hangs && hasPower && isAttached { await withUnsafeContinuation { disk.hang($0) } }
-    let result = disk.complete(begun, of: self)
-    inFlightCount -= 1
-    return result
+    let result = disk.complete(operation, of: self)
+    if let waiter = operation.waiter {
+      inFlight.removeAll { $0 === operation }
+      return waiter.resume(returning: result)
+    }
+    if let slice = operation.slice { reactor.buffers.release(slice.buffer) }
+    hungCount -= 1
+    if hungCount == 0 { drainWaiters.wakeAll() }
+  }
+
+  // MARK: Giving up
+
+  /// As a block device that was pulled: the system does not answer for it.
+  public func checkIntegrity() async -> DiskFault? {
+    isAttached ? nil : DiskFault(.gone, description: "\(facts.name) is not there any more")
+  }
+
+  public func oldestRequestAge(now: Instant) -> UInt64 { inFlight.first.map { now.nanoseconds(since: $0.began) } ?? 0 }
+
+  public func abandon() {
+    if isAbandoned { return }
+    isAbandoned = true
+    disk.count(.diskAbandoned)
+    disk.note("is abandoned with \(inFlight.count) operations in flight")
+    for operation in inFlight {
+      disk.count(.callerSentAway)
+      if let slice = operation.slice { reactor.buffers.retain(slice.buffer) }
+      hungCount += 1
+      operation.waiter.take()?.resume(returning: IOResult.abandoned)
+    }
+    inFlight.removeAll()
+  }
+
+  public func drained() async {
+    while hungCount > 0 { await withUnsafeContinuation { drainWaiters.append($0) } }
   }
 
   private func refusal(_ operation: DiskOperation, _ offset: UInt64, _ byteCount: UInt64) -> String? {

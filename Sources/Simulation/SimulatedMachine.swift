@@ -14,6 +14,7 @@ public final class SimulatedMachine: @unchecked Sendable {  // used by one threa
   public private(set) var isPowered = false
   /// The reactor of the present, or else the last, power-on.
   public private(set) var reactor: SimulatedReactor?
+  private var reactors: [SimulatedReactor] = []
   public var jobOrder = JobOrder.seeded
   /// Another number is another outcome of each power cut, with everything before it the same.
   public var crashVariant: UInt64 = 0
@@ -57,6 +58,7 @@ public final class SimulatedMachine: @unchecked Sendable {  // used by one threa
       seed: SeededRandom.mix(seed &+ powerOnCount &* 0x1_0000_0001), jobOrder: jobOrder, startingAt: start)
     reactor.describePending = { [weak self] in self?.describePending() ?? "" }
     self.reactor = reactor
+    reactors.append(reactor)
     for disk in disks { disk.powerOn() }
     note("power on \(powerOnCount)")
     return reactor
@@ -72,8 +74,21 @@ public final class SimulatedMachine: @unchecked Sendable {  // used by one threa
     for disk in disks { disk.losePower() }
   }
 
+  /// The end of the machine: its disks' contents and its reactors' buffers are given back, though tasks that wait for ever since a power cut
+  /// keep hold of it. Nothing may run on it afterwards.
+  public func scrap() {
+    cutPower()
+    for disk in disks { disk.scrap() }
+    for reactor in reactors { reactor.buffers.discardMemory() }
+    reactors.removeAll()
+    reactor = nil
+  }
+
   /// A line of the trace (and part of the digest).
   public func note(_ text: String) { trace.note(text, at: now) }
+
+  /// Hands every line of the trace to `sink` as it comes.
+  public func printTrace(to sink: @escaping @Sendable (String) -> Void) { trace.sink = sink }
 
   /// For the report of a failure: seed, digest, what is in flight, the last events.
   public func report(lines: Int = SimulationLimits.printedTraceLines) -> String {

@@ -108,7 +108,7 @@ public final class SimulatedReactor: Reactor, @unchecked Sendable {  // reactor-
 
   /// Like `runToCompletion`, for a machine whose power was cut: hands back nil when `body` is not finished `seconds` later or waits for
   /// something that never comes.
-  func runAsFarAsPossible(
+  package func runAsFarAsPossible(
     seconds: UInt64, isDead: () -> Bool, _ body: @escaping @Sendable () async throws -> Void
   ) throws(SimulationError) -> Result<Void, any Error>? {
     adoptThread()
@@ -127,7 +127,7 @@ public final class SimulatedReactor: Reactor, @unchecked Sendable {  // reactor-
   }
 
   /// Lets what still runs go on for so long, without asking that it ends.
-  func unwind(seconds: UInt64) throws(SimulationError) {
+  package func unwind(seconds: UInt64) throws(SimulationError) {
     try loop(until: clock.now.advanced(milliseconds: seconds * 1000)) { false }
     try checkViolations()
   }

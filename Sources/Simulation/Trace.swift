@@ -4,6 +4,8 @@ import Reactor
 public struct TraceDigest: Hashable, Sendable, CustomStringConvertible {
   public private(set) var value: UInt64
 
+  package init(value: UInt64) { self.value = value }
+
   public init(seed: UInt64 = 0) { value = SeededRandom.mix(seed ^ 0x73_7061_6365_706F) }
 
   public mutating func combine(_ word: UInt64) { value = SeededRandom.mix((value ^ word) &* 0x9E37_79B9_7F4A_7C15 &+ 1) }
@@ -45,6 +47,8 @@ public struct Trace: Sendable {
   private var entries: [Entry] = []
   private var oldest = 0
   private let limit: Int
+  /// Gets every line as it comes.
+  var sink: (@Sendable (String) -> Void)?
   public private(set) var digest: TraceDigest
   /// Events since the start, kept or not.
   public private(set) var eventCount: UInt64 = 0
@@ -77,6 +81,7 @@ public struct Trace: Sendable {
 
   private mutating func keep(_ entry: Entry) {
     eventCount += 1
+    if let sink { sink(Trace.line(entry)) }
     if entries.count < limit {
       entries.append(entry)
     } else if limit > 0 {

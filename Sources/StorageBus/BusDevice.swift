@@ -9,6 +9,7 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
   private var backgroundInFlight = 0
   private var waitingApplication = WaitQueue()
   private var waitingBackground = WaitQueue()
+  private var isAbandoned = false
 
   public init(disk: BlockDevice) {
     self.disk = disk
@@ -20,7 +21,7 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
 
   public override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     let isBackground = request.ioClass.isBackground
-    if mustWait(isBackground) { await waitForTurn(isBackground) }
+    if mustWait(isBackground) { try await waitForTurn(isBackground) }
     start(isBackground)
     defer { finish(isBackground) }
     try await disk.read(at: offset, into: slice, request)
@@ -28,7 +29,7 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
 
   public override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     let isBackground = request.ioClass.isBackground
-    if mustWait(isBackground) { await waitForTurn(isBackground) }
+    if mustWait(isBackground) { try await waitForTurn(isBackground) }
     start(isBackground)
     defer { finish(isBackground) }
     try await disk.write(at: offset, from: slice, request)
@@ -45,6 +46,23 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
     try await disk.writeZeroes(at: offset, byteCount: byteCount, request)
   }
 
+  // MARK: What the pool asks of the disk
+
+  public override func oldestRequestAge(now: Instant) -> UInt64 { disk.oldestRequestAge(now: now) }
+
+  /// Requests that wait here for their turn are sent away, too.
+  public override func abandon() {
+    isAbandoned = true
+    disk.abandon()
+    waitingApplication.wakeAll()
+    waitingBackground.wakeAll()
+  }
+
+  public override var hasDrained: Bool { disk.hasDrained }
+  public override var hasFailedFlush: Bool { disk.hasFailedFlush }
+  public override func checkIntegrity() async throws(BlockError) { try await disk.checkIntegrity() }
+  public override var ailment: String? { disk.ailment }
+
   // MARK: Whose turn it is
 
   @inline(__always)
@@ -56,11 +74,13 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
     return applicationsAreBusy && backgroundInFlight >= StorageBusLimits.backgroundDepthUnderContention
   }
 
-  private func waitForTurn(_ isBackground: Bool) async {
+  private func waitForTurn(_ isBackground: Bool) async throws(BlockError) {
     repeat {
+      if isAbandoned { throw BlockError(.stalled) }
       await withUnsafeContinuation {
         if isBackground { waitingBackground.append($0) } else { waitingApplication.append($0) }
       }
+      if isAbandoned { throw BlockError(.stalled) }
     } while isBackground ? mustWait(true) : inFlight >= StorageBusLimits.queueDepth
   }
 

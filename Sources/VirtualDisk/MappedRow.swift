@@ -12,6 +12,8 @@ final class MappedRow: @unchecked Sendable {  // reactor-confined
   }
 
   let index: Int
+  /// Slabs that it has, or could have.
+  let placeCount: Int
   var state = State.allocating
   var id = RowID(0)
   var presence: PresenceBitmap
@@ -23,12 +25,28 @@ final class MappedRow: @unchecked Sendable {  // reactor-confined
   var isSettled = false
   /// On the virtual disk's list of rows whose map record must be committed.
   var isPending = false
+  /// Of a mirror: the regions whose copies may differ after a crash. They are in the metadata, or come there with the row itself.
+  var dirty: RegionSet
+  /// Commits of marks under way: until they are durable, a region that is marked already must be waited for too.
+  var uncommittedMarks = 0
+  /// Regions that were written since the last look for ones to clear.
+  var touched: RegionSet
+  /// On the virtual disk's list of rows with dirty regions.
+  var isListedDirty = false
   /// Writers that wait for `allocating` to end.
   var allocationWaiters = WaitQueue(reservedCapacity: 0)
 
-  init(index: Int, presence: PresenceBitmap) {
+  init(index: Int, presence: PresenceBitmap, placeCount: Int, regionCount: Int) {
     self.index = index
+    self.placeCount = placeCount
     self.presence = presence
+    dirty = RegionSet(count: regionCount)
+    touched = dirty
+  }
+
+  /// What the records of a row and its dirty regions take in a commit, at most.
+  var byteCountOfNewRecords: Int {
+    FormatLimits.changeHeaderByteCount + RowRecord.Offset.slab(placeCount) + DirtyRegionsRecord.changeByteCount(regionCount: dirty.count)
   }
 
   @inline(__always)

@@ -41,11 +41,12 @@ extension VirtualDisk {
   }
 
   private func writePartial(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
-    let window = await bounce.acquire()
+    var window = await bounce.acquire()
     defer { bounce.release(window) }
     let block = Int(blockByteCount)
     var done = 0
     while done < slice.byteCount {
+      try bounce.renew(&window)
       let (start, skip, count) = piece(offset + UInt64(done), remaining: slice.byteCount - done, window.byteCount)
       let end = skip + count
       let whole = Int(UInt64(end).roundedUp(to: blockByteCount))
@@ -71,6 +72,9 @@ extension VirtualDisk {
   func zeroBlocks(_ row: MappedRow, from start: UInt64, to end: UInt64, _ request: IORequest) async throws(BlockError) {
     let innerStart = start.roundedUp(to: blockByteCount)
     let innerEnd = end.roundedDown(to: blockByteCount)
+    if !PlantedBug.trimsDoNotMarkStaleCopies.isPlanted {
+      try await markDirty(row, start.roundedDown(to: blockByteCount), end.roundedUp(to: blockByteCount))
+    }
     guard innerStart < innerEnd else { return try await zeroPartial(row, from: start, to: end, request) }
     if start < innerStart { try await zeroPartial(row, from: start, to: innerStart, request) }
     try await space.writeZeroes(at: address(row, innerStart), byteCount: innerEnd - innerStart, request)

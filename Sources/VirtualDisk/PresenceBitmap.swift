@@ -12,7 +12,7 @@ struct PresenceBitmap {
   }
 
   /// From the bytes of a map record, lowest chunk in the lowest bit. Bits beyond the last chunk are ignored.
-  init(chunkCount: Int, bytes: ArraySlice<UInt8>) {
+  init(chunkCount: Int, bytes: UnsafeRawBufferPointer) {
     self.init(chunkCount: chunkCount, allPresent: false)
     for (index, byte) in bytes.enumerated() where byte != 0 {
       for bit in 0..<8 where byte & (1 << bit) != 0 && index * 8 + bit < chunkCount { set(index * 8 + bit..<index * 8 + bit + 1) }

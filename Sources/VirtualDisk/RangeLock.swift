@@ -24,6 +24,11 @@ struct RangeLock {
   private var entries: [Entry] = []
   private var nextNumber: UInt64 = 0
 
+  /// Whether somebody who may change bytes of the range holds it.
+  func isBeingChanged(_ range: Range<UInt64>) -> Bool {
+    entries.contains { $0.waiter == nil && $0.mode == .exclusive && $0.start < range.upperBound && range.lowerBound < $0.end }
+  }
+
   var isIdle: Bool { entries.isEmpty }
 
   /// Takes the range at once if nobody before conflicts; nil when it has to be waited for with `enqueue`.

@@ -1,4 +1,5 @@
 import Pool
+import Resiliency
 
 // What is believed of a virtual disk that lies on the disks: any program may have written it.
 
@@ -20,7 +21,15 @@ extension VirtualDiskRecord {
   private func isUnderstood(readOnly: Bool) -> Bool {
     let hasKnownFeatures = readOnly ? features.isReadable : features.isWritable
     return hasKnownFeatures && [.active, .deleting, .creating].contains(state) && [.thin, .fixed].contains(provisioning)
-      && resiliency == .simple && copies == 1 && parityCount == 0 && keyID == 0 && transformID == 0 && parent.value == 0
+      && hasKnownResiliency && parityCount == 0 && keyID == 0 && transformID == 0 && parent.value == 0
+  }
+
+  private var hasKnownResiliency: Bool {
+    switch resiliency {
+    case .simple: copies == 1
+    case .mirror: (2...MirrorLimits.largestCopyCount).contains(Int(copies))
+    default: false
+    }
   }
 
   private func fits(_ pool: StoragePool) -> Bool {
@@ -29,7 +38,8 @@ extension VirtualDiskRecord {
       UInt64(presenceChunkByteCount) <= pool.slabByteCount
     else { return false }
     let rowByteCount = pool.slabByteCount * UInt64(columns)
-    return VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount) <= VirtualDiskLimits.largestSlabCount / Int(columns)
+    let slabsPerRow = Int(columns) * Int(copies)
+    return VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount) <= VirtualDiskLimits.largestSlabCount / slabsPerRow
       && rowByteCount / UInt64(presenceChunkByteCount) <= UInt64(FormatLimits.presenceByteCount * 8)
   }
 }

@@ -22,7 +22,7 @@ extension VirtualDisk {
   struct PendingCommit {
     var rows: [MappedRow] = []
     var frees: [FreedRow] = []
-    var batches: [[MetadataChange]] = []
+    var batches: [CommitBatch.Commit] = []
     /// Rows for which the pool holds room in the metadata free.
     var unsettled: [MappedRow] = []
   }
@@ -32,7 +32,7 @@ extension VirtualDisk {
   /// Shares a flush with others that wait, never with one that has begun.
   func flushJoining(_ request: IORequest) async throws(BlockError) -> FlushToken {
     // Only a flush that starts after this call covers all that was answered before it.
-    let needed = flushState.started + 1
+    let needed = flushState.started + (PlantedBug.flushJoinsOneInFlight.isPlanted && flushState.isRunning ? 0 : 1)
     while flushState.completed < needed {
       if flushState.isRunning {
         await withUnsafeContinuation { flushState.waiters.append($0) }
@@ -55,9 +55,16 @@ extension VirtualDisk {
     // Taken before the disks are flushed: bits set by writes that complete from here on belong to the next flush.
     let pending = takePending()
     do throws(BlockError) {
-      try await space.flush(request)
+      let skipsFlush = PlantedBug.noFlushBeforeCommit.isPlanted || PlantedBug.presenceBitBeforeItsData.isPlanted
+      if !skipsFlush { try await space.flush(request) }
       // Room for rows was found when they were allocated, and frees give room: neither may fail for want of it now.
-      for batch in pending.batches { try await pool.commit(batch, priority: .essential) }
+      for batch in pending.batches {
+        let newRows = batch.newRows.flatMap { metadataOfNew($0.row, $0.map) }
+        // From here on what is committed of these rows comes behind; before, it would come there alone and belong to nothing.
+        for new in batch.newRows where new.row.state != .freed { new.row.mayBeInMetadata = true }
+        try await pool.commit(batch.changes + newRows, priority: .essential)
+      }
+      if PlantedBug.presenceBitBeforeItsData.isPlanted { try await space.flush(request) }
     } catch {
       putBack(pending)
       throw error
@@ -71,7 +78,7 @@ extension VirtualDisk {
     var pending = PendingCommit()
     swap(&pending.rows, &pendingRows)
     swap(&pending.frees, &pendingFrees)
-    var batch = Batch(byteLimit: pool.commitByteLimit)
+    var batch = CommitBatch(byteLimit: pool.commitByteLimit)
     for freed in pending.frees {
       if freed.row.mayBeInMetadata { batch.add(metadataOfFreed(freed)) }
       if !freed.row.isSettled { pending.unsettled.append(freed.row) }
@@ -79,8 +86,7 @@ extension VirtualDisk {
     for row in pending.rows {
       row.isPending = false
       if row.state == .freed { continue }
-      batch.add(metadata(of: row))
-      row.mayBeInMetadata = true
+      batch.add(row, mapRecord(of: row))
       if !row.isSettled { pending.unsettled.append(row) }
     }
     pending.batches = batch.finish()
@@ -91,33 +97,5 @@ extension VirtualDisk {
   private func putBack(_ pending: PendingCommit) {
     pendingFrees.insert(contentsOf: pending.frees, at: 0)
     for row in pending.rows where row.state != .freed { notePending(row) }
-  }
-}
-
-/// Gathers changes into commits of bounded size; the changes of one row stay in one commit.
-private struct Batch {
-  let byteLimit: Int
-  private var commits: [[MetadataChange]] = []
-  private var current: [MetadataChange] = []
-  private var currentByteCount = 0
-
-  init(byteLimit: Int) { self.byteLimit = byteLimit }
-
-  mutating func add(_ changes: [MetadataChange]) {
-    let byteCount = StoragePool.byteCount(of: changes)
-    if currentByteCount + byteCount > byteLimit { close() }
-    current += changes
-    currentByteCount += byteCount
-  }
-
-  private mutating func close() {
-    if !current.isEmpty { commits.append(current) }
-    current.removeAll()
-    currentByteCount = 0
-  }
-
-  mutating func finish() -> [[MetadataChange]] {
-    close()
-    return commits
   }
 }

@@ -18,15 +18,35 @@ extension VirtualDisk {
   func read(row index: Int, from start: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     let end = start + UInt64(slice.byteCount)
     while true {
-      guard let row = rows[index], row.state == .mapped else { return zeroFill(slice) }
+      guard let row = findRow(at: index), row.state == .mapped else { return zeroFill(slice) }
       let ticket = await row.acquire(start..<end, .shared)
       if row.state == .freed {
         row.lock.release(ticket)
         continue
       }
+      if pool.isReadOnly && slabTable.condition(index) != nil {
+        defer { row.lock.release(ticket) }
+        return try await readByRegion(row, from: start, into: slice, request)
+      }
+      if slabTable.isUnsettled(index, start, end) && !PlantedBug.readFromUnsettledRegion.isPlanted {
+        row.lock.release(ticket)
+        try await settle(row, start, end)
+        continue
+      }
       defer { row.lock.release(ticket) }
       if row.presence.isFull { return try await readBlocks(at: address(row, start), into: slice, request) }
       return try await readPresent(row, from: start, into: slice, request)
+    }
+  }
+
+  /// On a pool that is only read the copies stay as they are: which of them serves is decided region by region, so that it does not
+  /// depend on where a request begins and ends.
+  private func readByRegion(_ row: MappedRow, from start: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    let end = start + UInt64(slice.byteCount)
+    for region in regions.regions(start, end) {
+      let range = regions.bytes(of: region).clamped(to: start..<end)
+      let part = slice.part(from: Int(range.lowerBound - start), byteCount: range.count)
+      try await readPresent(row, from: range.lowerBound, into: part, request)
     }
   }
 
@@ -52,6 +72,21 @@ extension VirtualDisk {
 
   // MARK: Writing
 
+  /// A write may need to read first (a partial block, copies that have to agree): when the disk it reads from is given up meanwhile, another
+  /// copy serves. The payload is only read from, so that it may go out again.
+  @inline(__always)
+  func writeAgainIfStalled(
+    row index: Int, from start: UInt64, _ slice: BufferSlice, _ request: IORequest
+  ) async throws(BlockError) -> MappedRow {
+    var tries = 0
+    while true {
+      do throws(BlockError) { return try await write(row: index, from: start, slice, request) } catch {
+        tries += 1
+        guard error.cause == .stalled, tries <= copies else { throw error }
+      }
+    }
+  }
+
   /// Returns the row that took the data.
   func write(row index: Int, from start: UInt64, _ slice: BufferSlice, _ request: IORequest) async throws(BlockError) -> MappedRow {
     let end = start + UInt64(slice.byteCount)
@@ -64,7 +99,14 @@ extension VirtualDisk {
         row.lock.release(ticket)
         continue
       }
+      // A partial block is merged with what is read from one copy.
+      if slabTable.isUnsettled(index, range.lowerBound, range.upperBound) && !isAligned(start, slice) {
+        row.lock.release(ticket)
+        try await settle(row, range.lowerBound, range.upperBound)
+        continue
+      }
       defer { row.lock.release(ticket) }
+      if !PlantedBug.dirtyRegionMarkedAfterWrite.isPlanted { try await markDirty(row, range.lowerBound, range.upperBound) }
       if row.presence.allPresent(in: chunks(start, end)) {
         try await writeBlocks(at: address(row, start), from: slice, request)
       } else {
@@ -72,6 +114,7 @@ extension VirtualDisk {
         row.presence.set(chunks(start, end))
         notePending(row)
       }
+      if PlantedBug.dirtyRegionMarkedAfterWrite.isPlanted { try await markDirty(row, range.lowerBound, range.upperBound) }
       return row
     }
   }
@@ -114,22 +157,24 @@ extension VirtualDisk {
   /// The row at `index`, allocated if need be.
   @inline(__always)
   func mappedRow(at index: Int) async throws(BlockError) -> MappedRow {
-    if let row = rows[index], row.state == .mapped { return row }
+    if let row = findRow(at: index), row.state == .mapped { return row }
     return try await allocateRow(at: index)
   }
 
   private func allocateRow(at index: Int) async throws(BlockError) -> MappedRow {
-    while let row = rows[index] {
+    while let row = findRow(at: index) {
       if row.state == .mapped { return row }
       await withUnsafeContinuation { row.allocationWaiters.append($0) }
     }
-    let row = MappedRow(index: index, presence: PresenceBitmap(chunkCount: chunksPerRow, allPresent: false))
+    let row = MappedRow(
+      index: index, presence: PresenceBitmap(chunkCount: chunksPerRow, allPresent: false), placeCount: slabTable.placeCount,
+      regionCount: regions.regionCount)
     rows[index] = row
     do throws(BlockError) {
-      let slabs = try await pool.allocateRow(columns: Int(record.columns), for: handle)
+      let (slabs, startsZeroed) = try await pool.allocateRow(columns: Int(record.columns), copies: copies, for: handle)
       slabTable.setRow(index, slabs)
       row.id = pool.nextRowID()
-      if pool.slabsStartZeroed { row.presence = PresenceBitmap(chunkCount: chunksPerRow, allPresent: true) }
+      if startsZeroed { row.presence = PresenceBitmap(chunkCount: chunksPerRow, allPresent: true) }
     } catch {
       rows[index] = nil
       row.state = .freed

@@ -1,12 +1,15 @@
 import BlockDevice
 import Pool
 import Reactor
+import Resiliency
 
 /// What a new virtual disk is to be. Sizes in bytes; what is nil is chosen.
 public struct VirtualDiskPlan: Sendable {
   public var name: String
   public var byteCount: UInt64
   public var provisioning: VirtualDiskRecord.Provisioning
+  /// 1: simple; 2 or 3: mirror.
+  public var copies: Int
   public var columns: Int?
   public var interleave: UInt64?
   public var logicalSector: Int
@@ -14,12 +17,13 @@ public struct VirtualDiskPlan: Sendable {
   public var createdSeconds: UInt64
 
   public init(
-    name: String, byteCount: UInt64, provisioning: VirtualDiskRecord.Provisioning = .thin, columns: Int? = nil, interleave: UInt64? = nil,
-    logicalSector: Int = 512, createdSeconds: UInt64 = 0
+    name: String, byteCount: UInt64, provisioning: VirtualDiskRecord.Provisioning = .thin, copies: Int = 1, columns: Int? = nil,
+    interleave: UInt64? = nil, logicalSector: Int = 512, createdSeconds: UInt64 = 0
   ) {
     self.name = name
     self.byteCount = byteCount
     self.provisioning = provisioning
+    self.copies = copies
     self.columns = columns
     self.interleave = interleave
     self.logicalSector = logicalSector
@@ -63,27 +67,11 @@ extension VirtualDisk {
   ) throws(PoolError) -> VirtualDisk {
     try record.checkCanBeOpened(in: pool)
     let disk = VirtualDisk(pool: pool, record: record, handle: handle)
-    for row in try pool.storedRows(of: record.number) {
-      guard row.index < UInt64(VirtualDiskLimits.largestSlabCount), row.slabs.count == Int(record.columns) else {
-        throw PoolError(
-          .damaged, "\(disk.label): row \(row.index) of its map does not fit the virtual disk",
-          remedy: "Keep the pool's disks as they are, run spaceport inspect on each, and report it")
-      }
-      let index = Int(row.index)
-      let mapped = MappedRow(index: index, presence: PresenceBitmap(chunkCount: disk.chunksPerRow, bytes: row.presence[...]))
-      mapped.id = row.id
-      mapped.state = .mapped
-      mapped.mayBeInMetadata = true
-      mapped.isSettled = true
-      guard index < disk.rows.count else {
-        // Growing a fixed disk was cut short before its new size was committed: the next flush gives the space back.
-        mapped.state = .freed
-        disk.pendingFrees.append(FreedRow(row: mapped, slabs: row.slabs))
-        continue
-      }
-      disk.rows[index] = mapped
-      disk.slabTable.setRow(index, row.slabs)
-    }
+    let returning = Dictionary(
+      uniqueKeysWithValues: pool.usableDisks.filter { $0.state == .returning }.map {
+        ($0.number, pool.disksThatLeft(noLaterThan: $0.number))
+      })
+    try pool.forEachStoredRow(of: record.number) { (row: StoredRow) throws(PoolError) in try disk.takeOver(row, returning: returning) }
     pool.attach(disk)
     return disk
   }
@@ -91,7 +79,7 @@ extension VirtualDisk {
   /// Allocates what is not mapped yet and commits it; on failure what was allocated stays and can be deleted.
   private func allocateRows(_ range: Range<Int>) async throws(PoolError) {
     do throws(BlockError) {
-      for index in range { _ = try await mappedRow(at: index) }
+      for index in range where !slabTable.isMapped(index) { _ = try await mappedRow(at: index) }
       try await flush(IORequest(virtualDisk: handle, ioClass: .metadata))
     } catch {
       throw PoolError(
@@ -109,13 +97,13 @@ extension VirtualDisk {
         remedy: "Create a smaller virtual disk and copy the data")
     }
     try VirtualDiskPlan.check(
-      byteCount: byteCount, sector: Int(record.logicalSector), columns: Int(record.columns), rowByteCount: rowByteCount, of: label)
+      byteCount: byteCount, sector: Int(record.logicalSector), slabsPerRow: slabTable.placeCount, rowByteCount: rowByteCount, of: label)
     var grown = record
     grown.byteCount = byteCount
     let oldRowCount = rows.count
     let newRowCount = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
     if !isThin { try await checkRoom(forRows: newRowCount - mappedRowCount) }
-    rows.append(contentsOf: repeatElement(nil, count: newRowCount - oldRowCount))
+    rows.resize(to: newRowCount)
     slabTable.grow(toRowCount: newRowCount)
     do throws(PoolError) {
       // A fixed disk has its space before anyone sees the size.
@@ -132,7 +120,7 @@ extension VirtualDisk {
   /// Before anything is allocated that would only be given back.
   private func checkRoom(forRows count: Int) async throws(PoolError) {
     await pool.reclaimSpace()
-    let available = pool.rowsAvailable(columns: Int(record.columns))
+    let available = pool.rowsAvailable(slabsPerRow: slabTable.placeCount)
     guard count <= available else {
       throw PoolError(
         .noSpace, "\(label): growing it takes \(count) more slab rows and the pool \(pool.name) has room for \(available)",
@@ -143,11 +131,11 @@ extension VirtualDisk {
   /// After growing failed: the new rows, which no request could reach yet, are given back.
   private func shrinkBack(toRowCount count: Int) async {
     for index in count..<rows.count {
-      guard let row = rows[index] else { continue }
+      guard let row = findRow(at: index) else { continue }
       row.state = .freed
       pendingFrees.append(FreedRow(row: row, slabs: slabTable.takeRow(index)))
     }
-    rows.removeLast(rows.count - count)
+    rows.resize(to: count)
     await reclaimSpace()
   }
 
@@ -163,11 +151,13 @@ extension VirtualDisk {
     }
     record = marked
     for index in rows.indices {
-      guard let row = rows[index], row.state == .mapped else { continue }
+      guard let row = findRow(at: index), row.state == .mapped else { continue }
       let ticket = await row.acquire(0..<rowByteCount, .exclusive)  // drains it
-      row.state = .freed
-      rows[index] = nil
-      pendingFrees.append(FreedRow(row: row, slabs: slabTable.takeRow(index)))
+      if row.state == .mapped {  // a trim that was under way may have freed it
+        row.state = .freed
+        rows[index] = nil
+        pendingFrees.append(FreedRow(row: row, slabs: slabTable.takeRow(index)))
+      }
       row.lock.release(ticket)
     }
     do throws(BlockError) { try await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) } catch {
@@ -180,7 +170,10 @@ extension VirtualDisk {
   /// Flushes and commits everything; no request may be in flight, none is taken any more.
   public func close() async throws(BlockError) {
     isClosing = true
-    if !pool.isReadOnly { try await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
+    if !pool.isReadOnly {
+      try await flush(IORequest(virtualDisk: handle, ioClass: .metadata))
+      try await clearDirtyRegions(evenTouched: true)
+    }
     pool.detach(self)
   }
 }
@@ -191,9 +184,11 @@ extension VirtualDisk: SpaceReclaimer {
     if !pendingFrees.isEmpty || flushState.isRunning { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
   }
 
-  /// For the pool's housekeeping: commits what no client's flush has committed for a while.
+  /// For the pool's housekeeping: commits what no client's flush has committed for a while, by a flush that may be under way.
   public func commitPending() async {
-    if hasPendingMetadata && !isClosing { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
+    if isClosing { return }
+    if hasPendingMetadata || flushState.isRunning { _ = try? await flush(IORequest(virtualDisk: handle, ioClass: .metadata)) }
+    if !dirtyRows.isEmpty && !isClosing { _ = try? await clearDirtyRegions(evenTouched: false) }
   }
 }
 
@@ -201,16 +196,7 @@ extension VirtualDiskPlan {
   /// The stored form, with everything chosen and checked.
   func record(for pool: StoragePool) throws(PoolError) -> VirtualDiskRecord {
     let label = "\(pool.name)/\(name)"
-    let columns = self.columns ?? min(pool.diskCount, VirtualDiskLimits.defaultColumnLimit)
-    guard (1...VirtualDiskLimits.largestColumnCount).contains(columns) else {
-      throw PoolError(
-        .invalid, "\(label): \(columns) columns cannot be", remedy: "Give 1 to \(VirtualDiskLimits.largestColumnCount) columns")
-    }
-    guard columns <= pool.diskCount else {
-      throw PoolError(
-        .invalid, "\(label): \(columns) columns need as many disks and the pool \(pool.name) has \(pool.diskCount)",
-        remedy: "Give at most \(pool.diskCount) columns")
-    }
+    let columns = try checkedColumns(in: pool, label)
     let interleave = self.interleave ?? VirtualDiskLimits.defaultInterleave
     guard interleave.nonzeroBitCount == 1, interleave >= VirtualDiskLimits.smallestInterleave,
       interleave <= min(VirtualDiskLimits.largestInterleave, pool.slabByteCount)
@@ -223,22 +209,58 @@ extension VirtualDiskPlan {
       throw PoolError(.invalid, "\(label): sectors of \(logicalSector) bytes cannot be", remedy: "Give 512 or 4096")
     }
     let rowByteCount = pool.slabByteCount * UInt64(columns)
-    try VirtualDiskPlan.check(byteCount: byteCount, sector: logicalSector, columns: columns, rowByteCount: rowByteCount, of: label)
-    if provisioning == .fixed {
-      let rows = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
-      let available = pool.rowsAvailable(columns: columns)
-      guard rows <= available else {
-        throw PoolError(
-          .noSpace,
-          "\(label): a fixed disk of \(byteCount) bytes takes \(rows) slab rows and the pool \(pool.name) has room for \(available)",
-          remedy: "Choose a smaller size, give the pool more room, or create it thin")
-      }
-    }
+    try VirtualDiskPlan.check(
+      byteCount: byteCount, sector: logicalSector, slabsPerRow: columns * copies, rowByteCount: rowByteCount, of: label)
+    if provisioning == .fixed { try checkRoom(in: pool, slabsPerRow: columns * copies, rowByteCount: rowByteCount, label) }
     return VirtualDiskRecord(
       number: pool.nextVirtualDiskNumber(), id: .random(pool.reactor), name: name, byteCount: byteCount,
-      logicalSector: UInt32(logicalSector), provisioning: provisioning, resiliency: .simple, columns: UInt16(columns), copies: 1,
-      interleave: UInt32(interleave), presenceChunkByteCount: UInt32(VirtualDiskPlan.chunkByteCount(rowByteCount: rowByteCount)),
-      createdSeconds: createdSeconds)
+      logicalSector: UInt32(logicalSector), provisioning: provisioning, resiliency: copies == 1 ? .simple : .mirror,
+      columns: UInt16(columns), copies: UInt8(copies), interleave: UInt32(interleave),
+      presenceChunkByteCount: UInt32(VirtualDiskPlan.chunkByteCount(rowByteCount: rowByteCount)), createdSeconds: createdSeconds)
+  }
+
+  /// How many columns it gets; throws where the pool has too few disks for them, or for its copies.
+  private func checkedColumns(in pool: StoragePool, _ label: String) throws(PoolError) -> Int {
+    guard (1...MirrorLimits.largestCopyCount).contains(copies) else {
+      throw PoolError(.invalid, "\(label): \(copies) copies cannot be", remedy: "Give 2 or 3 copies for a mirror")
+    }
+    let diskCount = pool.dealingDiskCount
+    let has = "the pool \(pool.name) has \(diskCount)" + (diskCount < pool.diskCount ? " beside hot spares and retiring ones" : "")
+    guard copies <= diskCount else {
+      throw PoolError(
+        .invalid, "\(label): \(copies) copies on different disks need \(copies) disks and \(has)",
+        remedy: "Add disks to the pool, or choose fewer copies")
+    }
+    let columns = self.columns ?? VirtualDiskPlan.defaultColumns(copies: copies, in: pool)
+    guard (1...VirtualDiskLimits.largestColumnCount).contains(columns) else {
+      throw PoolError(
+        .invalid, "\(label): \(columns) columns cannot be", remedy: "Give 1 to \(VirtualDiskLimits.largestColumnCount) columns")
+    }
+    guard columns * copies <= diskCount else {
+      let each = copies == 1 ? "" : " of \(copies) copies each"
+      throw PoolError(
+        .invalid,
+        "\(label): \(columns) columns\(each) need \(columns * copies) disks and \(has)",
+        remedy: "Give at most \(diskCount / copies) columns, or add disks to the pool")
+    }
+    return columns
+  }
+
+  /// For a fixed one, before anything is allocated that would only be given back.
+  private func checkRoom(in pool: StoragePool, slabsPerRow: Int, rowByteCount: UInt64, _ label: String) throws(PoolError) {
+    let rows = VirtualDisk.rowCount(byteCount: byteCount, rowByteCount: rowByteCount)
+    let available = pool.rowsAvailable(slabsPerRow: slabsPerRow)
+    guard rows <= available else {
+      throw PoolError(
+        .noSpace,
+        "\(label): a fixed disk of \(byteCount) bytes takes \(rows) slab rows and the pool \(pool.name) has room for \(available)",
+        remedy: "Choose a smaller size, give the pool more room, or create it thin")
+    }
+  }
+
+  /// What a new virtual disk gets where nothing is said; at least 1.
+  public static func defaultColumns(copies: Int, in pool: StoragePool) -> Int {
+    max(1, min(pool.dealingDiskCount / max(copies, 1), VirtualDiskLimits.defaultColumnLimit))
   }
 
   /// Never more than a slab.
@@ -248,7 +270,7 @@ extension VirtualDiskPlan {
     return chunk
   }
 
-  static func check(byteCount: UInt64, sector: Int, columns: Int, rowByteCount: UInt64, of label: String) throws(PoolError) {
+  static func check(byteCount: UInt64, sector: Int, slabsPerRow: Int, rowByteCount: UInt64, of label: String) throws(PoolError) {
     guard (VirtualDiskLimits.smallestByteCount...VirtualDiskLimits.largestByteCount).contains(byteCount) else {
       throw PoolError(.invalid, "\(label): a size of \(byteCount) bytes cannot be", remedy: "Give a size from 1MiB to 64PiB")
     }
@@ -256,7 +278,7 @@ extension VirtualDiskPlan {
       throw PoolError(
         .invalid, "\(label): \(byteCount) bytes are no whole number of sectors of \(sector)", remedy: "Give a multiple of \(sector)")
     }
-    guard (byteCount + rowByteCount - 1) / rowByteCount <= UInt64(VirtualDiskLimits.largestSlabCount / columns) else {
+    guard (byteCount + rowByteCount - 1) / rowByteCount <= UInt64(VirtualDiskLimits.largestSlabCount / slabsPerRow) else {
       throw PoolError(
         .invalid, "\(label): \(byteCount) bytes need more than \(VirtualDiskLimits.largestSlabCount) slabs (rows of \(rowByteCount))",
         remedy: "Choose a smaller size, or a pool with larger slabs")

@@ -11,6 +11,19 @@ struct FreedRow {
 }
 
 extension VirtualDisk {
+  /// As `writeAgainIfStalled`: a part of a block is merged with what is read, perhaps from a disk that is given up meanwhile.
+  func clearAgainIfStalled(
+    row index: Int, from start: UInt64, to end: UInt64, keepAllocated: Bool, _ request: IORequest
+  ) async throws(BlockError) {
+    var tries = 0
+    while true {
+      do throws(BlockError) { return try await clear(row: index, from: start, to: end, keepAllocated: keepAllocated, request) } catch {
+        tries += 1
+        guard error.cause == .stalled, tries <= copies else { throw error }
+      }
+    }
+  }
+
   /// Makes `start ..< requestedEnd` of the row read as zeros. With `keepAllocated` the row is (or becomes) mapped and stays so; else a row
   /// without any data left is given back.
   func clear(
@@ -24,6 +37,11 @@ extension VirtualDisk {
       // While this waited the row may have been freed, or the disk may have grown: what lies behind its old end is somebody's then.
       if row.state == .freed || stretched(requestedEnd, in: row) != end {
         row.lock.release(ticket)
+        continue
+      }
+      if slabTable.isUnsettled(index, range.lowerBound, range.upperBound) {
+        row.lock.release(ticket)
+        try await settle(row, range.lowerBound, range.upperBound)
         continue
       }
       do throws(BlockError) {
@@ -47,7 +65,7 @@ extension VirtualDisk {
 
   private func rowToClear(at index: Int, _ keepAllocated: Bool) async throws(BlockError) -> MappedRow? {
     if keepAllocated { return try await mappedRow(at: index) }
-    guard let row = rows[index] else { return nil }
+    guard let row = findRow(at: index) else { return nil }
     if row.state == .mapped { return row }
     // Being allocated for a write that has not been answered: that write is ordered after this.
     return nil
@@ -77,7 +95,12 @@ extension VirtualDisk {
     if row.state == .mapped && row.presence.isEmpty {
       row.state = .freed
       rows[row.index] = nil
-      pendingFrees.append(FreedRow(row: row, slabs: slabTable.takeRow(row.index)))
+      var slabs = slabTable.takeRow(row.index)
+      if PlantedBug.slabReusedBeforeFreeIsDurable.isPlanted {
+        for slab in slabs { pool.releaseUncommitted(slab) }
+        slabs = []
+      }
+      pendingFrees.append(FreedRow(row: row, slabs: slabs))
     }
     row.lock.release(ticket)
   }

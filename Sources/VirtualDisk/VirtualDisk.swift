@@ -16,8 +16,10 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
   /// Which slabs each row has, for the resiliency below.
   let slabTable: RowTable
   /// The resiliency: the virtual disk's own address space, for mapped rows only.
-  let space: BlockDevice
-  var rows: [MappedRow?]
+  let space: MirrorSpace
+  /// Rows that somebody has asked for since the virtual disk was opened, or of which there is more to know than that they are mapped and
+  /// full; all others sleep, and are not here. See VirtualDisk+Rows.swift.
+  var rows: AwakeRows
   let rowByteCount: UInt64
   let chunkByteCount: UInt64
   /// Smallest write that the disks below take; a power of two.
@@ -29,6 +31,16 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
   var pendingRows: [MappedRow] = []
   var pendingFrees: [FreedRow] = []
   var flushState = FlushState()
+  /// Rows with dirty regions; see VirtualDisk+DirtyRegions.swift.
+  var dirtyRows: [MappedRow] = []
+  var dirtyRegionCount = 0
+  var isClearing = false
+  var clearingWaiters = WaitQueue()
+  /// How well the rows were protected when that was last asked for; see VirtualDisk+Copies.swift.
+  var knownProtection: (version: ProtectionVersion, protection: RowProtection)?
+  /// Reads that failed on one copy: what wants to be written again from another.
+  var wantedRepairs: [RepairRange] = []
+  var isRepairing = false
   /// Set while the disk is being deleted or closed: no request is taken any more.
   var isClosing = false
 
@@ -43,16 +55,23 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
       columns: Int(record.columns), interleave: UInt64(record.interleave), slabByteCount: pool.slabByteCount)
     rowByteCount = layout.rowByteCount
     chunkByteCount = UInt64(record.presenceChunkByteCount)
-    blockByteCount = UInt64(pool.commonGeometry.logicalSector)
+    // Whatever the disks that are there now can do: one with blocks of this size may return, be added, or take another's place at any time.
+    blockByteCount = UInt64(FormatLimits.blockByteCount)
     let rowCount = VirtualDisk.rowCount(byteCount: record.byteCount, rowByteCount: layout.rowByteCount)
-    rows = Array(repeating: nil, count: rowCount)
-    slabTable = RowTable(columns: layout.columns, rowCount: rowCount)
+    rows = AwakeRows(count: rowCount)
+    let regions = RegionLayout(rowByteCount: layout.rowByteCount, chunkByteCount: chunkByteCount)
+    slabTable = RowTable(columns: layout.columns, copies: max(1, Int(record.copies)), regions: regions, rowCount: rowCount)
     let label = "\(pool.name)/\(record.name)"
-    space = SimpleSpace(pool: pool, rows: slabTable, layout: layout, label: label)
+    space = MirrorSpace(pool: pool, rows: slabTable, layout: layout, label: label)
     parallel = pool.chunkIO
     bounce = pool.bounceBuffers
     super.init(reactor: pool.reactor, layerName: "VirtualDisk", label: label)
+    space.keeper = self
   }
+
+  /// Copies of everything.
+  var copies: Int { slabTable.copies }
+  var regions: RegionLayout { slabTable.regions }
 
   public override var geometry: BlockGeometry { cachedGeometry }
 
@@ -75,9 +94,8 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
 
   static func rowCount(byteCount: UInt64, rowByteCount: UInt64) -> Int { Int((byteCount + rowByteCount - 1) / rowByteCount) }
 
-  public var mappedRowCount: Int { rows.lazy.filter { $0 != nil }.count }
   /// Space that the mapped rows take on the disks, in bytes.
-  public var allocatedByteCount: UInt64 { UInt64(mappedRowCount) * rowByteCount }
+  public var allocatedByteCount: UInt64 { UInt64(mappedRowCount) * rowByteCount * UInt64(copies) }
 
   var chunksPerRow: Int { Int(rowByteCount / chunkByteCount) }
 
@@ -102,7 +120,7 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
       let (index, start) = (offset + UInt64(done)).quotientAndRemainder(dividingBy: rowByteCount)
       let count = min(Int(rowByteCount - start), slice.byteCount - done)
       let part = count == slice.byteCount ? slice : slice.part(from: done, byteCount: count)
-      let row = try await write(row: Int(index), from: start, part, request)
+      let row = try await writeAgainIfStalled(row: Int(index), from: start, part, request)
       // A commit under way may fail before the other rows are written.
       mustCommit = mustCommit || row.isPending || !row.isSettled || flushState.isRunning
       done += count
@@ -119,7 +137,13 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
     try await clear(at: offset, byteCount: byteCount, keepAllocated: !isThin || request.flags.contains(.keepAllocated), request)
   }
 
-  public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken { try await flushJoining(request) }
+  public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken {
+    if pool.isReadOnly { return FlushToken(number: 0) }
+    let token = try await flushJoining(request)
+    // Only for clients: what makes copies count flushes itself.
+    if request.ioClass == .application { try await checkCopiesCount() }
+    return token
+  }
 
   private func clear(at offset: UInt64, byteCount: UInt64, keepAllocated: Bool, _ request: IORequest) async throws(BlockError) {
     try checkWritable()
@@ -129,7 +153,7 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
       let (index, start) = position.quotientAndRemainder(dividingBy: rowByteCount)
       let stop = min(rowByteCount, start + (end - position))
       position += stop - start
-      try await clear(row: Int(index), from: start, to: stop, keepAllocated: keepAllocated, request)
+      try await clearAgainIfStalled(row: Int(index), from: start, to: stop, keepAllocated: keepAllocated, request)
     }
     if request.isForceUnitAccess { try await flush(request) }
   }
@@ -152,7 +176,7 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
     while position < end {
       let (index, start) = position.quotientAndRemainder(dividingBy: rowByteCount)
       let rowEnd = min(rowByteCount, start + (end - position))
-      let extent = status(row: rows[Int(index)], from: start, to: rowEnd)
+      let extent = status(row: Int(index), from: start, to: rowEnd)
       position += extent.byteCount
       if let last = extents.last, last.isAllocated == extent.isAllocated, last.isZero == extent.isZero, last.row == extent.row {
         extents[extents.count - 1].byteCount += extent.byteCount
@@ -163,8 +187,10 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
     }
   }
 
-  private func status(row: MappedRow?, from start: UInt64, to end: UInt64) -> BlockExtent {
-    guard let row, row.state == .mapped else { return BlockExtent(byteCount: end - start, isAllocated: false, isZero: true) }
+  private func status(row index: Int, from start: UInt64, to end: UInt64) -> BlockExtent {
+    // Whoever asks for the status of a whole disk wakes no row.
+    if let id = sleepingRowID(at: index) { return BlockExtent(byteCount: end - start, isAllocated: true, isZero: false, row: id.value) }
+    guard let row = rows[index], row.state == .mapped else { return BlockExtent(byteCount: end - start, isAllocated: false, isZero: true) }
     let chunk = Int(start / chunkByteCount)
     let run = row.presence.endOfRun(from: chunk, limit: chunksPerRow)
     let stop = min(end, UInt64(run) * chunkByteCount)

@@ -1,6 +1,9 @@
 import Management
 import Service
 
+/// Checks a pool without a server, over its disks.
+func checkPool(onDisks paths: [String]) async throws -> PoolCheckInfo { try await OfflinePoolCheck.run(paths: paths) }
+
 /// Prints and checks the metadata on a disk. Ends with an error when something is wrong with it, or there is none.
 /// - Parameters:
 ///   - path: absolute path of a file or block device.

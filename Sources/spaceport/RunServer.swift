@@ -10,7 +10,8 @@ func runServer(configuration: ServeConfiguration) async throws {
   // Caught from here on, so that a signal during the start stops the server in good order too.
   let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
   let claim = try ControlSocketClaim(path: configuration.controlSocket)
-  let service = try await StorageService.start(stateDirectory: configuration.stateDirectory, logger: logger)
+  let service = try await StorageService.start(
+    stateDirectory: configuration.stateDirectory, tuning: configuration.tuning, logger: logger)
   do {
     try await service.listen(at: configuration.listeners)
     try await ManagementServer(claim: claim, backend: service, logger: logger).run {

@@ -12,8 +12,8 @@ struct Spaceport: AsyncParsableCommand {
       """,
     version: "spaceport \(spaceportVersion)",
     subcommands: [
-      ServeCommand.self, StatusCommand.self, DiskCommand.self, PoolCommand.self, VirtualDiskCommand.self, StackCommand.self,
-      InspectCommand.self,
+      ServeCommand.self, StatusCommand.self, DiskCommand.self, PoolCommand.self, VirtualDiskCommand.self, JobCommand.self,
+      EventCommand.self, StackCommand.self, InspectCommand.self,
     ])
 
   /// Like the library's own, but errors come out as `spaceport: WHAT. REMEDY`.

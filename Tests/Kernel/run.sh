@@ -5,8 +5,8 @@ usage() {
 usage: Tests/Kernel/run.sh [options]
   --spaceport PATH    the program under test (default: .build/release/spaceport)
   --out DIR           where logs are kept (default: .build/kernel-test); those of an earlier run are replaced
-  --only PART,PART    run only some of the parts: ext4 xfs crash sector4k inner
-  --limit SECONDS     the guest is stopped after so long (default: 480)
+  --only PART,PART    run only some of the parts: ext4 xfs crash sector4k inner faults powercut
+  --limit SECONDS     the guest is stopped after so long (default: 1200)
   --add PROGRAM       also put this program into the guest, with its libraries; repeatable
   --server-cmd CMD    test another NBD server instead: CMD must serve one writable export of 1 GiB or more on
                       127.0.0.1:$PORT, and is killed and run again in between; it may keep its data in
@@ -23,8 +23,8 @@ PATH=$PATH:/usr/sbin:/sbin
 SPACEPORT=$here/../../.build/release/spaceport
 OUT=$here/../../.build/kernel-test
 SERVER_CMD=
-parts=(ext4 xfs crash sector4k inner)
-guest_limit_seconds=480
+parts=(ext4 xfs crash sector4k inner faults powercut)
+guest_limit_seconds=1200
 added_programs=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -55,7 +55,7 @@ done
 check_needs() {
   local program missing=()
   [ "$(uname -m)" = x86_64 ] || { echo "run.sh: the guest is an x86_64 machine, and so must this one be" >&2; exit 2; }
-  for program in qemu-system-x86_64 nbd-client fio mkfs.ext4 mkfs.xfs sgdisk modprobe cpio busybox lz4 zstd python3 setsid dpkg apt-get; do
+  for program in qemu-system-x86_64 nbd-client fio mkfs.ext4 mkfs.xfs sgdisk modprobe dmsetup nbdcopy debugfs cpio busybox lz4 zstd python3 setsid dpkg apt-get; do
     command -v "$program" > /dev/null || missing+=("$program")
   done
   if [ ${#missing[@]} -gt 0 ]; then
@@ -100,6 +100,25 @@ prepare_guest() {
   exec 9>&-
 }
 
+has_part() { [[ " ${parts[*]} " = *" $1 "* ]]; }
+
+# The disks of the part powercut: full of noise, so that what was never written shows when it is read, with a copy to replay the logs onto.
+powercut_disks=()
+prepare_powercut() {
+  local number
+  for number in 1 2; do
+    head -c 81M /dev/urandom > "$WORK/leg-$number.img" && cp "$WORK/leg-$number.img" "$WORK/leg-$number.base" || return 1
+    truncate -s 512M "$WORK/log-$number.img"
+    powercut_disks+=("leg-$number" "log-$number")
+  done
+}
+
+# The guest has written the logs; what the disks would have held after each power cut is made here, opened by the server and checked.
+check_powercut() {
+  host_step powercut-replay "$here/lib/powercut.py" "$WORK" "$OUT" "$SPACEPORT" || return
+  grep '^cuts: ' "$OUT/host-powercut-replay.log"
+}
+
 # What differs from run to run goes into a second archive behind the base one.
 prepare_extra() {
   local program
@@ -107,7 +126,7 @@ prepare_extra() {
   cp "$here"/guest/*.sh "$extra/test/"
   install -m 755 "$here/guest/host" "$extra/usr/bin/host"
   {
-    printf 'export HOST=10.0.2.2 PORT=%q LIMIT=%q PARTS=%q\n' "$PORT" "$guest_limit_seconds" "${parts[*]}"
+    printf 'export HOST=10.0.2.2 PORT=%q LIMIT=%q PARTS=%q CUT_SEED=%q\n' "$PORT" "$guest_limit_seconds" "${parts[*]}" "$RANDOM"
     printf 'export EXPORT=demo/disk1 EXPORT_4K=demo/disk4k EXPORT_BYTES=%q EXPORT_4K_BYTES=%q\n' "$disk1_bytes" "$disk4k_bytes"
   } > "$extra/test/env"
   for program in "${added_programs[@]}"; do pack_program "$extra" "$program" || return 1; done
@@ -116,6 +135,7 @@ prepare_extra() {
     pack_libraries "$extra" "$SPACEPORT"
   fi
   truncate -s 4G "$WORK/guest-disk.img"
+  if has_part powercut; then prepare_powercut; fi
 }
 
 prepare_spaceport() {
@@ -174,9 +194,9 @@ host_step prepare-guest prepare_guest || exit 2
 if [ -n "$SERVER_CMD" ]; then
   disk1_bytes='' disk4k_bytes=''
   kept=()
-  for part in "${parts[@]}"; do [ "$part" = inner ] || kept+=("$part"); done
+  for part in "${parts[@]}"; do case $part in inner | faults | powercut) ;; *) kept+=("$part") ;; esac; done
   parts=("${kept[@]}")
-  echo "left out because of --server-cmd: pool and virtual disk creation, sizes, inspect, and the part 'inner'"
+  echo "left out because of --server-cmd: pool and virtual disk creation, sizes, inspect, and the parts 'inner', 'faults', 'powercut'"
   truncate -s 2G "$WORK/disk.img"
   host_step server-start server_start || exit 1
 else
@@ -187,6 +207,7 @@ host_step prepare-run prepare_extra || exit 2
 echo "kernel $(cat "$kernel/release"), parts: ${parts[*]}, logs in $OUT"
 vm_run || echo "the guest did not run; see $OUT/qemu.log and $OUT/console.log"
 count_guest_steps
+if has_part powercut; then check_powercut || true; fi
 if [ -n "$SERVER_CMD" ]; then server_end TERM || true; else check_spaceport_disks; fi
 printf 'total %.0f s\n' "$(awk "BEGIN { print $EPOCHREALTIME - $began }")"
 echo "$passed passed, $failed failed"

@@ -45,6 +45,38 @@ struct APITests {
     }
   }
 
+  @Test func disksJobsAndEventsAreReached() async throws {
+    let backend = FakeBackend()
+    try await ServerHarness.run(backend) { (server) async throws in
+      let client = server.client
+      _ = try await client.createPool(CreatePool(name: "a pool", disks: ["/a", "/b"]))
+      let add = AddDisks(disks: ["/c"], usage: .hotspare, force: true)
+      #expect(try await client.addDisks(toPool: "a pool", add).disks.last?.usage == .hotspare)
+      #expect(backend.addRequests == [add])
+      let set = try await client.setUsage(SetDiskUsage(disk: DiskReference("/a", pool: "a pool"), usage: .retired))
+      #expect(set.usage == .retired)
+      let retire = try await client.retireDisk(DiskReference("/a"))
+      #expect(retire.kind == .retire && retire.disk == "/a" && retire.number == 1)
+      let replace = ReplaceDisk(old: DiskReference("/b", pool: "a pool"), new: "/n", force: true)
+      #expect(try await client.replaceDisk(replace).disk == "/b")
+      #expect(backend.replaceRequests == [replace])
+      #expect(try await client.startJob(inPool: "a pool", StartJob(kind: .scrub)).kind == .scrub)
+      #expect(try await client.jobs(ofPool: nil).count == 3)
+      #expect(try await client.jobs(ofPool: "a pool").map(\.number) == [1, 2, 3])
+      #expect(try await client.jobs(ofPool: "other") == [])
+      try await client.cancelJob(inPool: "a pool", number: 3)
+      #expect(try await client.jobs(ofPool: "a pool").last?.state == .cancelled)
+      let missing = await #expect(throws: APIError.self) { try await client.cancelJob(inPool: "a pool", number: 9) }
+      #expect(missing?.code == .notFound)
+      let event = EventInfo(pool: "a pool", number: 1, seconds: 5, severity: .warning, name: "x", disk: "/a", message: "m")
+      backend.setEvents([event])
+      #expect(try await client.events(ofPool: nil) == [event])
+      #expect(try await client.events(ofPool: "other") == [])
+      _ = try await client.openPools(OpenPools(disks: ["/z"], acceptLosses: ["2"]))
+      #expect(backend.openRequests.last?.acceptLosses == ["2"])
+    }
+  }
+
   @Test func errorsArriveWhole() async throws {
     try await ServerHarness.run(FakeBackend()) { (server) async throws in
       let missing = await #expect(throws: APIError.self) { try await server.client.pool(named: "x") }
@@ -81,6 +113,8 @@ struct APITests {
     ("/v1/pools", #"{"name":"x","disks":[7],"force":false}"#, "disks"), ("/v1/pools", #"{"name":"x","disks":[]}"#, "\"force\" is missing"),
     ("/v1/vdisks", #"{"pool":"a","name":"b","sizeBytes":-1,"provisioning":"thin","resiliency":"simple"}"#, "negative"),
     ("/v1/vdisks", #"{"pool":"a","name":"b","sizeBytes":1e30,"provisioning":"thin","resiliency":"simple"}"#, "too large"),
+    ("/v1/jobs/tank", #"{"kind":"repair"}"#, "cannot be asked for"), ("/v1/retire-disk", "{}", "\"disk\" is missing"),
+    ("/v1/pools/tank/disks", #"{"disks":["/a"],"force":false}"#, "\"usage\" is missing"),
     ("/v1/open-pools", #"{"disks":[]}"#, "Neither"), ("/v1/open-pools", #"{"disks":["/a"],"scanDirectory":"/b"}"#, "both"),
   ])
   func badBodiesAreExplained(target: String, body: String, explanation: String) async throws {

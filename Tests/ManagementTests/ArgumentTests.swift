@@ -1,5 +1,6 @@
 import ArgumentParser
 import Management
+import Service
 import Testing
 
 @testable import spaceport
@@ -83,6 +84,43 @@ struct ArgumentTests {
     #expect(try parse("vdisk delete tank/data --yes", as: VirtualDiskDeleteCommand.self).yes)
   }
 
+  @Test func mirrors() throws {
+    let command = try parse("vdisk create tank/m --size 1GiB --resiliency mirror --copies 3 --columns 2", as: VirtualDiskCreateCommand.self)
+    #expect(command.resiliency.value == .mirror && command.copies == 3 && command.columns == 2)
+    #expect(try parse("vdisk create tank/m --size 1GiB --resiliency mirror", as: VirtualDiskCreateCommand.self).copies == nil)
+  }
+
+  @Test func disksOfAPool() throws {
+    let add = try parse("pool add tank /a /b --usage hotspare --force", as: PoolAddCommand.self)
+    #expect(add.name == "tank" && add.disks == ["/a", "/b"] && add.usage == .hotspare && add.force)
+    #expect(try parse("pool remove tank 3", as: PoolRemoveCommand.self).disk == "3")
+    #expect(try parse("pool optimize tank", as: PoolOptimizeCommand.self).name == "tank")
+    #expect(try parse("pool scrub tank", as: PoolScrubCommand.self).name == "tank")
+    let open = try parse("pool open /a /b --accept-loss 3 /c", as: PoolOpenCommand.self)
+    #expect(open.disks == ["/a", "/b"] && open.acceptLoss == ["3", "/c"])
+    let replace = try parse("disk replace --pool tank 2 /new --force", as: DiskReplaceCommand.self)
+    #expect(try replace.disk.reference() == DiskReference("2", pool: "tank") && replace.new == "/new" && replace.force)
+    #expect(try parse("disk retire /a", as: DiskRetireCommand.self).disk.reference() == DiskReference("/a"))
+    let uuid = "0F0E0d0c-0b0a-4908-8706-050403020100"
+    #expect(try parse("disk set \(uuid) --usage auto", as: DiskSetCommand.self).disk.reference() == DiskReference(uuid))
+    // Without a pool a number is a file's name.
+    #expect(try DiskArgument.reference("2", pool: nil).disk.hasSuffix("/2"))
+  }
+
+  @Test func jobsAndEvents() throws {
+    #expect(try parse("job list tank --json", as: JobListCommand.self).pool == "tank")
+    #expect(try parse("job watch", as: JobWatchCommand.self).pool == nil)
+    #expect(try parse("job cancel tank 7", as: JobCancelCommand.self).number == 7)
+    #expect(try parse("event list", as: EventListCommand.self).pool == nil)
+  }
+
+  @Test func serveIsTuned() throws {
+    let configuration = try parse("serve --disk-wait 2 --repair-delay 5 --job-share 50", as: ServeCommand.self)
+      .resolve(DefaultPaths(userID: 0, environment: [:]))
+    #expect(
+      configuration.tuning == ServiceTuning(diskWaitMilliseconds: 2000, repairDelayMilliseconds: 5000, jobSharePercent: 50))
+  }
+
   @Test func stackAndInspect() throws {
     #expect(try parse("stack", as: StackCommand.self).path == nil)
     #expect(try parse("stack tank/data --json", as: StackCommand.self).path == VirtualDiskPath(pool: "tank", name: "data"))
@@ -107,7 +145,7 @@ struct ArgumentTests {
   }
 
   @Test(arguments: [
-    ("vdisks list", "There is no command 'vdisks'; there are: serve, status, disk, pool, vdisk, stack, inspect."),
+    ("vdisks list", "There is no command 'vdisks'; there are: serve, status, disk, pool, vdisk, job, event, stack, inspect."),
     ("--control /c vdisk lst", "There is no command 'vdisk lst'; there are: vdisk create, vdisk list, "),
   ])
   func anUnknownCommandIsToldWhichThereAre(line: String, text: String) {
@@ -123,6 +161,8 @@ struct ArgumentTests {
     "pool open", "pool open /a --scan /d", "pool create tank", "vdisk create tank --size 1GiB", "vdisk create tank/data",
     "vdisk create tank/data --size 10G", "vdisk create tank/data --size 0", "vdisk create tank/data --size 1GiB --resiliency raid0",
     "vdisk create tank/data --size 1GiB --columns 0", "vdisk create tank/data --size 1GiB --sector-size 1024", "serve --listen 10809",
+    "vdisk create tank/m --size 1GiB --copies 2", "vdisk create tank/m --size 1GiB --resiliency mirror --copies 4",
+    "pool add tank", "pool add tank /a --usage retired", "disk set /a", "disk replace /a", "job cancel tank x", "serve --job-share 0",
     "stack tank", "frobnicate", "pool", "pool create tank /a --slab-size lots",
   ])
   func refuses(line: String) {

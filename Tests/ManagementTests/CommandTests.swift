@@ -50,6 +50,39 @@ struct CommandTests {
     }
   }
 
+  @Test func disksAreAddedReplacedAndRemoved() async throws {
+    let backend = FakeBackend()
+    try await ServerHarness.run(backend) { (server) async throws in
+      _ = try await backend.createPool(CreatePool(name: "tank", disks: ["/a", "/b"]))
+      let added = try await run(server, "pool", "add", "tank", "c.img", "--usage", "hotspare", directory: "/tmp")
+      #expect(added.status == 0 && added.output.contains("/tmp/c.img") && added.output.contains("hotspare"), "\(added.errors)")
+      let replaced = try await run(server, "disk", "replace", "/a", "new.img", directory: "/tmp")
+      #expect(
+        replaced.output == "Job 1 of pool tank (retire of /a) is running. Watch it with: spaceport job watch tank\n", "\(replaced.errors)")
+      #expect(backend.replaceRequests == [ReplaceDisk(old: DiskReference("/a"), new: "/tmp/new.img")])
+      let removed = try await run(server, "pool", "remove", "tank", "/b")
+      #expect(removed.status == 0 && removed.output.hasSuffix("Disk /b is removed from pool tank.\n"), "\(removed.errors)")
+      #expect(removed.output.contains("tank 2 retire of /b running 0%\n") && removed.output.contains("completed 100%"))
+      #expect(try await run(server, "disk", "set", "/b", "--usage", "auto").output.contains("auto"))
+      #expect(try await run(server, "disk", "retire", "/nowhere").errors.contains("There is no disk /nowhere"))
+    }
+  }
+
+  @Test func jobsAreWatchedToTheirEnd() async throws {
+    let backend = FakeBackend()
+    try await ServerHarness.run(backend) { (server) async throws in
+      _ = try await backend.createPool(CreatePool(name: "tank", disks: ["/a"]))
+      #expect(try await run(server, "job", "watch").output == "No job is under way.\n")
+      #expect(try await run(server, "pool", "scrub", "tank").output.contains("(scrub) is running"))
+      let watched = try await run(server, "job", "watch", "tank")
+      #expect(watched.status == 0 && watched.output.contains("tank 1 scrub running 50%\n"), "\(watched.output)\(watched.errors)")
+      #expect(watched.output.hasSuffix("tank 1 scrub completed 100%\n"))
+      #expect(try await run(server, "pool", "optimize", "tank", "--json").output.contains("\"optimize\""))
+      #expect(try await run(server, "job", "cancel", "tank", "2").output == "Job 2 of pool tank is cancelled.\n")
+      #expect(try await run(server, "job", "list").output.contains("cancelled"))
+    }
+  }
+
   @Test func aPoolThatWaitsIsListedButNotOpened() async throws {
     let backend = FakeBackend()
     backend.setPool(Samples.pool("cold", disks: ["/a"], state: .starting).with { $0.nextStep = "Bring back /b" })
@@ -73,7 +106,8 @@ struct CommandTests {
       _ = try await backend.createVirtualDisk(CreateVirtualDisk(pool: "tank", name: "data", sizeBytes: 1))
       let lines = [
         ["status"], ["disk", "list"], ["pool", "list"], ["pool", "show", "tank"], ["vdisk", "list"], ["vdisk", "show", "tank/data"],
-        ["stack"], ["stack", "tank/data"], ["pool", "open", "/a"], ["pool", "close", "tank"],
+        ["stack"], ["stack", "tank/data"], ["pool", "open", "/a"], ["job", "list"], ["job", "watch"], ["event", "list"],
+        ["event", "list", "tank"], ["disk", "retire", "/a"], ["pool", "scrub", "tank"], ["pool", "close", "tank"],
       ]
       for line in lines {
         let words = line + ["--json"]

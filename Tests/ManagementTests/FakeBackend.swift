@@ -8,6 +8,10 @@ final class FakeBackend: StorageBackend {
     var virtualDisks: [VirtualDiskPath: VirtualDiskInfo] = [:]
     var requests: [CreateVirtualDisk] = []
     var openRequests: [OpenPools] = []
+    var addRequests: [AddDisks] = []
+    var replaceRequests: [ReplaceDisk] = []
+    var jobs: [JobInfo] = []
+    var events: [EventInfo] = []
   }
 
   private let state = Mutex(State())
@@ -23,6 +27,11 @@ final class FakeBackend: StorageBackend {
   /// What `openPools` was given.
   var openRequests: [OpenPools] { state.withLock(\.openRequests) }
 
+  /// What `addDisks` and `replaceDisk` were given.
+  var addRequests: [AddDisks] { state.withLock(\.addRequests) }
+  var replaceRequests: [ReplaceDisk] { state.withLock(\.replaceRequests) }
+
+  func setEvents(_ events: [EventInfo]) { state.withLock { $0.events = events } }
   func setPool(_ pool: PoolInfo) { state.withLock { $0.pools[pool.name] = pool } }
 
   func setClients(_ count: Int, of path: VirtualDiskPath) { state.withLock { $0.virtualDisks[path]?.clientCount = count } }
@@ -44,6 +53,13 @@ final class FakeBackend: StorageBackend {
       throw APIError(.notFound, "There is no pool \(name)", remedy: "Look at pool list")
     }
     return pool
+  }
+
+  func checkPool(named name: String) async throws(APIError) -> PoolCheckInfo {
+    _ = try await pool(named: name)
+    return PoolCheckInfo(
+      pool: name, epoch: 1, disks: [], virtualDisks: [], recordCounts: ["disk": 1],
+      findings: [PoolCheckInfo.Finding(severity: "error", subject: "disk 1", text: "It is damaged.")], isSound: false)
   }
 
   func createPool(_ request: CreatePool) async throws(APIError) -> PoolInfo {
@@ -73,6 +89,89 @@ final class FakeBackend: StorageBackend {
     }
     if isBusy { throw APIError(.busy, "Pool \(name) has connected clients", remedy: "Disconnect them") }
   }
+
+  // MARK: Disks and jobs
+
+  func addDisks(toPool name: String, _ request: AddDisks) async throws(APIError) -> PoolInfo {
+    _ = try await pool(named: name)
+    state.withLock { state in
+      state.addRequests.append(request)
+      state.pools[name]?.disks += request.disks.map { path in
+        var disk = Samples.disk(path, pool: name)
+        disk.usage = request.usage
+        return disk
+      }
+    }
+    return try await pool(named: name)
+  }
+
+  private func disk(_ reference: DiskReference) async throws(APIError) -> DiskInfo {
+    guard let disk = try await disks().first(where: { $0.path == reference.disk || "\($0.number)" == reference.disk }) else {
+      throw APIError(.notFound, "There is no disk \(reference.disk)", remedy: "Look at disk list")
+    }
+    return disk
+  }
+
+  func setUsage(_ request: SetDiskUsage) async throws(APIError) -> DiskInfo {
+    var disk = try await disk(request.disk)
+    disk.usage = request.usage
+    return disk
+  }
+
+  private func addJob(_ kind: JobInfo.Kind, pool: String, disk: String?) -> JobInfo {
+    state.withLock { state in
+      let job = JobInfo(
+        pool: pool, number: UInt64(state.jobs.count + 1), kind: kind, state: .running, disk: disk, percent: 0, doneBytes: 0,
+        totalBytes: 4 << 30, bytesPerSecond: 100 << 20, secondsLeft: 41, startedSeconds: 1_700_000_000)
+      state.jobs.append(job)
+      return job
+    }
+  }
+
+  func retireDisk(_ disk: DiskReference) async throws(APIError) -> JobInfo {
+    let found = try await self.disk(disk)
+    return addJob(.retire, pool: found.pool ?? "", disk: found.path)
+  }
+
+  func replaceDisk(_ request: ReplaceDisk) async throws(APIError) -> JobInfo {
+    state.withLock { $0.replaceRequests.append(request) }
+    return try await retireDisk(request.old)
+  }
+
+  func startJob(inPool name: String, _ request: StartJob) async throws(APIError) -> JobInfo {
+    _ = try await pool(named: name)
+    return addJob(request.kind, pool: name, disk: nil)
+  }
+
+  /// Each look finds the jobs that run half of the rest further; above 90 % they are done.
+  func jobs(ofPool pool: String?) async throws(APIError) -> [JobInfo] {
+    state.withLock { state in
+      let jobs = state.jobs.filter { pool == nil || $0.pool == pool }
+      for index in state.jobs.indices where state.jobs[index].state == .running {
+        state.jobs[index].percent += (100 - state.jobs[index].percent) / 2
+        if state.jobs[index].percent > 90 {
+          state.jobs[index].state = .completed
+          state.jobs[index].percent = 100
+        }
+      }
+      return jobs
+    }
+  }
+
+  func cancelJob(inPool name: String, number: UInt64) async throws(APIError) {
+    let found = state.withLock { state in
+      guard let index = state.jobs.firstIndex(where: { $0.pool == name && $0.number == number }) else { return false }
+      state.jobs[index].state = .cancelled
+      return true
+    }
+    if !found { throw APIError(.notFound, "The pool \(name) has no job \(number)", remedy: "Look at job list") }
+  }
+
+  func events(ofPool pool: String?) async throws(APIError) -> [EventInfo] {
+    state.withLock { state in state.events.filter { pool == nil || $0.pool == pool } }
+  }
+
+  // MARK: Virtual disks
 
   func virtualDisks(ofPool pool: String?) async throws(APIError) -> [VirtualDiskInfo] {
     state.withLock { state in

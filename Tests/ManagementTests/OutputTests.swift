@@ -44,39 +44,114 @@ struct OutputTests {
     waiting.nextStep = "Bring it back"
     #expect(
       ObjectTables.pools([Samples.pool("tank", disks: ["/x", "/y", "/z"]), waiting]) == """
-        NAME  STATE     CAPACITY  ALLOCATED    FREE     SLAB  DISKS  VDISKS
-        tank  ok          30 GiB   1.50 GiB  27 GiB  256 MiB      3       0
-        cold  starting    30 GiB   1.50 GiB  27 GiB  256 MiB      1       0
+        NAME  STATE     HEALTH   CAPACITY  ALLOCATED    FREE     SLAB  DISKS  VDISKS
+        tank  ok        healthy    30 GiB   1.50 GiB  27 GiB  256 MiB      3       0
+        cold  starting  healthy    30 GiB   1.50 GiB  27 GiB  256 MiB      1       0
         cold: 1 of 2 disks is missing: /b. Bring it back
         """)
   }
 
   @Test func aPoolIsShownWithItsDisks() {
+    var pool = Samples.pool("tank", disks: ["/srv/a.img"])
+    pool.remaining = [PoolInfo.RemainingRoom(copies: 1, bytes: 27 << 30), PoolInfo.RemainingRoom(copies: 2, bytes: 13 << 30)]
+    pool.reserveBytes = 1 << 30
+    pool.isReserveMet = false
+    pool.warnings = ["Too full."]
     #expect(
-      ObjectTables.pool(Samples.pool("tank", disks: ["/srv/a.img"])) == """
-        Name:           tank
-        UUID:           1f1e1d1c-1b1a-4918-9716-151413121110
-        State:          ok
-        Capacity:       30 GiB
-        Allocated:      1.50 GiB
-        Free:           27 GiB
-        Slab size:      256 MiB
-        Features:       none
-        Virtual disks:  none
+      ObjectTables.pool(pool) == """
+        Name:               tank
+        UUID:               1f1e1d1c-1b1a-4918-9716-151413121110
+        State:              ok
+        Health:             healthy
+        Capacity:           30 GiB
+        Allocated:          1.50 GiB
+        Free:               27 GiB
+        Room for simple:    27 GiB
+        Room for 2 copies:  13 GiB
+        Reserve:            1 GiB, not met
+        Slab size:          256 MiB
+        Features:           none
+        Virtual disks:      none
+        Warning:            Too full.
 
-        PATH        POOL  KIND  I/O       SIZE  ALLOCATED   FREE  SECTOR    ROLE   HEALTH   UUID
-        /srv/a.img  tank  file  direct  10 GiB    512 MiB  9 GiB  512/4096  voter  healthy  0f0e0d0c-0b0a-4908-8706-050403020100
+        PATH        POOL  DISK  KIND  I/O       SIZE  ALLOCATED   FREE  SECTOR    ROLE   USAGE  HEALTH   STATE  UUID
+        /srv/a.img  tank     -  file  direct  10 GiB    512 MiB  9 GiB  512/4096  voter  auto   healthy  ok     0f0e0d0c-0b0a-4908-8706-050403020100
         """)
+  }
+
+  @Test func aMissingDiskIsShownWithReasonAndNextStep() {
+    var disk = Samples.disk("/srv/b.img", pool: "tank")
+    disk.number = 2
+    disk.health = .warning
+    disk.state = .lostCommunication
+    disk.usage = .hotspare
+    disk.reason = "the pool goes on without it"
+    disk.nextStep = "Bring it back"
+    let text = ObjectTables.disks([disk])
+    #expect(text.contains(" hotspare  warning  lost communication  ") && text.contains("/srv/b.img  tank     2  "))
+    #expect(text.hasSuffix("\n/srv/b.img: the pool goes on without it. Bring it back"))
   }
 
   @Test func virtualDisksAreShown() {
     let disk = Samples.virtualDisk(CreateVirtualDisk(pool: "tank", name: "data", sizeBytes: 1 << 40))
     #expect(
       ObjectTables.virtualDisks([disk]) == """
-        NAME       STATE   SIZE  ALLOCATED  PROVISIONING  RESILIENCY  COLUMNS  INTERLEAVE  SECTOR  CLIENTS
-        tank/data  ok     1 TiB    768 MiB  thin          simple            3     256 KiB     512        0
+        NAME       STATE  HEALTH    SIZE  ALLOCATED  PROVISIONING  RESILIENCY  COPIES  COLUMNS  INTERLEAVE  SECTOR  CLIENTS
+        tank/data  ok     healthy  1 TiB    768 MiB  thin          simple           1        3     256 KiB     512        0
         """)
     #expect(ObjectTables.virtualDisk(disk).contains("Size:          1 TiB (1099511627776 bytes)"))
+    var mirror = Samples.virtualDisk(CreateVirtualDisk(pool: "tank", name: "m", sizeBytes: 1 << 40, resiliency: .mirror, copies: 3))
+    mirror.state = .inService
+    mirror.reason = "one copy is away"
+    mirror.nextStep = "Wait"
+    let text = ObjectTables.virtualDisk(mirror)
+    for line in ["State:         in service", "Copies:        3", "Resiliency:    mirror", "Next step:     Wait"] {
+      #expect(text.contains(line), "\(line) is not in: \(text)")
+    }
+  }
+
+  @Test func jobsAreShown() {
+    var job = JobInfo(
+      pool: "tank", number: 7, kind: .repair, state: .running, percent: 45.37, doneBytes: 1 << 30, totalBytes: 2 << 30,
+      bytesPerSecond: 120 << 20, secondsLeft: 75, startedSeconds: 1_700_000_000)
+    #expect(
+      JobTables.jobs([job]) == """
+        POOL  JOB  KIND    STATE     DONE  BYTES     OF       RATE        LEFT  DISK
+        tank    7  repair  running  45.3%  1 GiB  2 GiB  120 MiB/s  1 min 15 s  -
+        """)
+    #expect(
+      JobTables.bar(job, width: 200)
+        == "tank 7 repair [##########--------------]  45.3% 1 GiB of 2 GiB, 120 MiB/s, 1 min 15 s left")
+    #expect(JobTables.bar(job, width: 40).count == 39)
+    #expect(JobTables.line(job) == "tank 7 repair running 45%")
+    job.kind = .retire
+    job.disk = "/srv/a.img"
+    job.state = .suspended
+    job.message = "No room."
+    #expect(JobTables.line(job) == "tank 7 retire of /srv/a.img suspended 45%: No room.")
+    #expect(JobTables.jobs([job]).hasSuffix("\ntank 7: No room."))
+    job.percent = .nan
+    #expect(JobTables.bar(job, width: 200) == "tank 7 retire [------------------------]   0.0% suspended: No room.")
+    #expect(JobTables.jobs([]) == "No jobs.")
+  }
+
+  @Test func eventsAreShown() {
+    let event = EventInfo(
+      pool: "tank", number: 1, seconds: 1_700_000_000, severity: .error, name: "diskEvicted", disk: "/a", message: "It is gone.\u{1b}")
+    #expect(
+      JobTables.events([event]) == #"""
+        TIME (UTC)           POOL  SEVERITY  EVENT        MESSAGE
+        2023-11-14 22:13:20  tank  error     diskEvicted  It is gone.\u{1b}
+        """#)
+    #expect(JobTables.events([]) == "No events.")
+  }
+
+  @Test(arguments: [
+    (1, "1970-01-01 00:00:01"), (951_782_399, "2000-02-28 23:59:59"), (951_782_400, "2000-02-29 00:00:00"),
+    (1_735_689_599, "2024-12-31 23:59:59"), (4_107_542_400, "2100-03-01 00:00:00"), (0, "-"), (UInt64.max, "-"),
+  ])
+  func datesAreThoseOfTheCalendar(seconds: UInt64, text: String) {
+    #expect(Figures.date(secondsSince1970: seconds) == text)
   }
 
   @Test func poolsThatWaitAreExplainedBelowTheVirtualDisks() {

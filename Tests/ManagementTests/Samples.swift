@@ -19,7 +19,7 @@ enum Samples {
       pool: request.pool, name: request.name, uuid: "2f2e2d2c-2b2a-4928-a726-252423222120", sizeBytes: request.sizeBytes,
       provisioning: request.provisioning, resiliency: request.resiliency, columns: request.columns ?? 3,
       interleaveBytes: request.interleaveBytes ?? 256 << 10, logicalSectorBytes: request.logicalSectorBytes ?? 512,
-      allocatedBytes: 768 << 20, clientCount: 0, state: .ok)
+      allocatedBytes: 768 << 20, clientCount: 0, state: .ok, copies: request.copies ?? (request.resiliency == .mirror ? 2 : 1))
   }
 
   static func counters(_ requests: UInt64, bytes: UInt64, meanNanoseconds: UInt64, errors: UInt64 = 0) -> OperationCounters {

@@ -21,6 +21,10 @@ final class TestDevice: BlockDevice, @unchecked Sendable {
   /// While true, requests wait at the gate.
   private(set) var isGateShut = false
   private var gate = WaitQueue()
+  /// So many reads from now on hang: their disk is given up and keeps the buffer. `stallsSilently`: the read says nothing of it.
+  var stalls = 0
+  var stallsSilently = false
+  private var keptBySystem: [BufferSlice] = []
 
   init(reactor: any Reactor, byteCount: Int, isReadOnly: Bool = false, isRotational: Bool = false) {
     shape = BlockGeometry(
@@ -50,6 +54,14 @@ final class TestDevice: BlockDevice, @unchecked Sendable {
 
   override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     try await enter(Call(operation: .read, offset: offset, byteCount: UInt64(slice.byteCount), flags: request.flags))
+    if stalls > 0 {
+      stalls -= 1
+      reactor.buffers.retain(slice.buffer)
+      keptBySystem.append(slice)
+      _ = memset(slice.start, 0xEE, slice.byteCount)
+      if stallsSilently { return }
+      throw BlockError(.stalled)
+    }
     content.withUnsafeBytes { slice.start.copyMemory(from: $0.baseAddress! + Int(offset), byteCount: slice.byteCount) }
   }
 
@@ -72,6 +84,17 @@ final class TestDevice: BlockDevice, @unchecked Sendable {
     try await enter(Call(operation: .writeZeroes, offset: offset, byteCount: byteCount, flags: request.flags))
     zero(offset, byteCount)
   }
+
+  /// What hung happens now: the system fills the buffers it kept, and lets go of them.
+  func landStalledReads() {
+    for slice in keptBySystem {
+      _ = memset(slice.start, 0xDD, slice.byteCount)
+      reactor.buffers.release(slice.buffer)
+    }
+    keptBySystem.removeAll()
+  }
+
+  var keptBySystemCount: Int { keptBySystem.count }
 
   private func zero(_ offset: UInt64, _ byteCount: UInt64) {
     content.withUnsafeMutableBytes { _ = memset($0.baseAddress! + Int(offset), 0, Int(byteCount)) }

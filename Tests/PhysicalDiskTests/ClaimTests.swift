@@ -1,4 +1,5 @@
 import CLinux
+import Glibc
 import PhysicalDisk
 import Reactor
 import TestSupport
@@ -46,6 +47,39 @@ import Testing
     #expect(try run("flock", "--nonblock", path, "true").status == 1, "now it is we who hold it")
     await test.reactor.run { await port.close() }
     #expect(try run("flock", "--nonblock", path, "true").status == 0)
+  }
+
+  /// Who reads needs no permission to write, shares the disk with others who read, and keeps those out who want to own it.
+  @Test func readersShareADiskThatNobodyMayOwnMeanwhile() async throws {
+    let directory = try TemporaryDirectory()
+    let path = try directory.sparseFile(byteCount: 1 << 20)
+    let test = try TestReactor()
+    let owner = try await test.open(path)
+    await #expect(throws: DiskOpenError.self) { try await test.open(path, access: .shared) }
+    await test.reactor.run { await owner.close() }
+
+    try #require(chmod(path, 0o400) == 0)
+    let first = try await test.open(path, access: .shared)
+    let second = try await test.open(path, access: .shared)
+    #expect(first.facts.isReadOnly && first.facts.discardGranularity == 0 && !first.facts.zeroesCheaply)
+    #expect(await openError(test, path)?.cause == .locked)
+    await test.reactor.run {
+      await first.close()
+      await second.close()
+    }
+    #expect(await openError(test, path) == nil)
+  }
+
+  @Test(.enabled(if: LoopDevice.isAvailable, "needs loop devices"))
+  func aReadOnlyDeviceCanBeReadAndNotOwned() async throws {
+    let loop = try LoopDevice(sector: 512)
+    try #require(try run("blockdev", "--setro", loop.path).status == 0)
+    defer { _ = try? run("blockdev", "--setrw", loop.path) }  // it stays with the device's number
+    let test = try TestReactor()
+    #expect(await openError(test, loop.path)?.description.contains("--read-only") == true)
+    let port = try await test.open(loop.path, access: .shared)
+    #expect(port.facts.isReadOnly)
+    await test.reactor.run { await port.close() }
   }
 
   @Test func waitingEndsAfterItsTime() async throws {

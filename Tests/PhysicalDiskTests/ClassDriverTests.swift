@@ -48,6 +48,19 @@ import Testing
     }
   }
 
+  /// A block device that shrank answers ENOSPC beyond its new end: that is a failure of the disk, not a full one.
+  @Test func noSpaceOnADiskThatShrankIsItsFailure() async throws {
+    try await withPort { reactor, port, slice in
+      let disk = PhysicalDisk(reactor: reactor, port: port)
+      port.writeResults = [-ENOSPC, -ENOSPC]
+      await #expect(throws: BlockError(.noSpace, errorNumber: ENOSPC)) { try await disk.write(at: 0, from: slice, IORequest()) }
+      #expect(disk.health.state == .ok)
+      port.fault = DiskFault(.shrank, description: "it shrank")
+      await #expect(throws: BlockError(.ioFailed, errorNumber: EIO)) { try await disk.write(at: 0, from: slice, IORequest()) }
+      #expect(disk.fault?.kind == .shrank && disk.ailment == "it shrank")
+    }
+  }
+
   @Test func retriesAreBounded() async throws {
     try await withPort { reactor, port, slice in
       let disk = PhysicalDisk(reactor: reactor, port: port)

@@ -249,5 +249,9 @@ final class PortWithoutZeroing: DiskPort, @unchecked Sendable {  // reactor-conf
   func synchronize() async -> Int32 { await lower.synchronize() }
   func punch(at offset: UInt64, byteCount: UInt64) async -> Int32 { -EOPNOTSUPP }
   func zero(at offset: UInt64, byteCount: UInt64) async -> Int32 { -EOPNOTSUPP }
+  func oldestRequestAge(now: Instant) -> UInt64 { lower.oldestRequestAge(now: now) }
+  func abandon() { lower.abandon() }
+  var hungCount: Int { lower.hungCount }
+  func drained() async { await lower.drained() }
   func close() async { await lower.close() }
 }

@@ -59,6 +59,12 @@ final class FakePort: DiskPort, @unchecked Sendable {  // reactor-confined
   func checkIntegrity() async -> DiskFault? { fault }
   func close() async { isClosed = true }
 
+  // Nothing here can be sent away: that is the real ports' business, and the simulator's.
+  func oldestRequestAge(now: Instant) -> UInt64 { 0 }
+  func abandon() {}
+  var hungCount: Int { 0 }
+  func drained() async {}
+
   func finishFlush(_ result: Int32 = 0) {
     let flush = flushInFlight
     flushInFlight = nil

@@ -84,7 +84,7 @@ import Testing
     }
     let phantom = try run(.phantomWrite, .write)
     #expect(phantom.result == 0 && phantom.first == .zeros)
-    let misdirected = try run(.misdirectedWrite, .write)
+    let misdirected = try run(.misdirectedWrite(), .write)
     #expect(misdirected.result == 0 && misdirected.first == .zeros)
     #expect(misdirected.machine.disks[0].peek(at: 0, byteCount: 1 << 20).contains { $0 != 0 })
     let flipped = try run(.bitFlip, .read)

@@ -15,10 +15,31 @@ final class HeldDisk: BlockDevice, @unchecked Sendable {
     await withUnsafeContinuation { held.append($0) }
   }
 
+  private(set) var isAbandoned = false
+  override func abandon() { isAbandoned = true }
+  override func oldestRequestAge(now: Instant) -> UInt64 { 7 }
+  override var hasDrained: Bool { held.isEmpty }
+  override var ailment: String? { "held" }
+  override func checkIntegrity() async throws(BlockError) { throw BlockError(.ioFailed) }
+
   func releaseAll() {
     let waiting = held
     held.removeAll()
     for continuation in waiting { continuation.resume() }
+  }
+}
+
+/// How reads that run beside the test ended.
+final class Outcomes: @unchecked Sendable {  // reactor-confined
+  private(set) var errors: [BlockError] = []
+  private(set) var count = 0
+
+  func start(_ bus: BusDevice, _ ioClass: IOClass) {
+    bus.reactor.spawn { [self] in
+      let slice = BufferSlice(start: UnsafeMutableRawPointer(bitPattern: 4096)!, byteCount: 512, buffer: .unpooled)
+      do throws(BlockError) { try await bus.read(at: 0, into: slice, IORequest(ioClass: ioClass)) } catch { errors.append(error) }
+      count += 1
+    }
   }
 }
 
@@ -59,6 +80,26 @@ final class HeldDisk: BlockDevice, @unchecked Sendable {
       }
       for task in tasks { await task.value }
       #expect(bus.statistics[.read].requests == 16)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(1))) func anAbandonedDiskSendsAwayWhoWaitsInItsQueue() async throws {
+    try await run { disk, bus, reactor in
+      let outcomes = Outcomes()
+      for _ in 0..<StorageBusLimits.queueDepth + 50 { outcomes.start(bus, .application) }
+      for _ in 0..<50 { outcomes.start(bus, .repair) }
+      await arrival(of: StorageBusLimits.queueDepth + 100, at: bus)
+      #expect(disk.order.count == StorageBusLimits.queueDepth && outcomes.errors.isEmpty)
+      bus.abandon()
+      #expect(disk.isAbandoned && !bus.hasDrained && bus.ailment == "held" && bus.oldestRequestAge(now: reactor.now) == 7)
+      while outcomes.count < 100 { await reactor.sleep(milliseconds: 0) }
+      #expect(outcomes.errors.count == 100 && outcomes.errors.allSatisfy { $0 == BlockError(.stalled) })
+      #expect(disk.order.count == StorageBusLimits.queueDepth, "nothing more is sent")
+      await #expect(throws: BlockError(.ioFailed)) { try await bus.checkIntegrity() }
+      // Who was with the disk is that one's to send away.
+      disk.releaseAll()
+      while outcomes.count < StorageBusLimits.queueDepth + 100 { await reactor.sleep(milliseconds: 0) }
+      #expect(outcomes.count == StorageBusLimits.queueDepth + 100)
     }
   }
 

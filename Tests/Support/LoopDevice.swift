@@ -1,14 +1,25 @@
 import Foundation
 
-/// A loop device over a sparse file of its own, detached with its last reference. Tests that need one say so by
+/// A loop device, over a sparse file of its own unless one is given; detached with its last reference. Tests that need one say so by
 /// `.enabled(if: LoopDevice.isAvailable, "needs loop devices")`.
 public final class LoopDevice: Sendable {
   public let path: String
-  private let directory: TemporaryDirectory
+  /// What it is over.
+  public let file: String
+  private let directory: TemporaryDirectory?
 
-  public init(sector: Int, byteCount: UInt64 = 64 << 20, hasPartitions: Bool = false) throws {
-    directory = try TemporaryDirectory()
+  public convenience init(sector: Int, byteCount: UInt64 = 64 << 20, hasPartitions: Bool = false) throws {
+    let directory = try TemporaryDirectory()
     let file = try directory.sparseFile(byteCount: byteCount)
+    try self.init(over: file, sector: sector, hasPartitions: hasPartitions, directory)
+  }
+
+  /// Over a file that is there already.
+  public convenience init(over file: String, sector: Int) throws { try self.init(over: file, sector: sector, hasPartitions: false, nil) }
+
+  private init(over file: String, sector: Int, hasPartitions: Bool, _ directory: TemporaryDirectory?) throws {
+    self.directory = directory
+    self.file = file
     var arguments = ["losetup", "--find", "--show", "--direct-io=on", "--sector-size", "\(sector)"]
     if hasPartitions { arguments.append("--partscan") }
     var result = try Program.runBlocking(arguments + [file])
@@ -17,6 +28,8 @@ public final class LoopDevice: Sendable {
     }
     guard result.succeeded else { throw ProgramFailure(description: result.text) }
     path = result.output.trimmingCharacters(in: .whitespacesAndNewlines)
+    // One that was attached read-only before may stay so.
+    _ = try? Program.runBlocking(["blockdev", "--setrw", path])
   }
 
   deinit { _ = try? Program.runBlocking(["losetup", "--detach", path]) }

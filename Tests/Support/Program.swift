@@ -72,9 +72,13 @@ public enum Program {
         try Data(input.utf8).write(to: URL(fileURLWithPath: directory.file("in")))
         process.standardInput = FileHandle(forReadingAtPath: directory.file("in"))
       }
-      process.standardOutput = try directory.createFile("out")
-      process.standardError = try directory.createFile("err")
+      let (output, errors) = (try directory.createFile("out"), try directory.createFile("err"))
+      process.standardOutput = output
+      process.standardError = errors
       try process.runWithoutBlockedSignals()
+      // The child has its own; those who run many programs would run out of descriptors.
+      try output.close()
+      try errors.close()
     }
 
     var result: ProgramResult {

@@ -1,6 +1,7 @@
 import BlockDevice
 import Pool
 import Reactor
+import SimulatedPool
 import Simulation
 import Testing
 

@@ -1,6 +1,7 @@
 import BlockDevice
 import Pool
 import Reactor
+import SimulatedPool
 import Simulation
 import Testing
 
@@ -51,6 +52,37 @@ import Testing
       for disk in open.values { try await disk.delete() }
       #expect(pool.freeByteCount == pool.capacityByteCount)
       try await stack.close(pool, [])
+    }
+  }
+
+  /// Disks of unequal size are filled to what was promised, with any number of copies and columns; and a hot spare is no column.
+  @Test(arguments: [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (3, 1)])
+  func fillingReachesWhatWasPromised(copies: Int, columns: Int) throws {
+    let machine = SimulatedMachine(seed: 5)
+    for (index, size) in [64, 72, 96, 140, 64].enumerated() {
+      machine.addDisk(.file("disk\(index)", byteCount: UInt64(size) << 20))
+    }
+    machine.powerOn()
+    try FailureTests.run(machine) { stack, reactor in
+      let pool = try await stack.createPool(slabByteCount: 8 << 20)
+      try await pool.setUsage(of: DiskNumber(5), .hotspare)
+      #expect(VirtualDiskPlan.defaultColumns(copies: copies, in: pool) == 4 / copies)
+      let promised = pool.remainingByteCount(copies: copies, columns: columns)
+      #expect(promised > 0 && promised <= pool.remainingByteCount(copies: copies))
+      let plan = VirtualDiskPlan(name: "disk", byteCount: 1 << 30, copies: copies, columns: columns, logicalSector: 4096)
+      let disk = try await VirtualDisk.create(plan, in: pool, handle: VirtualDiskHandle(number: 1))
+      let shadowed = ShadowedDisk(disk: disk, shadow: ShadowDisk(sectorCount: (1 << 30) / 4096, sectorByteCount: 4096))
+      var filled: UInt64 = 0
+      do {
+        while true {
+          try await shadowed.write(filled / 4096..<filled / 4096 + 1)
+          filled += disk.rowByteCount
+        }
+      } catch let error as BlockError { #expect(error.cause == .noSpace) }
+      #expect(filled == promised)
+      #expect(pool.remainingByteCount(copies: copies, columns: columns) == 0)
+      #expect(disk.emptyPlaces.isEmpty)
+      try await stack.close(pool, [disk])
     }
   }
 

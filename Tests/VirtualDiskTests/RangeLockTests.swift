@@ -73,7 +73,7 @@ final class LockState: @unchecked Sendable {  // used on one reactor
     for count in [1, 7, 8, 63, 64, 65, 1000] {
       var bitmap = PresenceBitmap(chunkCount: count, allPresent: false)
       for chunk in 0..<count where chunk % 3 == 0 { bitmap.set(chunk..<chunk + 1) }
-      let again = PresenceBitmap(chunkCount: count, bytes: bitmap.bytes[...])
+      let again = bitmap.bytes.withUnsafeBytes { PresenceBitmap(chunkCount: count, bytes: $0) }
       #expect(again.presentCount == bitmap.presentCount)
       #expect((0..<count).allSatisfy { again[$0] == bitmap[$0] })
       bitmap.set(0..<count)

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,6 +72,21 @@ static inline int clinux_set_io_flusher(void) {
 
 // What direct I/O on an open file must be aligned to, in bytes (statx(2), STATX_DIOALIGN). 0, or -errno; -ENOTSUP when it is not known.
 int clinux_dio_alignment(int fd, uint32_t *memory, uint32_t *offset);
+
+// What the integrity of a file disk is judged by. Bytes.
+typedef struct {
+  uint64_t byte_count;
+  uint64_t allocated_byte_count;
+  uint32_t links;
+} clinux_file_status;
+
+// Memory for statx(2)'s answer, and what is in one.
+static const int CLINUX_STATUS_BYTES = 256;
+clinux_file_status clinux_status_from_answer(const void *answer);
+
+// True where the answer to fstat(2) comes from memory on this machine; false where another process or machine may have to be asked
+// (FUSE, NFS, SMB, 9p, Ceph, ...), which can take for ever.
+bool clinux_status_is_local(int fd);
 
 // open(2)'s flag for I/O that passes the page cache by.
 extern const int CLINUX_O_DIRECT;

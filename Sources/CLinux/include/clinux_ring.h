@@ -33,6 +33,7 @@ bool clinux_ring_next(clinux_ring *ring, uint64_t *user_data, int32_t *result);
 typedef struct {
   int32_t number;
   bool is_registered;
+  bool may_block;  // begun by the kernel's worker threads at once: the ring's own thread never waits in the file system
 } clinux_file;
 
 // Queueing operations. A full queue is submitted first. Memory that is named must stay until the completion with this user_data.
@@ -42,6 +43,8 @@ void clinux_ring_write(clinux_ring *ring, uint64_t user_data, clinux_file file, 
                        bool in_buffer, bool is_durable);
 void clinux_ring_fsync(clinux_ring *ring, uint64_t user_data, clinux_file file, bool data_only);
 void clinux_ring_fallocate(clinux_ring *ring, uint64_t user_data, clinux_file file, int mode, uint64_t offset, uint64_t byte_count);
+// What an open file is now: statx(2), for file systems whose answer may take long. `answer` is CLINUX_STATUS_BYTES long.
+void clinux_ring_status(clinux_ring *ring, uint64_t user_data, int descriptor, void *answer);
 void clinux_ring_accept(clinux_ring *ring, uint64_t user_data, clinux_file file);
 void clinux_ring_receive(clinux_ring *ring, uint64_t user_data, clinux_file file, void *start, size_t byte_count);
 void clinux_ring_receive_message(clinux_ring *ring, uint64_t user_data, clinux_file file, struct msghdr *message, int flags);

@@ -29,12 +29,40 @@ public struct ManagementClient: StorageBackend {
   public func createPool(_ request: CreatePool) async throws(APIError) -> PoolInfo { try await post(request, "pools") }
   public func openPools(_ request: OpenPools) async throws(APIError) -> [PoolInfo] { try await post(request, "open-pools") }
 
+  public func checkPool(named name: String) async throws(APIError) -> PoolCheckInfo {
+    try await call(.GET, ["pools", name, "check"], slow: true)
+  }
+
   public func closePool(named name: String) async throws(APIError) {
     let _: Done = try await call(.POST, ["pools", name, "close"], slow: true)
   }
 
   public func destroyPool(named name: String) async throws(APIError) {
     let _: Done = try await call(.DELETE, ["pools", name], slow: true)
+  }
+
+  public func addDisks(toPool name: String, _ request: AddDisks) async throws(APIError) -> PoolInfo {
+    try await post(request, "pools", name, "disks")
+  }
+
+  public func setUsage(_ request: SetDiskUsage) async throws(APIError) -> DiskInfo { try await post(request, "disk-usage") }
+  public func retireDisk(_ disk: DiskReference) async throws(APIError) -> JobInfo { try await post(disk, "retire-disk") }
+  public func replaceDisk(_ request: ReplaceDisk) async throws(APIError) -> JobInfo { try await post(request, "replace-disk") }
+
+  public func startJob(inPool name: String, _ request: StartJob) async throws(APIError) -> JobInfo {
+    try await post(request, "jobs", name)
+  }
+
+  public func jobs(ofPool pool: String?) async throws(APIError) -> [JobInfo] {
+    if let pool { try await get("jobs", pool) } else { try await get("jobs") }
+  }
+
+  public func cancelJob(inPool name: String, number: UInt64) async throws(APIError) {
+    let _: Done = try await call(.DELETE, ["jobs", name, "\(number)"], slow: true)
+  }
+
+  public func events(ofPool pool: String?) async throws(APIError) -> [EventInfo] {
+    if let pool { try await get("events", pool) } else { try await get("events") }
   }
 
   public func virtualDisks(ofPool pool: String?) async throws(APIError) -> [VirtualDiskInfo] {

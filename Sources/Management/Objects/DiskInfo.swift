@@ -22,10 +22,18 @@ public struct DiskInfo: Codable, Sendable, Equatable {
   /// Why the health is what it is, and what to do next; nil while there is nothing to say.
   public var reason: String?
   public var role: Role
+  /// Its number within its pool, counted from 1; 0 while that is not known.
+  public var number: UInt32
+  /// The operational state: why the health is what it is, in one word.
+  public var state: State
+  public var usage: Usage
+  /// What to do about it, one sentence; nil when there is nothing to do.
+  public var nextStep: String?
 
   public init(
     uuid: String, path: String, pool: String?, kind: Kind, ioMode: IOMode, sizeBytes: UInt64, allocatedBytes: UInt64, freeBytes: UInt64,
-    logicalSectorBytes: Int, physicalSectorBytes: Int, health: Health, reason: String? = nil, role: Role
+    logicalSectorBytes: Int, physicalSectorBytes: Int, health: Health, reason: String? = nil, role: Role,
+    number: UInt32 = 0, state: State = .ok, usage: Usage = .auto, nextStep: String? = nil
   ) {
     self.uuid = uuid
     self.path = path
@@ -40,6 +48,10 @@ public struct DiskInfo: Codable, Sendable, Equatable {
     self.health = health
     self.reason = reason
     self.role = role
+    self.number = number
+    self.state = state
+    self.usage = usage
+    self.nextStep = nextStep
   }
 
   /// What the disk is to the operating system.
@@ -58,14 +70,51 @@ public struct DiskInfo: Codable, Sendable, Equatable {
     public static let buffered = IOMode(rawValue: "buffered")
   }
 
-  /// How the disk is doing. The words are those of Windows Storage Spaces.
-  public struct Health: OpenName {
+  public typealias Health = Management.Health
+
+  /// The operational state. The words are those of Windows Storage Spaces.
+  public struct State: OpenName {
     public let rawValue: String
     public init(rawValue: String) { self.rawValue = rawValue }
-    public static let healthy = Health(rawValue: "healthy")
-    public static let warning = Health(rawValue: "warning")
-    public static let unhealthy = Health(rawValue: "unhealthy")
-    public static let unknown = Health(rawValue: "unknown")
+    public static let ok = State(rawValue: "ok")
+    /// It was away and is brought up to date.
+    public static let inService = State(rawValue: "inService")
+    /// It is not there, or the pool has given it up.
+    public static let lostCommunication = State(rawValue: "lostCommunication")
+    /// It is emptied, and then released.
+    public static let removingFromPool = State(rawValue: "removingFromPool")
+    /// Errors that a retry cured.
+    public static let transientError = State(rawValue: "transientError")
+    /// Requests have failed.
+    public static let ioError = State(rawValue: "ioError")
+    /// It does not answer in time.
+    public static let abnormalLatency = State(rawValue: "abnormalLatency")
+    /// It has lost what was on it: a file that was cut or deleted.
+    public static let failedMedia = State(rawValue: "failedMedia")
+    /// So many errors that a retry cured that it is likely to fail.
+    public static let predictiveFailure = State(rawValue: "predictiveFailure")
+    /// It went on without the pool: two pasts, which are never merged.
+    public static let split = State(rawValue: "split")
+    /// It is from the past, or a copy.
+    public static let staleMetadata = State(rawValue: "staleMetadata")
+    /// What is there is no disk of this pool, as far as it can be read.
+    public static let unrecognizedMetadata = State(rawValue: "unrecognizedMetadata")
+    /// The pool leaves it alone for another reason.
+    public static let notUsable = State(rawValue: "notUsable")
+    /// Its pool is not open.
+    public static let starting = State(rawValue: "starting")
+  }
+
+  /// What the disk is for.
+  public struct Usage: OpenName {
+    public let rawValue: String
+    public init(rawValue: String) { self.rawValue = rawValue }
+    /// It holds data.
+    public static let auto = Usage(rawValue: "auto")
+    /// It is kept for copies that lose their disk.
+    public static let hotspare = Usage(rawValue: "hotspare")
+    /// It is emptied, or given up.
+    public static let retired = Usage(rawValue: "retired")
   }
 
   /// What the disk does for its pool besides holding data.

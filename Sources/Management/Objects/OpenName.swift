@@ -4,4 +4,23 @@ public protocol OpenName: RawRepresentable, Codable, Sendable, Hashable, CustomS
 
 extension OpenName {
   public var description: String { rawValue }
+
+  /// As it is shown to a person: `lostCommunication` is "lost communication".
+  public var words: String {
+    var words = ""
+    for scalar in rawValue.unicodeScalars {
+      if scalar.properties.isUppercase { words += " \(String(scalar).lowercased())" } else { words.unicodeScalars.append(scalar) }
+    }
+    return words
+  }
+}
+
+/// How an object is doing, in one word. The words are those of Windows Storage Spaces.
+public struct Health: OpenName {
+  public let rawValue: String
+  public init(rawValue: String) { self.rawValue = rawValue }
+  public static let healthy = Health(rawValue: "healthy")
+  public static let warning = Health(rawValue: "warning")
+  public static let unhealthy = Health(rawValue: "unhealthy")
+  public static let unknown = Health(rawValue: "unknown")
 }

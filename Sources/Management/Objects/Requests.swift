@@ -22,10 +22,16 @@ public struct OpenPools: Codable, Sendable, Equatable {
   public var disks: [String]
   /// Absolute path of a directory in which to look for disks.
   public var scanDirectory: String?
+  /// Disks of the pool that are declared lost for good: absolute paths where they were last, numbers or UUIDs. nil is none.
+  public var acceptLosses: [String]?
+  /// Nothing is written to the disks, and no pool is refused because disks are missing; nil is no.
+  public var readOnly: Bool?
 
-  public init(disks: [String], scanDirectory: String? = nil) {
+  public init(disks: [String], scanDirectory: String? = nil, acceptLosses: [String]? = nil, readOnly: Bool? = nil) {
     self.disks = disks
     self.scanDirectory = scanDirectory
+    self.acceptLosses = acceptLosses
+    self.readOnly = readOnly
   }
 }
 
@@ -37,6 +43,8 @@ public struct CreateVirtualDisk: Codable, Sendable, Equatable {
   public var sizeBytes: UInt64
   public var provisioning: VirtualDiskInfo.Provisioning
   public var resiliency: VirtualDiskInfo.Resiliency
+  /// How many copies of everything, 2 or 3 for a mirror; nil means 2 for a mirror and 1 else.
+  public var copies: Int?
   /// How many disks a stripe spans; nil means as many as there are, up to 8.
   public var columns: Int?
   /// How much of a stripe lies on one disk, in bytes; nil means 256 KiB.
@@ -46,13 +54,15 @@ public struct CreateVirtualDisk: Codable, Sendable, Equatable {
 
   public init(
     pool: String, name: String, sizeBytes: UInt64, provisioning: VirtualDiskInfo.Provisioning = .thin,
-    resiliency: VirtualDiskInfo.Resiliency = .simple, columns: Int? = nil, interleaveBytes: UInt64? = nil, logicalSectorBytes: Int? = nil
+    resiliency: VirtualDiskInfo.Resiliency = .simple, copies: Int? = nil, columns: Int? = nil, interleaveBytes: UInt64? = nil,
+    logicalSectorBytes: Int? = nil
   ) {
     self.pool = pool
     self.name = name
     self.sizeBytes = sizeBytes
     self.provisioning = provisioning
     self.resiliency = resiliency
+    self.copies = copies
     self.columns = columns
     self.interleaveBytes = interleaveBytes
     self.logicalSectorBytes = logicalSectorBytes

@@ -22,10 +22,18 @@ public struct VirtualDiskInfo: Codable, Sendable, Equatable {
   public var state: State
   /// Why it is in that state and what to do; nil when it is ok.
   public var reason: String?
+  /// How many copies there are to be of everything.
+  public var copies: Int
+  public var health: Health
+  /// What to do about it, one sentence; nil when there is nothing to do.
+  public var nextStep: String?
+  /// How much of its data is there, where that was looked at: in a pool that is open read-only.
+  public var data: DataInfo?
 
   public init(
     pool: String, name: String, uuid: String, sizeBytes: UInt64, provisioning: Provisioning, resiliency: Resiliency, columns: Int,
-    interleaveBytes: UInt64, logicalSectorBytes: Int, allocatedBytes: UInt64, clientCount: Int, state: State, reason: String? = nil
+    interleaveBytes: UInt64, logicalSectorBytes: Int, allocatedBytes: UInt64, clientCount: Int, state: State, reason: String? = nil,
+    copies: Int = 1, health: Health = .healthy, nextStep: String? = nil, data: DataInfo? = nil
   ) {
     self.pool = pool
     self.name = name
@@ -40,6 +48,10 @@ public struct VirtualDiskInfo: Codable, Sendable, Equatable {
     self.clientCount = clientCount
     self.state = state
     self.reason = reason
+    self.copies = copies
+    self.health = health
+    self.nextStep = nextStep
+    self.data = data
   }
 
   /// When space is taken from the pool.
@@ -58,6 +70,8 @@ public struct VirtualDiskInfo: Codable, Sendable, Equatable {
     public init(rawValue: String) { self.rawValue = rawValue }
     /// Not at all: one copy, striped.
     public static let simple = Resiliency(rawValue: "simple")
+    /// By two or three copies on different disks.
+    public static let mirror = Resiliency(rawValue: "mirror")
   }
 
   /// The operational state. The words are those of Windows Storage Spaces.
@@ -65,7 +79,19 @@ public struct VirtualDiskInfo: Codable, Sendable, Equatable {
     public let rawValue: String
     public init(rawValue: String) { self.rawValue = rawValue }
     public static let ok = State(rawValue: "ok")
+    /// All is there, and spread unequally over the disks.
+    public static let suboptimal = State(rawValue: "suboptimal")
+    /// Copies are made anew or brought up to date.
+    public static let inService = State(rawValue: "inService")
+    /// Copies are missing, on disks that are away and lack nothing: nothing was written meanwhile.
+    public static let incomplete = State(rawValue: "incomplete")
+    /// It can be read only, because its pool is.
+    public static let readOnly = State(rawValue: "readOnly")
+    /// Copies are missing; what is left is whole.
     public static let degraded = State(rawValue: "degraded")
+    /// Some data has no whole copy any more, and clients are still connected: they get errors there.
+    public static let noRedundancy = State(rawValue: "noRedundancy")
+    /// It is not served.
     public static let detached = State(rawValue: "detached")
   }
 

@@ -18,6 +18,8 @@ struct Routes: Sendable {
     let version1 = router.group("v1")
     addServerRoutes(to: version1)
     addPoolRoutes(to: version1)
+    addDiskRoutes(to: version1)
+    addJobRoutes(to: version1)
     addVirtualDiskRoutes(to: version1)
     return router
   }
@@ -53,6 +55,10 @@ struct Routes: Sendable {
       guard body.disks.isEmpty != (body.scanDirectory == nil) else {
         throw APIError(.badRequest, "Neither disks nor a directory to scan were named, or both", remedy: "Name either")
       }
+      if body.readOnly == true && body.acceptLosses?.isEmpty == false {
+        throw APIError(
+          .badRequest, "A pool that is only read goes on without any disk as it is", remedy: "Leave out the disks that are declared lost")
+      }
       return try await answer(request, slow: true) { () throws(APIError) in try await backend.openPools(body) }
     }
     group.get("pools/:pool") { request, context in
@@ -65,6 +71,10 @@ struct Routes: Sendable {
         try await backend.destroyPool(named: name)
         return Done(action: "destroyed", kind: "pool", name: name)
       }
+    }
+    group.get("pools/:pool/check") { request, context in
+      let name = try Self.parameter("pool", context)
+      return try await answer(request, slow: true) { () throws(APIError) in try await backend.checkPool(named: name) }
     }
     group.post("pools/:pool/close") { request, context in
       let name = try Self.parameter("pool", context)
@@ -107,7 +117,7 @@ struct Routes: Sendable {
   }
 
   /// A part of the route that names an object, decoded (RFC 3986, section 2.1).
-  private static func parameter(_ name: String, _ context: Context) throws(APIError) -> String {
+  static func parameter(_ name: String, _ context: Context) throws(APIError) -> String {
     guard let value = context.parameters.get(name).flatMap(PercentEncoding.decode), !value.isEmpty else {
       throw APIError(.badRequest, "The \(name) in the route is not percent-encoded UTF-8", remedy: "Encode it as RFC 3986 says")
     }
@@ -119,7 +129,7 @@ struct Routes: Sendable {
   }
 
   /// Reads a request's JSON body, within the limits of size and time.
-  private func read<Body: Decodable & Sendable>(_ type: Body.Type, from request: Request) async throws -> Body {
+  func read<Body: Decodable & Sendable>(_ type: Body.Type, from request: Request) async throws -> Body {
     let limits = limits
     // A reader that is cancelled returns at once. It has to be waited for, because the connection's loop reads the same body on.
     let bytes = try await withThrowingTaskGroup(of: ByteBuffer?.self) { tasks in
@@ -145,7 +155,7 @@ struct Routes: Sendable {
   }
 
   /// Runs a call within its time limit and answers with what it returns.
-  private func answer<Value: Encodable & Sendable>(
+  func answer<Value: Encodable & Sendable>(
     _ request: Request, slow: Bool = false, _ call: @escaping @Sendable () async throws(APIError) -> Value
   ) async throws -> Response {
     let seconds = slow ? limits.slowCallTimeoutSeconds : limits.callTimeoutSeconds

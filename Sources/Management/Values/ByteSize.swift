@@ -31,7 +31,7 @@ public struct ByteSize: Sendable, Hashable, Comparable {
   }
 
   /// Of bytes, because what looks like one character may be a digit with a mark on it.
-  static func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
+  public static func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
 
   public static func < (left: ByteSize, right: ByteSize) -> Bool { left.byteCount < right.byteCount }
 }

@@ -109,6 +109,11 @@ public struct ByteReader {
   }
 }
 
+extension FixedWidthInteger {
+  /// As a field of this width stores it.
+  var fieldBytes: [UInt8] { withUnsafeBytes(of: littleEndian) { Array($0) } }
+}
+
 /// Appends fields one after the other.
 public struct ByteWriter {
   private(set) var bytes: [UInt8] = []

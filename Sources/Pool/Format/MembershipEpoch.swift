@@ -58,6 +58,7 @@ public struct MembershipEpoch: Equatable, Sendable, Codable {
 
   init(_ bytes: UnsafeRawBufferPointer, at start: Int) throws(FormatError) {
     number = bytes.little(UInt64.self, at: start)
+    guard number < 1 << 62 else { throw .invalid("epoch number") }
     id = EpochID(bytes: bytes.uuid(at: start + 8))
     predecessor = EpochID(bytes: bytes.uuid(at: start + 24))
     diskCount = bytes.little(UInt32.self, at: start + 40)

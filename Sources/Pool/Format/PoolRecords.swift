@@ -115,7 +115,7 @@ public struct DiskRecord: MetadataRecord {
   public static let kind = RecordKind.disk
 
   /// Numbers are on disk. Those not known decode as they are, so that a newer program's states survive an older one's reading.
-  public struct State: RawRepresentable, Hashable, Sendable, Codable {
+  public struct State: RawRepresentable, Hashable, Sendable, Codable, CustomStringConvertible {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
     public static let active = State(rawValue: 1)
@@ -125,6 +125,19 @@ public struct DiskRecord: MetadataRecord {
     public static let retiring = State(rawValue: 3)
     /// Gone for good; its number stays taken.
     public static let removed = State(rawValue: 4)
+    /// There again after it was evicted: it lacks the dirty regions of its rows and is brought up to date.
+    public static let returning = State(rawValue: 5)
+
+    public var description: String {
+      switch self {
+      case .active: "active"
+      case .evicted: "evicted"
+      case .retiring: "retiring"
+      case .removed: "removed"
+      case .returning: "returning"
+      default: "state \(rawValue)"
+      }
+    }
   }
 
   public struct Usage: RawRepresentable, Hashable, Sendable, Codable {
@@ -152,12 +165,15 @@ public struct DiskRecord: MetadataRecord {
   public var physicalSector: UInt32
   /// The nonce of its newest writable opening (see `Superblock.nonce`). A disk that shows another is from the past.
   public var nonce: UInt64
-  /// The last epoch it was part of.
+  /// Written when it leaves: the number of the last epoch it was part of, or one more than that of the disk that left before it in the
+  /// same epoch. So the highest is the last to leave, and disks that left by one commit have the same.
   public var epochNumber: UInt64
   /// The cache disk in front of it; `none` without.
   public var cacheDisk: DiskID = .none
   /// The cache's state was last known good at this nonce.
   public var cacheNonce: UInt64 = 0
+  /// Written when a voter leaves: the last journal entry that it must have. 0 for a disk that left without being a voter.
+  public var leftAtSequence: UInt64 = 0
   /// The fault domains it stands in, outermost first, as the operator writes them: "rack1/node2/shelf1". At most 255 bytes.
   public var faultDomain: String
   /// Where it was last seen: a hint for messages and for looking first, never its identity.
@@ -194,6 +210,12 @@ public struct DiskRecord: MetadataRecord {
     public static let usage = 17
     public static let nonce = 24
     public static let epochNumber = 32
+    public static let leftAtSequence = 96
+  }
+
+  /// Sets the field at `byteOffset`, one of `Offset`, which is as wide as `value`.
+  static func patch(_ number: DiskNumber, _ byteOffset: Int, _ value: some FixedWidthInteger) -> MetadataChange {
+    .patch(key(number), byteOffset: byteOffset, bytes: value.fieldBytes)
   }
 
   public func encodeValue(_ writer: inout ByteWriter) {
@@ -211,14 +233,15 @@ public struct DiskRecord: MetadataRecord {
     writer.integer(physicalSector)
     writer.identifier(cacheDisk)
     writer.integer(cacheNonce)
-    writer.zeros(48)
+    writer.integer(leftAtSequence)
+    writer.zeros(40)
     writer.text(faultDomain, limit: FormatLimits.faultDomainByteCount)
     writer.text(pathHint, limit: FormatLimits.pathHintByteCount)
     writer.append(trailing)
   }
 
   public init(key: RecordKey, value reader: inout ByteReader) throws(FormatError) {
-    guard key.first > 0, key.first <= UInt64(UInt32.max), key.second == 0 else { throw .invalid("disk number") }
+    guard key.first > 0, key.first <= UInt64(FormatLimits.diskNumberHighest), key.second == 0 else { throw .invalid("disk number") }
     number = DiskNumber(UInt32(key.first))
     id = try reader.identifier()
     state = State(rawValue: try reader.integer())
@@ -234,9 +257,11 @@ public struct DiskRecord: MetadataRecord {
     physicalSector = try reader.integer()
     cacheDisk = try reader.identifier()
     cacheNonce = try reader.integer()
-    try reader.skip(48)
+    leftAtSequence = try reader.integer()
+    try reader.skip(40)
     faultDomain = try reader.text(limit: FormatLimits.faultDomainByteCount, "fault domain")
     pathHint = try reader.text(limit: FormatLimits.pathHintByteCount, "path")
+    guard epochNumber < 1 << 62 else { throw .invalid("epoch number") }
     trailing = reader.rest()
   }
 }

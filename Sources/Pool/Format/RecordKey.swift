@@ -9,13 +9,13 @@ public struct RecordKind: RawRepresentable, Hashable, Sendable, Codable, CustomS
   public static let virtualDisk = RecordKind(rawValue: 3)
   public static let map = RecordKind(rawValue: 4)
   public static let row = RecordKind(rawValue: 5)
-  // Reserved: their values are decided by whoever needs them first.
-  /// Regions of a virtual disk that are being written (key: virtual disk, region).
+  /// Regions of a row whose copies may differ (key: row).
   public static let dirtyRegions = RecordKind(rawValue: 6)
-  /// What a stale copy lacks (key: row, slab's place in the row).
-  public static let staleRegions = RecordKind(rawValue: 7)
   public static let job = RecordKind(rawValue: 8)
   public static let event = RecordKind(rawValue: 9)
+  // Reserved: their values are decided by whoever needs them first.
+  /// What a stale copy lacks beside the dirty regions of its row (key: row, slab's place in the row).
+  public static let staleRegions = RecordKind(rawValue: 7)
   public static let epochHistory = RecordKind(rawValue: 10)
   /// Slabs that hold more record pages.
   public static let metadataExtent = RecordKind(rawValue: 11)

@@ -18,7 +18,7 @@ public struct RowRecord: MetadataRecord {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
     public static let inSync = CopyState(rawValue: 1)
-    /// Lacks the regions that a staleRegions record names.
+    /// Lacks the dirty regions of its row.
     public static let stale = CopyState(rawValue: 2)
     /// Good up to the cursor.
     public static let rebuilding = CopyState(rawValue: 3)
@@ -164,5 +164,43 @@ public struct RowRecord: MetadataRecord {
       slabs.append(Slab(disk: disk, number: number, generation: generation, state: state, flags: flags, cursorByteCount: cursor))
     }
     trailing = reader.rest()
+  }
+}
+
+extension RowRecord {
+  /// A look at a stored row where it lies, for who opens a pool with millions of them: nothing is allocated. Checked like the record.
+  struct View {
+    private let bytes: UnsafeRawBufferPointer
+    let id: RowID
+    let slabCount: Int
+
+    init(key: RecordKey, version: UInt8, value: UnsafeRawBufferPointer) throws(FormatError) {
+      guard version == RowRecord.version else { throw .unsupportedVersion(UInt16(version)) }
+      guard key.first > 0, key.first < FormatLimits.numberLimit, key.second == 0 else { throw .invalid("row id") }
+      guard value.count >= Offset.slabs else { throw .truncated }
+      bytes = value
+      id = RowID(key.first)
+      let columns = Int(value.little(UInt16.self, at: 2))
+      slabCount = Int(value.little(UInt16.self, at: Offset.slabs - 4))
+      guard slabCount <= FormatLimits.slabsPerRow, slabCount == columns * Int(value[4]) else { throw .invalid("number of slabs") }
+      guard UInt16(value[5]) < columns || columns == 0 else { throw .invalid("number of parity columns") }
+      guard value.count >= Offset.slab(slabCount) else { throw .truncated }
+      for index in 0..<slabCount where generation(index).value >= FormatLimits.numberLimit { throw .invalid("slab generation") }
+    }
+
+    @inline(__always)
+    private func field<Value: FixedWidthInteger>(_ index: Int, _ offset: Int, _ type: Value.Type) -> Value {
+      bytes.little(type, at: Offset.slab(index) + offset)
+    }
+
+    func disk(_ index: Int) -> DiskNumber { DiskNumber(field(index, Offset.slabDisk, UInt32.self)) }
+    func number(_ index: Int) -> SlabNumber { SlabNumber(field(index, Offset.slabNumber, UInt32.self)) }
+    func generation(_ index: Int) -> SlabGeneration { SlabGeneration(field(index, Offset.slabGeneration, UInt64.self)) }
+    func state(_ index: Int) -> CopyState { CopyState(rawValue: field(index, Offset.slabState, UInt8.self)) }
+
+    /// As the pool's layers know it: none where the copy has no slab.
+    func assignment(_ index: Int) -> SlabAssignment {
+      state(index) == .absent ? .none : SlabAssignment(disk: disk(index), slab: number(index), generation: generation(index))
+    }
   }
 }

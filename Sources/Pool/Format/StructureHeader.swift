@@ -18,6 +18,7 @@ public struct StructureHeader: Equatable, Sendable {
     case pageTable = 0x4c42_4154_5450_5053  // SPPTTABL
     case recordPage = 0x4547_4150_5450_5053  // SPPTPAGE
     case journalEntry = 0x4c4e_524a_5450_5053  // SPPTJRNL
+    case witness = 0x534e_5457_5450_5053  // SPPTWTNS
   }
 
   enum Offset {

@@ -219,3 +219,21 @@ public struct MapRecord: MetadataRecord {
     trailing = reader.rest()
   }
 }
+
+extension MapRecord {
+  /// A look at a stored map entry where it lies; checked like the record.
+  struct View {
+    let row: RowID
+    let presence: UnsafeRawBufferPointer
+
+    init(version: UInt8, value: UnsafeRawBufferPointer) throws(FormatError) {
+      guard version == MapRecord.version else { throw .unsupportedVersion(UInt16(version)) }
+      guard value.count >= Offset.presence else { throw .truncated }
+      row = RowID(value.little(UInt64.self, at: Offset.row))
+      let byteCount = Int(value.little(UInt16.self, at: Offset.flags + 2))
+      guard byteCount <= FormatLimits.presenceByteCount else { throw .invalid("presence bitmap") }
+      guard value.count >= Offset.presence + byteCount else { throw .truncated }
+      presence = value.part(from: Offset.presence, byteCount: byteCount)
+    }
+  }
+}

@@ -14,6 +14,8 @@ public struct MetadataError: Error, Equatable, Sendable, CustomStringConvertible
     case disksMissing
     /// A disk is from the past: it lacks what was committed.
     case stale
+    /// The pool has gone on without this disk; `readmit` takes it back.
+    case evicted
     /// Disks disagree about the pool's history or membership.
     case split
     /// No voter is whole.
@@ -27,7 +29,7 @@ public struct MetadataError: Error, Equatable, Sendable, CustomStringConvertible
     case tooLarge
     /// A change names a record that is not there, or bytes beyond its end.
     case invalidChange
-    /// A disk failed; the store takes no more commits until the pool is opened again.
+    /// A disk failed. Of a commit: no voter is left, or the membership could not be changed before closing.
     case diskFailed
     case closed
   }
@@ -35,11 +37,14 @@ public struct MetadataError: Error, Equatable, Sendable, CustomStringConvertible
   public let cause: Cause
   public let message: String
   public let remedy: String
+  /// Of `.disksMissing`: rules M allow the pool to go on without them (`OpenOptions.evictMissing`).
+  public let canOpenDegraded: Bool
 
-  public init(_ cause: Cause, _ message: String, remedy: String) {
+  public init(_ cause: Cause, _ message: String, remedy: String, canOpenDegraded: Bool = false) {
     self.cause = cause
     self.message = message
     self.remedy = remedy
+    self.canOpenDegraded = canOpenDegraded
   }
 
   public var description: String { remedy.isEmpty ? message : "\(message) \(remedy)" }

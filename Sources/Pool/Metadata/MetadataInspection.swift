@@ -246,15 +246,7 @@ public struct MetadataInspection: Sendable, Codable {
   private mutating func replay(_ load: VoterLoad, _ pages: PageStore) {
     guard let ring = load.ring else { return }
     for entry in load.journal?.entries ?? [] {
-      do throws(FormatError) {
-        let bytes = ring.bytes.readOnly.part(from: Int(entry.header.position), byteCount: entry.header.coveredByteCount)
-        var plan = ChangePlan(pages)
-        let changes = try entry.header.changes(bytes)
-        do throws(MetadataError) { try plan.add(changes, reservedPageCount: 0) } catch {
-          throw FormatError.invalid("change: \(error.message)")
-        }
-        plan.apply()
-      } catch {
+      do throws(FormatError) { try entry.apply(to: pages, from: ring.bytes.readOnly) } catch {
         // With pages missing, changes to their records find nothing: said once, the rest would be noise.
         return add(.error, "Entry \(entry.header.sequence) of the journal cannot be applied: \(error). What follows it is not shown.")
       }

@@ -16,14 +16,9 @@ final class MetadataLoader {
   /// Voters that lack what was committed, without a sign of damage.
   private(set) var staleVoters: [VoterLoad] = []
 
-  static func load(_ devices: [BlockDevice], secret: UInt64) async throws(MetadataError) -> MetadataLoader {
-    let members = try await PoolMembers.read(devices)
-    let voters = members.disks.filter(\.isVoter)
-    guard !voters.isEmpty else {
-      throw MetadataError(
-        .disksMissing, "None of the given disks holds pool \(members.poolName)'s metadata; these do: \(list(members.epoch.voters)).",
-        remedy: "Name the pool's other disks as well.")
-    }
+  static func load(_ members: PoolMembers, secret: UInt64) async throws(MetadataError) -> MetadataLoader {
+    let voters = members.speakers
+    guard !voters.isEmpty else { throw members.nobodySpeaks }
     let loads = voters.map(VoterLoad.init)
     _ = await MetadataIO.inParallel(loads) { (load: VoterLoad) async throws(BlockError) in await load.read() }
     let committed = loads.map(\.committed).max() ?? 0
@@ -32,7 +27,8 @@ final class MetadataLoader {
     }
     for candidate in candidates {
       let pages = PageStore(pageCount: candidate.disk.layout.pageCount, secret: secret)
-      if await fill(pages, from: candidate) {
+      pages.reserve(recordCount: candidate.root?.recordCount ?? 0)
+      if await candidate.fill(pages) {
         return try MetadataLoader(members, loads, pages, candidate, committed)
       }
     }
@@ -65,21 +61,6 @@ final class MetadataLoader {
       members.missingVoters.isEmpty ? .damaged : .disksMissing,
       "No disk holds pool \(members.poolName)'s metadata whole. \(reasons.joined(separator: ". ")).\(missing)",
       remedy: "Name all disks of the pool; `spaceport inspect DISK` shows what is left on each.")
-  }
-
-  private static func fill(_ pages: PageStore, from load: VoterLoad) async -> Bool {
-    var isGood = true
-    await load.forEachPage { page, bytes, used in
-      if let bytes {
-        if !pages.load(bytes, page: page, used: used) {
-          load.add(damage: "page \(page) holds a record that another page holds too")
-          isGood = false
-        }
-      } else if !load.references[page].isNone {
-        isGood = false
-      }
-    }
-    return isGood
   }
 
   /// Where two voters show the same entry, it must be the same entry.
@@ -139,16 +120,7 @@ final class MetadataLoader {
   func replay() throws(MetadataError) {
     guard let journal = source.journal, let ring = source.ring else { return }
     for entry in journal.entries {
-      do throws(FormatError) {
-        let start = Int(entry.header.position)
-        let bytes = ring.bytes.readOnly.part(from: start, byteCount: entry.header.coveredByteCount)
-        let changes = try entry.header.changes(bytes)
-        var plan = ChangePlan(pages)
-        do throws(MetadataError) { try plan.add(changes, reservedPageCount: 0) } catch {
-          throw FormatError.invalid("change: \(error.message)")
-        }
-        plan.apply()
-      } catch {
+      do throws(FormatError) { try entry.apply(to: pages, from: ring.bytes.readOnly) } catch {
         throw MetadataError(
           .damaged, "Entry \(entry.header.sequence) of the journal on \(source.disk.label) cannot be used: \(error).",
           remedy: "This is a defect of the program that wrote it. `spaceport inspect` shows the entry; please report it.")
@@ -159,48 +131,83 @@ final class MetadataLoader {
 
   // MARK: What must hold before anything is written
 
-  /// All disks are there, and none is from the past.
-  func checkComplete() throws(MetadataError) {
-    var records: [DiskID: DiskRecord] = [:]
+  /// The records of the pool's disks.
+  func diskRecords() throws(MetadataError) -> [DiskRecord] {
+    var records: [DiskRecord] = []
     var failure: MetadataError?
-    pages.forEach { view in
-      guard view.kind == RecordKind.disk.rawValue, failure == nil else { return }
+    pages.forEach(.disk) { view in
+      guard failure == nil else { return }
       do throws(FormatError) {
-        let record = try DiskRecord(key: view.key, version: view.version, value: view.value.readOnly)
-        records[record.id] = record
+        records.append(try DiskRecord(key: view.key, version: view.version, value: view.value.readOnly))
       } catch {
         failure = MetadataError(
           .damaged, "The record of disk \(view.first) cannot be read: \(error).", remedy: "`spaceport inspect` shows it.")
       }
     }
     if let failure { throw failure }
-    let present = Set(members.disks.map(\.id))
-    let expected = records.values.filter { $0.state != .removed && $0.state != .evicted }
-    let missing = expected.filter { !present.contains($0.id) }.sorted { $0.number < $1.number }
-    if !missing.isEmpty || !members.missingVoters.isEmpty {
-      var names = missing.map { "disk \($0.number) (\($0.id)\($0.pathHint.isEmpty ? "" : ", last seen as \($0.pathHint)"))" }
-      let named = Set(missing.map(\.id))
-      names += members.missingVoters.filter { !named.contains($0) }.map(\.description)
-      throw MetadataError(
-        .disksMissing, "Pool \(members.poolName) is not complete. Missing: \(names.joined(separator: "; ")).",
-        remedy: "Name these disks as well, or attach them.")
-    }
-    if let stale = staleVoters.first { throw staleError(stale.disk, "it ends at entry \(stale.lastSequence), the pool is at \(committed)") }
+    return records.sorted { $0.number < $1.number }
+  }
+
+  /// The disks that are there and must not be used, with the reason: from the past, evicted, or none of the pool's. After `replay`.
+  func rejected(_ records: [DiskRecord]) -> [(disk: PoolDisk, reason: MetadataError)] {
+    let known = Dictionary(records.map { ($0.id, $0) }) { first, _ in first }
+    var rejected: [(disk: PoolDisk, reason: MetadataError)] = []
     for disk in members.disks {
-      guard let record = records[disk.id], record.number == disk.number else {
-        throw MetadataError(
-          .stale, "\(disk.label) says it is disk \(disk.number) of pool \(members.poolName), but the pool does not know it.",
-          remedy: "Open the pool without it.")
-      }
-      guard record.nonce == disk.superblock.nonce || record.nonce == disk.superblock.committedNonce else {
-        throw staleError(disk, "the pool was opened since without this copy of it")
-      }
+      if let reason = reasonToReject(disk, known[disk.id]) { rejected.append((disk, reason)) }
     }
-    guard let first = members.disks.first(where: \.isVoter) else { return }
-    for disk in members.disks where disk.isVoter && !disk.layout.holdsSameMetadata(as: first.layout) {
+    return rejected
+  }
+
+  func reasonToReject(_ disk: PoolDisk, _ record: DiskRecord?) -> MetadataError? {
+    guard let record, record.number == disk.number else {
+      return MetadataError(
+        .stale, "\(disk.label) says it is disk \(disk.number) of pool \(members.poolName), but the pool does not know it.",
+        remedy: "Open the pool without it.")
+    }
+    if record.state == .removed {
+      return MetadataError(
+        .stale, "\(disk.label) was removed from pool \(members.poolName) (disk \(disk.number)).", remedy: "Wipe it to use it again.")
+    }
+    guard record.nonce == disk.superblock.nonce || record.nonce == disk.superblock.committedNonce else {
+      return staleError(disk, "the pool was opened since without this copy of it")
+    }
+    if record.state == .evicted {
+      return MetadataError(
+        .evicted, "\(disk.label) was evicted from pool \(members.poolName) (disk \(disk.number), at epoch \(record.epochNumber)).",
+        remedy: "It can be taken back once the pool is open.")
+    }
+    if let stale = staleVoters.first(where: { $0.disk === disk }) {
+      return staleError(disk, "it ends at entry \(stale.lastSequence), the pool is at \(committed)")
+    }
+    return nil
+  }
+
+  /// All voters lay out the metadata in the same way.
+  func checkLayouts() throws(MetadataError) {
+    guard let first = loads.first?.disk else { return }
+    for load in loads where !load.disk.layout.holdsSameMetadata(as: first.layout) {
       throw MetadataError(
-        .damaged, "\(first.label) and \(disk.label) lay out the metadata differently.", remedy: "`spaceport inspect` shows both.")
+        .damaged, "\(first.label) and \(load.disk.label) lay out the metadata differently.", remedy: "`spaceport inspect` shows both.")
     }
+  }
+
+  /// Disks that belong to the pool and are not there. With `lost` only those the operator has not given up.
+  func missing(_ records: [DiskRecord], present: Set<DiskID>, lost: Set<DiskID> = []) -> [DiskRecord] {
+    records.filter { $0.state != .removed && $0.state != .evicted && !present.contains($0.id) && !lost.contains($0.id) }
+  }
+
+  func missingError(_ missing: [DiskRecord]) -> MetadataError {
+    var names = missing.map { "disk \($0.number) (\($0.id)\($0.pathHint.isEmpty ? "" : ", last seen as \($0.pathHint)"))" }
+    let named = Set(missing.map(\.id))
+    names += members.missingVoters.filter { !named.contains($0) && !members.lost.contains($0) }.map(\.description)
+    let may = members.judgement.mayGoOn
+    return MetadataError(
+      .disksMissing,
+      "Pool \(members.poolName) is not complete. Missing: \(names.joined(separator: "; ")).\(members.survey.setAsideText)",
+      remedy: may
+        ? "Name these disks as well, or attach them; the pool can go on without them."
+        : "Name these disks as well, or attach them. The pool cannot prove that those present are its newest.",
+      canOpenDegraded: may)
   }
 
   private func staleError(_ disk: PoolDisk, _ reason: String) -> MetadataError {

@@ -91,23 +91,25 @@ extension MetadataStore {
       throw MetadataError(
         .invalidArgument, "The pool name \(options.poolName) has \(options.poolName.utf8.count) bytes.", remedy: "Use 1 to 64 bytes.")
     }
-    for disk in disks {
-      guard disk.faultDomain.utf8.count <= FormatLimits.faultDomainByteCount else {
-        throw MetadataError(.invalidArgument, "The fault domain \(disk.faultDomain) is too long.", remedy: "Use at most 255 bytes.")
-      }
-      guard disk.device.geometry.logicalSector <= FormatLimits.blockByteCount else {
-        throw MetadataError(
-          .invalidArgument, "\(disk.device.label) has sectors of \(disk.device.geometry.logicalSector) bytes.",
-          remedy: "Use disks with sectors of at most 4096 bytes.")
-      }
-    }
+    for disk in disks { try check(disk) }
     guard disks.contains(where: { $0.usage != .cache }) else {
       throw MetadataError(.invalidArgument, "A pool cannot be made of cache disks alone.", remedy: "Name a capacity disk as well.")
     }
   }
 
+  static func check(_ disk: NewDisk) throws(MetadataError) {
+    guard disk.faultDomain.utf8.count <= FormatLimits.faultDomainByteCount else {
+      throw MetadataError(.invalidArgument, "The fault domain \(disk.faultDomain) is too long.", remedy: "Use at most 255 bytes.")
+    }
+    guard disk.device.geometry.logicalSector <= FormatLimits.blockByteCount else {
+      throw MetadataError(
+        .invalidArgument, "\(disk.device.label) has sectors of \(disk.device.geometry.logicalSector) bytes.",
+        remedy: "Use disks with sectors of at most 4096 bytes.")
+    }
+  }
+
   /// Zeros over all metadata and both margins, then the signature. Flushed.
-  private static func erase(_ member: PoolDisk) async throws(BlockError) {
+  static func erase(_ member: PoolDisk) async throws(BlockError) {
     let layout = member.layout
     let margin = FormatLimits.dataMarginByteCount
     try await MetadataIO.writeZeros(member.device, at: layout.metadataOffset, byteCount: layout.metadataByteCount)
@@ -197,16 +199,7 @@ private struct FormatPlan {
         slabStride: layout.slabStride, slabTrailerByteCount: layout.slabTrailerByteCount, nextDisk: nextDisk, ownerTerm: ownerTerm
       ).record
     ]
-    for (index, member) in members.enumerated() {
-      let layout = member.layout
-      records.append(
-        DiskRecord(
-          number: member.number, id: member.id, usage: disks[index].usage, diskByteCount: layout.diskByteCount,
-          dataOffset: layout.dataOffset, slabsOffset: layout.slabsOffset, slabCount: UInt32(layout.slabCount),
-          logicalSector: member.superblock.logicalSector, physicalSector: member.superblock.physicalSector, nonce: member.superblock.nonce,
-          epochNumber: 1, faultDomain: disks[index].faultDomain, pathHint: disks[index].pathHint
-        ).record)
-    }
+    for (index, member) in members.enumerated() { records.append(DiskRecord(of: member, disks[index], epochNumber: 1).record) }
     return records
   }
 }

@@ -1,13 +1,27 @@
 import BlockDevice
 import Reactor
 
-/// Who opens a pool.
+/// Who opens a pool, and what they know of disks that are not there.
 public struct OpenOptions: Sendable {
   public var ownerNode: NodeID
   public var fencingKey: UInt64
-  public init(ownerNode: NodeID = .none, fencingKey: UInt64 = 0) {
+  /// The pool's witness; nil: the majority of its voters decides alone. The caller keeps it for as long as the store is open.
+  public var witness: Witness?
+  /// The wait for missing disks is over: those are evicted, where rules M allow it.
+  public var evictMissing: Bool
+  /// Disks that the operator has declared gone for good. They are evicted, and the majority is taken over the others. That makes no
+  /// stale disk good.
+  public var acceptedLosses: Set<DiskID>
+
+  public init(
+    ownerNode: NodeID = .none, fencingKey: UInt64 = 0, witness: Witness? = nil, evictMissing: Bool = false,
+    acceptedLosses: Set<DiskID> = []
+  ) {
     self.ownerNode = ownerNode
     self.fencingKey = fencingKey
+    self.witness = witness
+    self.evictMissing = evictMissing
+    self.acceptedLosses = acceptedLosses
   }
 }
 
@@ -15,40 +29,102 @@ extension MetadataStore {
   /// What a disk's superblock places hold: how a disk is recognised, whatever its path. Writes nothing.
   public static func probe(_ device: BlockDevice) async -> SuperblockReport { await SuperblockIO.read(device) }
 
-  /// Reads a pool's metadata without writing a byte, from the best of the disks given; others may be missing.
-  public static func readOnlyLoad(devices: [BlockDevice], reactor: any Reactor) async throws(MetadataError) -> MetadataStore {
-    let loaded = try await MetadataLoader.load(devices, secret: reactor.random())
-    try loaded.replay()
-    let store = MetadataStore(loaded, reactor: reactor, state: .readOnly)
-    do throws(MetadataError) { try loaded.checkComplete() } catch { store.notes.append(error.description) }
-    return store
-  }
-
-  /// Opens a pool for writing. The order is what makes a crash anywhere harmless:
-  /// 1. everything is read and judged, and nothing written before the pool is known to be complete and sound;
-  /// 2. a new superblock on every disk, with a new owner term and nonce, flushed;
-  /// 3. a checkpoint under the new term on every voter, which also heals what was damaged;
-  /// 4. a commit of the term and the nonces: from here on older copies of the disks are recognised.
+  /// Opens a pool for writing, from its disks in any order. The order of what is done is what makes a crash anywhere harmless:
+  /// 1. everything is read and judged by rules M (docs/on-disk-format.md, Membership), and nothing written before it is known that these
+  ///    disks may speak for the pool; devices that are recognisably not its present disks are in `setAside`, and never written;
+  /// 2. the witness learns the epoch, if it did not know it;
+  /// 3. a new superblock on every disk, with a new owner term and nonce, flushed;
+  /// 4. a checkpoint under the new term on every voter, which also heals what was damaged;
+  /// 5. voters that are missing leave, by membership changes;
+  /// 6. a commit of the term, the nonces and who was evicted: from here on older copies of the disks are recognised;
+  /// 7. where there are fewer voters than there should be, other disks become voters.
+  ///
+  /// Disks that fail their first writes are evicted, and in `setAside` with `.diskFailed`.
+  ///
+  /// Throws `.disksMissing` while disks are missing and `evictMissing` is false; `canOpenDegraded` says whether it would help. `.split`,
+  /// `.cloned`, `.mixedPools`, `.damaged`, `.unsupportedFeature`, `.readOnly`, `.diskFailed` say what else stands in the way.
   public static func open(
     devices: [BlockDevice], reactor: any Reactor, options: OpenOptions = OpenOptions()
   ) async throws(MetadataError) -> MetadataStore {
-    let loaded = try await MetadataLoader.load(devices, secret: reactor.random())
-    await loaded.compareVoters()
-    try loaded.replay()
-    try loaded.checkComplete()
-    try checkWritable(loaded.members)
+    var survey = try await DiskSurvey.read(devices)
+    var notes: [String] = []
+    for disk in survey.disks where options.acceptedLosses.contains(disk.id) {
+      survey.setAside(
+        disk,
+        MetadataError(.invalidArgument, "\(disk.label) is there, but was declared lost.", remedy: "Open the pool without declaring that."))
+    }
+    guard let pool = survey.disks.first?.superblock.pool else { throw survey.setAside[0].reason }
+    let witnessEpoch = await readWitness(options.witness, pool, &notes)
+    while true {
+      let members = try await PoolMembers(survey, witness: witnessEpoch, lost: options.acceptedLosses)
+      let loaded = try await MetadataLoader.load(members, secret: reactor.random())
+      await loaded.compareVoters()
+      try loaded.replay()
+      let records = try loaded.diskRecords()
+      let rejected = loaded.rejected(records)
+      for (disk, reason) in rejected { survey.setAside(disk, reason) }
+      if rejected.contains(where: { members.judgement.speaking.contains($0.disk.id) }) { continue }
+      return try await open(loaded, survey, records, reactor, options, notes)
+    }
+  }
+
+  /// A witness that cannot be read is as good as none: the majority decides.
+  private static func readWitness(_ witness: Witness?, _ pool: PoolID, _ notes: inout [String]) async -> MembershipEpoch? {
+    guard let witness else { return nil }
+    do throws(BlockError) {
+      let reading = try await witness.read(pool: pool)
+      notes += reading.notes
+      return reading.epoch
+    } catch {
+      notes.append("The witness \(witness.device.label) cannot be read (\(error)): a majority of the pool's voters decides.")
+      return nil
+    }
+  }
+
+  private static func open(
+    _ loaded: MetadataLoader, _ survey: DiskSurvey, _ records: [DiskRecord], _ reactor: any Reactor, _ options: OpenOptions,
+    _ notes: [String]
+  ) async throws(MetadataError) -> MetadataStore {
+    let unknown = options.acceptedLosses.subtracting(records.map(\.id))
+    guard unknown.isEmpty else {
+      throw MetadataError(
+        .invalidArgument, "Pool \(loaded.members.poolName) has no disk \(unknown.sorted().map(\.description).joined(separator: ", ")).",
+        remedy: "Check which disks are to be given up.")
+    }
+    let present = Set(survey.disks.map(\.id))
+    let missing = loaded.missing(records, present: present, lost: options.acceptedLosses)
+    let missingVoters = loaded.members.missingVoters.filter { !options.acceptedLosses.contains($0) }
+    let mayGoOn = loaded.members.judgement.mayGoOn
+    // A voter by an epoch that has gone on, whose record was not yet changed, is there for its data.
+    let isComplete = missing.isEmpty && missingVoters.allSatisfy(present.contains)
+    guard mayGoOn && (isComplete || options.evictMissing) else { throw loaded.missingError(missing) }
+    try loaded.checkLayouts()
+    try checkWritable(survey.disks)
     let store = MetadataStore(loaded, reactor: reactor, state: .open)
-    for voter in store.voters { await voter.acquireBuffers(journalEntryByteCount: store.journal.entryByteCount) }
-    do throws(MetadataError) { try await store.takeOver(options) } catch {
+    store.disks = survey.disks
+    store.diskNumbers = records.map(\.number)
+    store.setAside = survey.setAside
+    store.notes += notes
+    store.witness = options.witness
+    store.witnessedEpoch = loaded.members.witnessEpoch?.id
+    store.acceptedLosses = options.acceptedLosses
+    let leaving = loaded.missing(records, present: present)
+    store.isOpening = true
+    do throws(MetadataError) {
+      try await store.takeOver(options, evicting: leaving)
+      await store.fillVoters()
+      if let failure = store.failure { throw failure }
+    } catch {
       store.state = .closed
-      for voter in store.voters { voter.releaseBuffers() }
+      store.releaseBuffers()
       throw error
     }
+    store.isOpening = false
     return store
   }
 
-  private static func checkWritable(_ members: PoolMembers) throws(MetadataError) {
-    for disk in members.disks {
+  private static func checkWritable(_ disks: [PoolDisk]) throws(MetadataError) {
+    for disk in disks {
       guard disk.superblock.features.isWritable else {
         throw MetadataError(
           .unsupportedFeature, "\(disk.label) belongs to a pool with features this program must not write to.",
@@ -60,11 +136,16 @@ extension MetadataStore {
     }
   }
 
-  private func takeOver(_ options: OpenOptions) async throws(MetadataError) {
+  private func takeOver(_ options: OpenOptions, evicting missing: [DiskRecord]) async throws(MetadataError) {
     guard var record: PoolRecord = try value(for: PoolRecord.key) else {
       throw MetadataError(
         .damaged, "Pool \(poolName) has no record of itself.", remedy: "`spaceport inspect DISK` shows what there is; please report it.")
     }
+    // Nobody else is here yet: whoever comes waits.
+    isWriting = true
+    state = .opening
+    await acquireBuffers()
+    await refreshWitness()
     // The nonce that the record of each disk has now stays good until the new one is committed.
     var committedNonces: [DiskID: UInt64] = [:]
     try forEachRecord(DiskRecord.self) { committedNonces[$0.id] = $0.nonce }
@@ -78,18 +159,29 @@ extension MetadataStore {
       superblock.nonce = reactor.random()
       superblock.epoch = epoch
     }
-    if let failure { throw failure }
     await checkpoint()
+    let leavingNumber = leavingNumber
+    let present = Set(voters.map(\.disk.id))
+    leaving += epoch.voters.filter { !present.contains($0) }
+    await settleMembership()
     if let failure { throw failure }
     journal.committed = journal.sequence
     record.ownerTerm = ownerTerm.value
     record.ownerNode = options.ownerNode
     record.fencingKey = options.fencingKey
+    let failed = disks.filter(\.hasFailed)
     var changes = [MetadataChange.put(record)]
-    for disk in disks {
-      let nonce = withUnsafeBytes(of: disk.superblock.nonce.littleEndian) { Array($0) }
-      changes.append(.patch(DiskRecord.key(disk.number), byteOffset: DiskRecord.Offset.nonce, bytes: nonce))
+    for disk in disks where !disk.hasFailed {
+      changes.append(DiskRecord.patch(disk.number, DiskRecord.Offset.nonce, disk.superblock.nonce))
     }
+    changes += leavingChanges(missing.map(\.number) + failed.map(\.number), .evicted, at: leavingNumber)
+    for disk in failed {
+      setAside.append(SetAsideDisk(device: disk.device, reason: disk.failure ?? noVoterLeft))
+    }
+    disks.removeAll(where: \.hasFailed)
+    state = .open
+    await handOver()
     try await commit(changes, priority: .essential)
+    noncesAreCommitted = true
   }
 }

@@ -16,6 +16,9 @@ public struct MetadataStatistics: Equatable, Sendable, Codable {
   public var journalBytesWritten: UInt64 = 0
   public var checkpoints: UInt64 = 0
   public var checkpointPagesWritten: UInt64 = 0
+  public var membershipChanges: UInt64 = 0
+  /// How often a commit waited for a checkpoint, because the journal was full.
+  public var journalWaits: UInt64 = 0
   public var journalBytesUsed: UInt64 = 0
   public var journalByteCount: UInt64 = 0
   public var recordCount = 0
@@ -25,26 +28,38 @@ public struct MetadataStatistics: Equatable, Sendable, Codable {
 
 /// The metadata of one pool: records in memory, kept on all voters by a journal and checkpoints (docs/on-disk-format.md).
 ///
-/// A commit is durable on every voter when it returns, and all of it or nothing is there after a crash. After a failed write the store
-/// acknowledges nothing any more (`failure`). Reactor-confined; all I/O goes through the `BlockDevice`s it was opened with, which stay the
-/// caller's.
+/// A commit is durable on every voter when it returns, and all of it or nothing is there after a crash. A voter that fails a write leaves
+/// by a membership change (MetadataStore+Membership.swift) before anything more is acknowledged. Reactor-confined; all I/O goes through the
+/// `BlockDevice`s it was opened with, which stay the caller's.
 public final class MetadataStore: @unchecked Sendable {  // reactor-confined
-  enum State { case open, readOnly, closing, closed }
+  enum State { case opening, open, readOnly, closing, closed }
 
   public let reactor: any Reactor
-  /// All disks that the pool was opened with.
-  public let disks: [PoolDisk]
+  /// The pool's disks that are present, those included whose metadata failed and that the owner has not evicted yet.
+  public internal(set) var disks: [PoolDisk]
+  /// Devices that were given at opening and are left alone, with the reason. Those with `.evicted` may be readmitted.
+  public internal(set) var setAside: [SetAsideDisk] = []
   /// What was found and healed at opening, in words for the log.
   public internal(set) var notes: [String]
-  /// Why the store takes no more commits; nil while it does.
+  /// Why the store takes no more commits: no voter is left, or the membership could not be changed before closing. Nil while it does.
   public internal(set) var failure: MetadataError?
+  /// Why commits wait: a voter has to leave, and neither the witness nor a majority of the voters could be had. Tried again each second.
+  public internal(set) var membershipProblem: MetadataError?
+  /// Why the witness does not know the present epoch; nil where it does, or where there is none.
+  public internal(set) var witnessProblem: BlockError?
+  /// Called when a disk has failed a write of metadata, after it left the voters. Whether to evict it is the owner's to say.
+  /// Not of what failed while the store was being opened: look at `hasFailed` of `disks` then.
+  public var onDiskFailed: ((DiskNumber, BlockError) -> Void)?
   public internal(set) var ownerTerm: OwnerTerm
+  /// Of a store that is only read: for which state of the pool its disks speak.
+  public internal(set) var readingBasis: ReadingBasis?
 
   let pages: PageStore
-  let voters: [Voter]
+  var voters: [Voter]
   let journal: Journal
   var state: State
-  var epoch: MembershipEpoch
+  /// The membership that the voters are in.
+  public internal(set) var epoch: MembershipEpoch
   var counters = MetadataStatistics()
   /// The newest checkpoint's number.
   var checkpointSequence: UInt64
@@ -58,11 +73,54 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   /// Woken when nothing is in flight.
   var idleWaiters = WaitQueue()
 
+  // Membership. Changes are one at a time among themselves (`isChangingMembership`), and are made by whoever holds the writer's place
+  // (`isWriting`), so that no entry is in flight.
+  var witness: Witness?
+  /// The epoch that the witness is known to hold.
+  var witnessedEpoch: EpochID?
+  var acceptedLosses: Set<DiskID> = []
+  /// Of voters that left: the last entry that they must have (`DiskRecord.leftAtSequence`).
+  var leftAtSequence: [DiskID: UInt64] = [:]
+  /// Voters that have to leave.
+  var leaving: [DiskID] = []
+  /// Disks that failed and that the owner was not told of yet.
+  var failedDisks: [(number: DiskNumber, error: BlockError)] = []
+  /// A change that is begun: it may be in the witness or on some disks, and is carried through before another.
+  var proposal: MembershipEpoch?
+  /// A disk that is being copied to: what checkpoints hold without it, it lacks.
+  var learning: Voter?
+  /// The disk that becomes a voter by `proposal`.
+  var joining: Voter?
+  var highestEpochNumber: UInt64
+  /// Of all disks that the pool has or had.
+  var diskNumbers: [DiskNumber] = []
+  var isChangingMembership = false
+  /// Nobody holds the store yet who could close it: no change is waited for.
+  var isOpening = false
+  /// From here on a superblock's nonce is the one in the disk's record.
+  var noncesAreCommitted = false
+  var superblockBuffer: BufferSlice?
+  /// Buffers of voters that left while a checkpoint used them.
+  var retiredVoters: [Voter] = []
+  /// Those who want the writer's place for something else than an entry; they go before commits.
+  var writerWaiters = WaitQueue()
+  /// Woken when `leaving` is empty, or never will be.
+  var leavingWaiters = WaitQueue()
+  /// Woken when a checkpoint has ended, or needs a voter removed.
+  var checkpointWaiters = WaitQueue()
+  var membershipWaiters = WaitQueue()
+
+  public let pool: PoolID
+  public let poolName: String
+
   init(_ loaded: MetadataLoader, reactor: any Reactor, state: State) {
     self.reactor = reactor
     self.state = state
+    pool = loaded.members.pool
+    poolName = loaded.members.poolName
     disks = loaded.members.disks
     epoch = loaded.members.epoch
+    highestEpochNumber = (loaded.members.disks.map(\.superblock.epoch.number) + [loaded.members.epoch.number]).max() ?? 0
     notes = loaded.notes
     pages = loaded.pages
     ownerTerm = OwnerTerm(loaded.source.root?.ownerTerm ?? 0)
@@ -79,9 +137,9 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
     }
   }
 
-  public var pool: PoolID { disks[0].superblock.pool }
-  public var poolName: String { disks[0].superblock.poolName }
   public var isReadOnly: Bool { state == .readOnly }
+  /// The disks that hold the metadata: a commit is durable on all of them.
+  public var voterDisks: [PoolDisk] { voters.map(\.disk) }
 
   public var statistics: MetadataStatistics {
     var statistics = counters
@@ -115,8 +173,8 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   /// Every committed record of a kind, in no order that means anything, but always the same for the same history. `body` must not commit.
   public func forEachRecord<Value: MetadataRecord>(_ type: Value.Type, _ body: (Value) -> Void) throws(MetadataError) {
     var failure: MetadataError?
-    pages.forEach { view in
-      guard view.kind == Value.kind.rawValue, failure == nil else { return }
+    pages.forEach(Value.kind) { view in
+      guard failure == nil else { return }
       do throws(FormatError) { body(try Value(key: view.key, version: view.version, value: view.value.readOnly)) } catch {
         failure = MetadataStore.unreadable(view.key, error)
       }
@@ -126,10 +184,22 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
 
   /// The same without decoding: for millions of records, or kinds without a form. The bytes are only there during the call.
   public func forEachRecord(_ kind: RecordKind, _ body: (RecordKey, _ version: UInt8, UnsafeRawBufferPointer) -> Void) {
-    pages.forEach { view in if view.kind == kind.rawValue { body(view.key, view.version, view.value.readOnly) } }
+    pages.forEach(kind) { view in body(view.key, view.version, view.value.readOnly) }
   }
 
-  private static func unreadable(_ key: RecordKey, _ error: FormatError) -> MetadataError {
+  /// The same of one record page.
+  func forEachRecord(_ kind: RecordKind, inPage page: Int, _ body: (RecordKey, _ version: UInt8, UnsafeRawBufferPointer) -> Void) {
+    pages.forEach(kind, inPage: page) { view in body(view.key, view.version, view.value.readOnly) }
+  }
+
+  /// The value of a record without decoding it; nil when there is none. The bytes are only there during the call.
+  func withValue<Result>(of key: RecordKey, _ body: (_ version: UInt8, UnsafeRawBufferPointer) -> Result) -> Result? {
+    pages.withValue(of: key, body)
+  }
+
+  var pageCount: Int { pages.pageCount }
+
+  static func unreadable(_ key: RecordKey, _ error: FormatError) -> MetadataError {
     MetadataError(
       .damaged, "The record \(key) cannot be read: \(error).",
       remedy: "The disks are sound, so a program wrote it so. `spaceport inspect` shows it; please report it.")
@@ -137,7 +207,8 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
 
   // MARK: Closing
 
-  /// Writes a last checkpoint and the clean mark, and lets go of the disks. Commits that wait are still done, later ones refused.
+  /// Writes a last checkpoint and the clean mark, and lets go of the disks. Commits that wait are still done, later ones refused; what
+  /// waits for a membership change that cannot be had is given up.
   /// Returns why that was not possible, nil when it was. After a failure nothing is written.
   @discardableResult
   public func close() async -> MetadataError? {
@@ -146,40 +217,81 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
       return failure
     }
     state = .closing
-    while isWriting || isCheckpointing { await withUnsafeContinuation { idleWaiters.append($0) } }
+    while isWriting || isCheckpointing || isChangingMembership { await withUnsafeContinuation { idleWaiters.append($0) } }
+    isWriting = true
     if failure == nil { await checkpoint() }
     if failure == nil { await writeSuperblocks { $0.isClosedCleanly = true } }
+    if failure == nil { await settleMembership() }
+    if failure == nil { await refreshWitness() }
+    isWriting = false
     state = .closed
-    for voter in voters { voter.releaseBuffers() }
+    releaseBuffers()
     return failure
+  }
+
+  func acquireBuffers() async {
+    for voter in voters { await voter.acquireBuffers(journalEntryByteCount: journal.entryByteCount) }
+    superblockBuffer = await reactor.buffers.acquire(byteCount: StoreLimits.superblocksInFlight * Superblock.byteCount)
+    _ = await witness?.takeBuffer()
+  }
+
+  func releaseBuffers() {
+    for voter in voters + retiredVoters { voter.releaseBuffers() }
+    retiredVoters.removeAll()
+    if let superblockBuffer { reactor.buffers.release(superblockBuffer.buffer) }
+    superblockBuffer = nil
+    witness?.releaseBuffer()
   }
 
   // MARK: Superblocks
 
-  /// Writes a new superblock on every disk, at the same time.
+  /// Writes a new superblock on every disk that has not failed, some at the same time. Disks that fail it are marked, voters among them
+  /// have to leave. The caller holds the writer's place.
   func writeSuperblocks(_ change: (inout Superblock) -> Void) async {
-    let changed = disks.map { disk in
+    let changed = disks.filter { !$0.hasFailed }.map { disk in
       var superblock = disk.superblock
       superblock.sequence += 1
+      if noncesAreCommitted { superblock.committedNonce = superblock.nonce }
       change(&superblock)
       return (disk, superblock)
     }
-    let errors = await MetadataIO.inParallel(changed) { (disk: PoolDisk, superblock: Superblock) async throws(BlockError) in
-      try await SuperblockIO.write(superblock, to: disk.device)
-      disk.superblock = superblock
+    var start = 0
+    while start < changed.count {
+      let end = min(start + StoreLimits.superblocksInFlight, changed.count)
+      await writeSuperblocks(Array(changed[start..<end]))
+      start = end
+    }
+  }
+
+  private func writeSuperblocks(_ batch: [(PoolDisk, Superblock)]) async {
+    let buffer: BufferSlice
+    if let held = superblockBuffer {
+      buffer = held
+    } else {
+      buffer = await reactor.buffers.acquire(byteCount: StoreLimits.superblocksInFlight * Superblock.byteCount)
+      superblockBuffer = buffer
+    }
+    let size = Superblock.byteCount
+    let jobs = batch.enumerated().map { SuperblockJob(disk: $1.0, superblock: $1.1, slice: buffer.part(from: $0 * size, byteCount: size)) }
+    let errors = await MetadataIO.inParallel(jobs) { (job: SuperblockJob) async throws(BlockError) in
+      try await SuperblockIO.write(job.superblock, to: job.disk.device, through: job.slice)
+      job.disk.superblock = job.superblock
     }
     for (index, error) in errors.enumerated() {
-      if let error { fail(disks[index], "its superblock was written", error) }
+      if let error { fail(batch[index].0, "its superblock was written", error) }
+    }
+    if errors.contains(where: { $0 != nil }) {
+      // A disk that does not answer may hold on to its part of the buffer: it must not be written through again.
+      reactor.buffers.release(buffer.buffer)
+      superblockBuffer = nil
     }
   }
 
-  /// From here on nothing is acknowledged.
-  func fail(_ disk: PoolDisk, _ during: String, _ error: BlockError) {
-    guard failure == nil else { return }
-    failure = MetadataError(
-      .diskFailed, "\(disk.label) failed while \(during): \(error).",
-      remedy: "Pool \(poolName) takes no more changes. Close it, see to the disk, and open it again.")
+  private struct SuperblockJob: Sendable {
+    let disk: PoolDisk
+    let superblock: Superblock
+    let slice: BufferSlice
   }
 
-  func wakeWhenIdle() { if !isWriting && !isCheckpointing { idleWaiters.wakeAll() } }
+  func wakeWhenIdle() { if !isWriting && !isCheckpointing && !isChangingMembership { idleWaiters.wakeAll() } }
 }

@@ -17,6 +17,9 @@ final class PageStore: @unchecked Sendable {  // reactor-confined
   private(set) var emptyPageCount: Int
   private(set) var recordCount = 0
 
+  /// Pages that hold, or held, records of kinds of which there are few: who looks for those need not walk through millions of rows.
+  private var pagesOfFew = PageSet()
+
   /// Pages changed since the newest checkpoint began.
   private(set) var dirty = PageSet()
   /// Pages of the checkpoint being written that must not change under it: the first change leaves a copy here.
@@ -61,6 +64,23 @@ final class PageStore: @unchecked Sendable {  // reactor-confined
     }
   }
 
+  /// The records of one kind, in the same order.
+  func forEach(_ kind: RecordKind, _ body: (RecordView) -> Void) {
+    let pages = PageStore.isOfMany(kind.rawValue) ? Array(0..<pageCount) : pagesOfFew.sorted
+    for page in pages { forEach(kind, inPage: page, body) }
+  }
+
+  func forEach(_ kind: RecordKind, inPage page: Int, _ body: (RecordView) -> Void) {
+    guard let image = images[page] else { return }
+    PageStore.forEachRecord(image, used: Int(used[page])) { if $0.kind == kind.rawValue { body($0) } }
+  }
+
+  @inline(__always)
+  private static func isOfMany(_ kind: UInt16) -> Bool {
+    kind == RecordKind.map.rawValue || kind == RecordKind.row.rawValue || kind == RecordKind.dirtyRegions.rawValue
+  }
+
+  @inline(__always)
   static func forEachRecord(_ image: UnsafeMutableRawPointer, used: Int, _ body: (RecordView) -> Void) {
     var offset = FormatLimits.pageHeaderByteCount
     let end = offset + used
@@ -120,6 +140,7 @@ final class PageStore: @unchecked Sendable {  // reactor-confined
     }
     remove(key)
     touch(page)
+    if !PageStore.isOfMany(key.kind.rawValue) { pagesOfFew.insert(page) }
     if Int(used[page]) + byteCount > RecordPage.capacity { compact(page) }
     guard let image = images[page], Int(used[page]) + byteCount <= RecordPage.capacity else {
       return assertionFailure("claimed room is there")
@@ -183,6 +204,12 @@ final class PageStore: @unchecked Sendable {  // reactor-confined
 
   // MARK: Loading
 
+  /// Before the first page is loaded, when it is known about how many records there are.
+  func reserve(recordCount: UInt64) {
+    let most = pageCount * (RecordPage.capacity / FormatLimits.recordHeaderByteCount)
+    index.reserve(Int(min(recordCount, UInt64(most))))
+  }
+
   /// Takes over a page from disk that `RecordPage.check` has passed. False when it holds a key that another page holds too.
   func load(_ bytes: UnsafeRawBufferPointer, page: Int, used usedByteCount: Int) -> Bool {
     let image = UnsafeMutableRawPointer.allocate(byteCount: FormatLimits.pageByteCount, alignment: 8)
@@ -198,7 +225,8 @@ final class PageStore: @unchecked Sendable {  // reactor-confined
       let byteCount = record.byteCount
       if !record.isGap {
         let key = record.key
-        if find(key) != nil { isGood = false } else { index.insert(key, at: RecordIndex.Place(page: page, offset: offset), view: view) }
+        if !index.insertIfAbsent(key, at: RecordIndex.Place(page: page, offset: offset), view: view) { isGood = false }
+        if !PageStore.isOfMany(key.kind.rawValue) { pagesOfFew.insert(page) }
         liveByteCount += byteCount
         recordCounts[page] += 1
         recordCount += 1

@@ -7,6 +7,9 @@ public final class PoolDisk: @unchecked Sendable {  // reactor-confined
   public internal(set) var superblock: Superblock
   /// Superblock places that were damaged when the disk was read; healed by the next writings.
   public let damagedSuperblockOffsets: [UInt64]
+  /// Why the store does not write to it any more; nil while it does.
+  public internal(set) var failure: MetadataError?
+  public var hasFailed: Bool { failure != nil }
 
   init(device: BlockDevice, superblock: Superblock, damagedSuperblockOffsets: [UInt64] = []) {
     self.device = device
@@ -17,6 +20,7 @@ public final class PoolDisk: @unchecked Sendable {  // reactor-confined
   public var number: DiskNumber { superblock.diskNumber }
   public var id: DiskID { superblock.disk }
   public var layout: DiskLayout { superblock.layout }
+  /// By its own superblock: an open store's `voters` is what counts.
   public var isVoter: Bool { superblock.epoch.voters.contains(id) }
   var owner: StructureOwner { superblock.owner }
   var label: String { device.label }

@@ -12,7 +12,12 @@ struct RecordCheck {
   private var rows: [RowID: (references: UInt32, owner: RowRecord.OwnerType)] = [:]
   /// Map entries that point at a row.
   private var references: [RowID: UInt32] = [:]
+  /// Virtual disks that have map entries.
+  private var mappedDisks: Set<VirtualDiskNumber> = []
   private var slabOwners: [UInt64: RowID] = [:]
+  private var dirtyRows: [RowID] = []
+  /// Of all slabs in use.
+  private var generations: [UInt64] = []
   private var highestGeneration: UInt64 = 0
   private var listed: [RecordKind: Int] = [:]
 
@@ -59,6 +64,9 @@ struct RecordCheck {
     case .virtualDisk: try decodeVirtualDisk(view)
     case .map: try decodeMap(view)
     case .row: try decodeRow(view)
+    case .dirtyRegions: try decodeDirtyRegions(view)
+    case .job: try decodeJob(view)
+    case .event: try decodeEvent(view)
     default: list(view, limit: rowLimit, ["byteCount": "\(view.valueByteCount)"])
     }
   }
@@ -90,6 +98,7 @@ struct RecordCheck {
         "id": "\(record.id)", "state": "\(record.state.rawValue)", "usage": "\(record.usage.rawValue)",
         "diskByteCount": "\(record.diskByteCount)", "slabCount": "\(record.slabCount)", "faultDomain": record.faultDomain,
         "pathHint": record.pathHint, "nonce": hex(record.nonce), "epochNumber": "\(record.epochNumber)",
+        "leftAtSequence": "\(record.leftAtSequence)",
       ])
   }
 
@@ -110,6 +119,7 @@ struct RecordCheck {
   private mutating func decodeMap(_ view: RecordView) throws(FormatError) {
     let record: MapRecord = try record(view)
     references[record.row, default: 0] &+= 1
+    mappedDisks.insert(VirtualDiskNumber(view.key.first))
     let bits = record.presence.reduce(0) { $0 + $1.nonzeroBitCount }
     list(view, limit: rowLimit, ["row": "\(record.row)", "chunksPresent": "\(bits) of \(record.presence.count * 8)"])
   }
@@ -117,17 +127,46 @@ struct RecordCheck {
   private mutating func decodeRow(_ view: RecordView) throws(FormatError) {
     let record: RowRecord = try record(view)
     rows[record.id] = (record.referenceCount, record.owner)
+    if record.slabs.count != Int(record.columns) * Int(record.copies) {
+      add(.error, "Row \(record.id) has \(record.slabs.count) slabs for \(record.columns) columns of \(record.copies) copies.")
+    }
     var disksOfRow: Set<DiskNumber> = []
-    for slab in record.slabs {
+    // A copy that has no slab at present.
+    for slab in record.slabs where slab.state != .absent {
       let place = UInt64(slab.disk.value) << 32 | UInt64(slab.number.value)
       if let other = slabOwners.updateValue(record.id, forKey: place) {
         add(.error, "Slab \(slab.number) of disk \(slab.disk) is used twice: by row \(other) and row \(record.id).")
       }
       if !disksOfRow.insert(slab.disk).inserted { add(.error, "Row \(record.id) has two slabs on disk \(slab.disk).") }
       highestGeneration = max(highestGeneration, slab.generation.value)
+      generations.append(slab.generation.value)
     }
     let slabs = record.slabs.map { "\($0.disk):\($0.number)#\($0.generation)/\($0.state.rawValue)" }.joined(separator: " ")
     list(view, limit: rowLimit, ["owner": "\(record.owner.rawValue)", "references": "\(record.referenceCount)", "slabs": slabs])
+  }
+
+  private mutating func decodeDirtyRegions(_ view: RecordView) throws(FormatError) {
+    let record: DirtyRegionsRecord = try record(view)
+    dirtyRows.append(record.row)
+    let count = record.regions.reduce(0) { $0 + $1.nonzeroBitCount }
+    list(view, limit: rowLimit, ["regionByteCount": "\(record.regionByteCount)", "dirtyRegions": "\(count)"])
+  }
+
+  private mutating func decodeJob(_ view: RecordView) throws(FormatError) {
+    let record: JobRecord = try record(view)
+    list(
+      view,
+      [
+        "kind": "\(record.jobKind)", "disk": "\(record.disk)", "doneByteCount": "\(record.doneByteCount)",
+        "totalByteCount": "\(record.totalByteCount)",
+      ])
+  }
+
+  private mutating func decodeEvent(_ view: RecordView) throws(FormatError) {
+    let record: EventRecord = try record(view)
+    list(
+      view, limit: rowLimit,
+      ["seconds": "\(record.seconds)", "name": record.name, "disk": "\(record.disk)", "message": record.message])
   }
 
   // MARK: Between records
@@ -150,6 +189,13 @@ struct RecordCheck {
   }
 
   private mutating func checkRows() {
+    for disk in mappedDisks.subtracting(virtualDisks.keys).sorted() {
+      add(.error, "There are map entries of virtual disk \(disk), which does not exist.")
+    }
+    generations.sort()
+    for (one, next) in zip(generations, generations.dropFirst()) where one == next {
+      add(.error, "Two slabs have the generation \(one): which of them is the older cannot be told.")
+    }
     for (row, count) in references.sorted(by: { $0.key < $1.key }) where row != .none {
       guard let found = rows[row] else {
         add(.error, "A map entry points at row \(row), which does not exist.")
@@ -160,6 +206,7 @@ struct RecordCheck {
     for (row, found) in rows.sorted(by: { $0.key < $1.key }) where found.owner == .data && references[row] == nil {
       add(.error, "No map entry points at row \(row): its slabs are lost to the pool.")
     }
+    for row in dirtyRows.sorted() where rows[row] == nil { add(.warning, "Row \(row) has dirty regions, but does not exist.") }
     for (place, row) in slabOwners.sorted(by: { $0.key < $1.key }) {
       let number = DiskNumber(UInt32(truncatingIfNeeded: place >> 32))
       let slab = UInt32(truncatingIfNeeded: place)

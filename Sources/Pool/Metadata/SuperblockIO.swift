@@ -76,8 +76,17 @@ enum SuperblockIO {
 
   /// Writes both places of the superblock's generation, then flushes. The other generation stays whole meanwhile.
   static func write(_ superblock: Superblock, to device: BlockDevice) async throws(BlockError) {
-    let offsets = superblock.layout.superblockOffsets[superblock.place]
-    try await MetadataIO.writeBlock(device, at: offsets) { superblock.encode($0) }
+    let buffer = await device.reactor.buffers.acquire(byteCount: Superblock.byteCount)
+    defer { device.reactor.buffers.release(buffer.buffer) }
+    try await write(superblock, to: device, through: buffer)
+  }
+
+  /// The same through a buffer that the caller holds.
+  static func write(_ superblock: Superblock, to device: BlockDevice, through buffer: BufferSlice) async throws(BlockError) {
+    superblock.encode(buffer.bytes)
+    for offset in superblock.layout.superblockOffsets[superblock.place] {
+      try await device.write(at: offset, from: buffer, MetadataIO.request)
+    }
     try await device.flush(MetadataIO.request)
   }
 }

@@ -1,4 +1,5 @@
 import BlockDevice
+import Reactor
 
 /// Everything but the record pages of one voter, as read from its disk.
 final class VoterLoad: @unchecked Sendable {  // reactor-confined
@@ -20,6 +21,8 @@ final class VoterLoad: @unchecked Sendable {  // reactor-confined
   var lastSequence: UInt64 { journal?.lastSequence ?? 0 }
   /// What it proves to be committed.
   var committed: UInt64 { max(journal?.committed ?? 0, root?.committed ?? 0) }
+  /// The highest epoch in which its checkpoint or one of the entries behind it was written.
+  var newestEpochNumber: UInt64 { max(root?.epochNumber ?? 0, journal?.entries.last?.header.epochNumber ?? 0) }
   /// It is whole up to its last entry, as far as this was looked at.
   var isUsable: Bool { journal != nil && references.count == disk.layout.pageCount }
 
@@ -81,33 +84,56 @@ final class VoterLoad: @unchecked Sendable {  // reactor-confined
 
   // MARK: Pages
 
-  /// Reads every page of the checkpoint and hands it, checked, to `body` with the bytes it uses; nil where the page is damaged or absent.
-  func forEachPage(_ body: (Int, UnsafeRawBufferPointer?, _ used: Int) -> Void) async {
-    let layout = disk.layout
-    let pagePair = 2 * FormatLimits.pageByteCount
-    let pagesPerStep = StoreLimits.transferByteCount / pagePair
-    let block = MemoryBlock(byteCount: StoreLimits.transferByteCount)
-    var first = 0
-    while first < layout.pageCount {
-      let end = min(first + pagesPerStep, layout.pageCount)
-      // Of each step only from the first to the last page that is there.
-      let present = (first..<end).filter { !references[$0].isNone }
-      if let low = present.first, let high = present.last {
-        let part = UnsafeMutableRawBufferPointer(rebasing: block.bytes[(low - first) * pagePair..<(high + 1 - first) * pagePair])
-        do throws(BlockError) {
-          try await MetadataIO.read(disk.device, at: layout.pageOffset(low, slot: 0), into: part)
-        } catch { await readSingly(present, first, block) }
+  /// Loads all pages of the checkpoint into `pages`. False where they are not whole: `damage` says why.
+  func fill(_ pages: PageStore) async -> Bool {
+    var isGood = true
+    await forEachPage { page, bytes, used in
+      if let bytes {
+        if !pages.load(bytes, page: page, used: used) {
+          add(damage: "page \(page) holds a record that another page holds too")
+          isGood = false
+        }
+      } else if !references[page].isNone {
+        isGood = false
       }
-      for page in first..<end {
-        let reference = references[page]
-        let offset = (page - first) * pagePair + Int(reference.slot) * FormatLimits.pageByteCount
-        let bytes = block.bytes.readOnly.part(from: offset, byteCount: FormatLimits.pageByteCount)
+    }
+    return isGood
+  }
+
+  /// Reads every page of the checkpoint and hands it, checked, to `body` with the bytes it uses; nil where the page is damaged or absent.
+  /// While one stretch of pages is worked on, the disk reads the next.
+  func forEachPage(_ body: (Int, UnsafeRawBufferPointer?, _ used: Int) -> Void) async {
+    let pagesPerStretch = StoreLimits.transferByteCount / PageStretch.pairByteCount
+    var ahead: [(stretch: PageStretch, reading: Task<Void, Never>)] = []
+    var next = 0
+    while next < disk.layout.pageCount || !ahead.isEmpty {
+      while next < disk.layout.pageCount && ahead.count < StoreLimits.pageReadAhead {
+        let stretch = PageStretch(pages: next..<min(next + pagesPerStretch, disk.layout.pageCount))
+        ahead.append((stretch, disk.device.reactor.spawn { [self] in await read(stretch) }))
+        next = stretch.pages.upperBound
+      }
+      let (stretch, reading) = ahead.removeFirst()
+      await reading.value
+      for page in stretch.pages {
         var used: Int?
-        if !reference.isNone { used = checkedUse(bytes, reference, page) }
+        let bytes = stretch.bytes(of: page, slot: Int(references[page].slot))
+        if !references[page].isNone, let bytes { used = checkedUse(bytes, references[page], page) }
         body(page, used == nil ? nil : bytes, used ?? 0)
       }
-      first = end
+      stretch.releaseBuffer(disk.device.reactor)
     }
+  }
+
+  /// Of a stretch only from the first to the last page that is there.
+  private func read(_ stretch: PageStretch) async {
+    let present = stretch.pages.filter { !references[$0].isNone }
+    guard let low = present.first, let high = present.last else { return }
+    let slice = await stretch.acquireBuffer(disk.device.reactor)
+    let pair = PageStretch.pairByteCount
+    let part = slice.part(from: (low - stretch.pages.lowerBound) * pair, byteCount: (high + 1 - low) * pair)
+    do throws(BlockError) {
+      try await disk.device.read(at: disk.layout.pageOffset(low, slot: 0), into: part, MetadataIO.request)
+    } catch { await readSingly(present, stretch) }
   }
 
   private func checkedUse(_ bytes: UnsafeRawBufferPointer, _ reference: PageReference, _ page: Int) -> Int? {
@@ -117,16 +143,50 @@ final class VoterLoad: @unchecked Sendable {  // reactor-confined
     }
   }
 
-  /// A large read failed: one bad sector must not cost the pages around it.
-  private func readSingly(_ pages: [Int], _ first: Int, _ block: MemoryBlock) async {
-    let size = FormatLimits.pageByteCount
+  /// A large read failed: one bad sector must not cost the pages around it. Into another buffer: a disk that hangs may hold the first.
+  private func readSingly(_ pages: [Int], _ stretch: PageStretch) async {
+    stretch.releaseBuffer(disk.device.reactor)
+    _ = await stretch.acquireBuffer(disk.device.reactor)
     for page in pages {
       let slot = Int(references[page].slot)
-      let start = (2 * (page - first) + slot) * size
-      let part = UnsafeMutableRawBufferPointer(rebasing: block.bytes[start..<start + size])
-      do throws(BlockError) { try await MetadataIO.read(disk.device, at: disk.layout.pageOffset(page, slot: slot), into: part) } catch {
-        part.zero()  // fails its check below
+      guard let part = stretch.slice(of: page, slot: slot) else { continue }
+      do throws(BlockError) {
+        try await disk.device.read(at: disk.layout.pageOffset(page, slot: slot), into: part, MetadataIO.request)
+      } catch {
+        add(damage: "page \(page) cannot be read: \(error)")
+        stretch.unreadable.insert(page)
       }
     }
+  }
+}
+
+/// Neighbouring pages, both slots of each, that are read in one piece.
+private final class PageStretch: @unchecked Sendable {  // reactor-confined
+  static let pairByteCount = 2 * FormatLimits.pageByteCount
+  let pages: Range<Int>
+  var unreadable: Set<Int> = []
+  private var buffer: BufferSlice?
+
+  init(pages: Range<Int>) { self.pages = pages }
+
+  func acquireBuffer(_ reactor: any Reactor) async -> BufferSlice {
+    let acquired = await reactor.buffers.acquire(byteCount: pages.count * PageStretch.pairByteCount)
+    buffer = acquired
+    return acquired
+  }
+
+  func releaseBuffer(_ reactor: any Reactor) {
+    if let buffer { reactor.buffers.release(buffer.buffer) }
+    buffer = nil
+  }
+
+  func slice(of page: Int, slot: Int) -> BufferSlice? {
+    buffer?.part(
+      from: (2 * (page - pages.lowerBound) + slot) * FormatLimits.pageByteCount, byteCount: FormatLimits.pageByteCount)
+  }
+
+  /// nil when that was not to be read, or could not be.
+  func bytes(of page: Int, slot: Int) -> UnsafeRawBufferPointer? {
+    unreadable.contains(page) ? nil : slice(of: page, slot: slot)?.bytes.readOnly
   }
 }

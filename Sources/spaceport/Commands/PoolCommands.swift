@@ -3,10 +3,11 @@ import Management
 
 struct PoolCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "pool", abstract: "Create, open, look at and remove pools.",
+    commandName: "pool", abstract: "Create, open, look at and remove pools, and change their disks.",
     subcommands: [
       PoolCreateCommand.self, PoolListCommand.self, PoolShowCommand.self, PoolOpenCommand.self, PoolCloseCommand.self,
-      PoolDestroyCommand.self,
+      PoolDestroyCommand.self, PoolAddCommand.self, PoolRemoveCommand.self, PoolOptimizeCommand.self, PoolScrubCommand.self,
+      PoolCheckCommand.self,
     ])
 }
 
@@ -73,7 +74,21 @@ struct PoolOpenCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Open every pool whose disks lie in this directory.", valueName: "dir"))
   var scan: String?
 
+  @Option(
+    parsing: .upToNextOption,
+    help: ArgumentHelp(
+      "Go on without these disks for good: paths where they were last, numbers or UUIDs. What they held alone is lost.", valueName: "disk"))
+  var acceptLoss: [String] = []
+
+  @Flag(
+    help:
+      "Write nothing, and do without any disk that is missing: what can be proven good is served read-only, and what cannot is said.")
+  var readOnly = false
+
   func validate() throws {
+    guard !readOnly || acceptLoss.isEmpty else {
+      throw ValidationError("Either go on without disks for good (--accept-loss) or only read what is there (--read-only).")
+    }
     guard disks.isEmpty != (scan == nil) else {
       throw ValidationError("Either name the pool's disks or give a directory with --scan.")
     }
@@ -82,7 +97,12 @@ struct PoolOpenCommand: AsyncParsableCommand {
   func run() async throws {
     var directory: String?
     if let scan { directory = try Paths.absolute(scan) }
-    let request = OpenPools(disks: try Paths.absolute(disks), scanDirectory: directory)
+    var losses: [String] = []
+    // With a pool's name a number is no path; which pool it is shows when the disks are looked at.
+    for disk in acceptLoss { losses.append(try DiskArgument.reference(disk, pool: "").disk) }
+    let request = OpenPools(
+      disks: try Paths.absolute(disks), scanDirectory: directory, acceptLosses: losses.isEmpty ? nil : losses,
+      readOnly: readOnly ? true : nil)
     let pools = try await client.storage().openPools(request)
     guard !pools.isEmpty else {
       throw APIError(
@@ -94,6 +114,45 @@ struct PoolOpenCommand: AsyncParsableCommand {
       throw APIError(
         .wrongState, "Not open yet: \(waiting.map(\.name).joined(separator: ", "))",
         remedy: waiting.compactMap(\.nextStep).first ?? "Look at spaceport pool list")
+    }
+  }
+}
+
+struct PoolCheckCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "check", abstract: "Check a pool's metadata on all of its disks, and say how much of the data is there.",
+    discussion: """
+      Nothing is changed, and no data is read: that is what 'pool scrub' does. The command ends with status 1 when something is wrong. \
+      With --offline it needs no server: the disks are named, and no server may have the pool open for writing.
+      """)
+
+  @OptionGroup var client: ClientOptions
+
+  @Argument(help: "The pool's name.")
+  var name: String?
+
+  @Option(
+    parsing: .upToNextOption, help: ArgumentHelp("Check the pool on these disks, without a server.", valueName: "disk"))
+  var offline: [String] = []
+
+  func validate() throws {
+    guard (name == nil) != offline.isEmpty else {
+      throw ValidationError("Either name an open pool, or its disks with --offline.")
+    }
+  }
+
+  func run() async throws {
+    let check: PoolCheckInfo
+    if let name {
+      check = try await client.storage().checkPool(named: name)
+    } else {
+      check = try await checkPool(onDisks: Paths.absolute(offline))
+    }
+    try client.show(check, as: PoolCheckReport.text(check))
+    guard check.isSound else {
+      throw APIError(
+        .ioError, "The pool \(check.pool) is not sound: see the errors above",
+        remedy: "What can be proven good can be read: spaceport pool open DISK... --read-only")
     }
   }
 }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Logging
 import Management
 import NBDServer
+import Service
 
 extension Logger.Level: @retroactive ExpressibleByArgument {}
 
@@ -11,6 +12,7 @@ struct ServeConfiguration: Sendable, Equatable {
   var controlSocket: String
   var listeners: [ListenAddress]
   var logLevel: Logger.Level
+  var tuning = ServiceTuning()
 }
 
 struct ServeCommand: AsyncParsableCommand {
@@ -30,6 +32,26 @@ struct ServeCommand: AsyncParsableCommand {
 
   @Option(help: "The least important messages that are logged.")
   var logLevel: Logger.Level = .info
+
+  @Option(
+    help: ArgumentHelp("How long a disk may be away before its copies are made anew on others.", valueName: "seconds"))
+  var repairDelay: UInt64 = 300
+
+  @Option(
+    help: ArgumentHelp("How much of the time background work takes while clients are at work, in per cent.", valueName: "percent"))
+  var jobShare: Int = 20
+
+  @Option(help: ArgumentHelp("How long a pool waits for missing disks at start; else 30.", valueName: "seconds", visibility: .hidden))
+  var diskWait: UInt64 = 30
+
+  func validate() throws {
+    if !(1...100).contains(jobShare) { throw ValidationError("--job-share \(jobShare) is out of range. Give 1 to 100.") }
+    for seconds in [repairDelay, diskWait] where seconds > Self.longestDelaySeconds {
+      throw ValidationError("\(seconds) seconds are more than a year. Give less.")
+    }
+  }
+
+  private static let longestDelaySeconds: UInt64 = 365 * 86_400
 
   func run() async throws {
     let paths = DefaultPaths.current
@@ -54,7 +76,9 @@ struct ServeCommand: AsyncParsableCommand {
     return ServeConfiguration(
       stateDirectory: try Paths.absolute(stateDirectory),
       controlSocket: try Paths.absolute(paths.controlSocket(option: control)),
-      listeners: listeners.isEmpty ? [.unix(path: paths.nbdSocket)] : listeners, logLevel: logLevel)
+      listeners: listeners.isEmpty ? [.unix(path: paths.nbdSocket)] : listeners, logLevel: logLevel,
+      tuning: ServiceTuning(
+        diskWaitMilliseconds: diskWait * 1000, repairDelayMilliseconds: repairDelay * 1000, jobSharePercent: jobShare))
   }
 
   private func usesRuntimeDirectory(_ configuration: ServeConfiguration, _ paths: DefaultPaths) -> Bool {

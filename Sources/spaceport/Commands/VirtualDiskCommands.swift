@@ -20,9 +20,9 @@ enum ProvisioningArgument: String, ExpressibleByArgument, CaseIterable {
 
 /// The spellings of --resiliency.
 enum ResiliencyArgument: String, ExpressibleByArgument, CaseIterable {
-  case simple
+  case simple, mirror
 
-  var value: VirtualDiskInfo.Resiliency { .simple }
+  var value: VirtualDiskInfo.Resiliency { VirtualDiskInfo.Resiliency(rawValue: rawValue) }
 }
 
 struct VirtualDiskCreateCommand: AsyncParsableCommand {
@@ -39,10 +39,13 @@ struct VirtualDiskCreateCommand: AsyncParsableCommand {
   @Option(help: "Take space at the first write (thin) or now (fixed).")
   var provisioning: ProvisioningArgument = .thin
 
-  @Option(help: "How losses of disks are survived: simple, not at all.")
+  @Option(help: "How losses of disks are survived: simple, not at all; mirror, by copies on different disks.")
   var resiliency: ResiliencyArgument = .simple
 
-  @Option(help: ArgumentHelp("How many disks a stripe spans; else as many as there are, up to 8.", valueName: "n"))
+  @Option(help: ArgumentHelp("How many copies a mirror has, 2 or 3; else 2.", valueName: "n"))
+  var copies: Int?
+
+  @Option(help: ArgumentHelp("How many disks a stripe spans, copies not counted; else as many as there are, up to 8.", valueName: "n"))
   var columns: Int?
 
   @Option(
@@ -54,6 +57,14 @@ struct VirtualDiskCreateCommand: AsyncParsableCommand {
   var sectorSize: Int?
 
   func validate() throws {
+    if let copies {
+      if resiliency == .simple && copies != 1 {
+        throw ValidationError("--copies \(copies) goes with --resiliency mirror. A simple virtual disk has one copy.")
+      }
+      if resiliency == .mirror && !(2...3).contains(copies) {
+        throw ValidationError("--copies \(copies) is out of range. Give 2 or 3 for a mirror.")
+      }
+    }
     if let columns, columns < 1 { throw ValidationError("--columns \(columns) is out of range. Give at least 1.") }
     if let sectorSize, sectorSize != 512, sectorSize != 4096 {
       throw ValidationError("--sector-size \(sectorSize) is not a sector size. Give 512 or 4096.")
@@ -64,7 +75,7 @@ struct VirtualDiskCreateCommand: AsyncParsableCommand {
   func run() async throws {
     let request = CreateVirtualDisk(
       pool: path.pool, name: path.name, sizeBytes: size.byteCount, provisioning: provisioning.value, resiliency: resiliency.value,
-      columns: columns, interleaveBytes: interleave?.byteCount, logicalSectorBytes: sectorSize)
+      copies: copies, columns: columns, interleaveBytes: interleave?.byteCount, logicalSectorBytes: sectorSize)
     let disk = try await client.storage().createVirtualDisk(request)
     try client.show(disk, as: ObjectTables.virtualDisk(disk))
   }

@@ -40,6 +40,25 @@ enum Figures {
     return "\(whole) s"
   }
 
+  /// A moment, as `2026-11-22 19:13:39`; "-" for 0, a time that was not known.
+  static func date(secondsSince1970 seconds: UInt64) -> String {
+    guard seconds > 0, seconds < 1 << 40 else { return "-" }
+    let days = seconds / 86_400
+    // Counted in years that begin in March, so that the day of a leap year comes last; 719,468 days from March of the year 0 to 1970.
+    let shifted = days + 719_468
+    let era = shifted / 146_097
+    let dayOfEra = shifted % 146_097
+    let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+    let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+    let monthFromMarch = (5 * dayOfYear + 2) / 153
+    let day = dayOfYear - (153 * monthFromMarch + 2) / 5 + 1
+    let month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
+    let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+    func two(_ value: UInt64) -> String { value < 10 ? "0\(value)" : "\(value)" }
+    let clock = [seconds / 3600 % 24, seconds / 60 % 60, seconds % 60].map(two).joined(separator: ":")
+    return "\(year)-\(two(month))-\(two(day)) \(clock)"
+  }
+
   /// Three digits of a number.
   private static func decimal(_ whole: UInt64, thousandths: UInt64) -> String {
     switch whole {

@@ -42,6 +42,13 @@ final class FlushedWriter {
     }
   }
 
+  /// Writes some lines, and ends the server in the midst of them.
+  func write(round: Int, lines: Int = 200, thenEndBy signal: Int32) async throws {
+    try await start(round: round, lines: lines)
+    try await server.end(signal)
+    try await finish()
+  }
+
   /// Waits until the writer has seen that the server is gone.
   func finish() async throws {
     try await waitUntil("the writer to see that the server is gone") { !self.process.isRunning }

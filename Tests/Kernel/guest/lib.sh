@@ -5,7 +5,7 @@ DEVICE=/dev/nbd0
 BLOCK=/sys/block/nbd0
 # A request unanswered for so long counts as a lost connection; well above what a busy host takes, below the hung-task limit.
 REQUEST_TIMEOUT_SECONDS=30
-for file in /test/part-*.sh; do
+for file in /test/inner-server.sh /test/device-mapper.sh /test/part-*.sh; do
   # shellcheck source=/dev/null
   . "$file"
 done
@@ -13,6 +13,8 @@ done
 # Never tolerated; the second list is, in a step that breaks the connection on purpose.
 COMPLAINTS_ALWAYS='BUG:|WARNING:|Oops|general protection|hung_task|blocked for more|Out of memory|[Pp]anic'
 COMPLAINTS_UNLESS_BROKEN='I/O error|[Cc]orrupt|(EXT4|XFS).*([Ee]rror|[Ww]arning|[Ss]hut)|[Mm]etadata|Buffer I/O|nbd[0-9].*([Ff]ail|[Ee]rror|[Dd]ead|timed out|[Dd]ouble|[Uu]nexpected|[Ww]rong)'
+# The same of what clients use, in a step that makes the pool's own disks fail: those may complain, nbd.ko and file systems may not.
+COMPLAINTS_OF_CLIENTS='(I/O error|Buffer I/O).*nbd|(EXT4|XFS).*([Ee]rror|[Ww]arning|[Ss]hut)|nbd[0-9].*([Ff]ail|[Ee]rror|[Dd]ead|timed out|[Dd]ouble|[Uu]nexpected|[Ww]rong)'
 kernel_lines_seen=0
 
 # The kernel's complaints since the last call, on stdout; 0 when there are some
@@ -74,16 +76,21 @@ step() { run_step "$COMPLAINTS_ALWAYS|$COMPLAINTS_UNLESS_BROKEN" "$@"; }
 # for a step that breaks the connection on purpose
 breaking_step() { run_step "$COMPLAINTS_ALWAYS" "$@"; }
 
-# wait_until COMMAND...: 10 s
-wait_until() {
-  local tries
-  for ((tries = 100; tries > 0; tries--)); do
+# for a step that makes the pool's disks fail, of which clients must see nothing
+faulty_step() { run_step "$COMPLAINTS_ALWAYS|$COMPLAINTS_OF_CLIENTS" "$@"; }
+
+# wait_for SECONDS COMMAND...: ten tries a second, more slowly where the command itself takes long
+wait_for() {
+  local seconds=$1 tries
+  shift
+  for ((tries = seconds * 10; tries > 0; tries--)); do
     if "$@"; then return 0; fi
     sleep 0.1
   done
-  echo "waited 10 s in vain for: $*"
+  echo "waited $seconds s in vain for: $*"
   return 1
 }
+wait_until() { wait_for 10 "$@"; }
 has_size() { [ "$(cat $BLOCK/size)" -gt 0 ]; }
 has_no_size() { [ "$(cat $BLOCK/size)" = 0 ]; }
 exists() { [ -e "$1" ]; }
@@ -120,11 +127,23 @@ detach() {
   nbd-client -d $DEVICE && wait_until has_no_size && echo 3 > /proc/sys/vm/drop_caches
 }
 
+detach_all() {
+  local DEVICE BLOCK number
+  for number in 0 1 2 3; do
+    DEVICE=/dev/nbd$number BLOCK=/sys/block/nbd$number
+    has_no_size || detach || return 1
+  done
+}
+
 # Between parts: whatever a failed part left behind must not fail the next one.
 leave_nothing_attached() {
   {
     if grep -q ' /mnt ' /proc/mounts; then umount /mnt || umount -f -l /mnt; fi
-    has_no_size || detach
+    # a suspended disk would hold up everything else
+    dm_resume_all
+    detach_all
+    inner_kill
+    dm_remove_all
     host server-start
     dmesg > /run/dmesg
   } > /out/leave.log 2>&1
@@ -180,10 +199,11 @@ trim_mounted() { fstrim -v "$1" | tee /dev/stderr | grep -qv '(0 bytes)'; }
 FIO_LIMIT_SECONDS=120
 fio() { timeout -k 5 $FIO_LIMIT_SECONDS /usr/bin/fio "$@"; }
 
-# fio_verify FILE ENGINE SIZE [more fio options]: random writes of mixed sizes with flushes among them, then all of it read and compared
+# fio_verify FILE ENGINE SIZE [more fio options]: random writes of mixed sizes with flushes among them, then all of it read and compared.
+# serialize_overlap: of two writes to one place that are under way together nobody can say which is the later.
 fio_verify() {
   local file=$1 engine=$2 size=$3
   shift 3
   fio --name=verify --filename="$file" --rw=randrw --bsrange=4k-64k --blockalign=4k --size="$size" --ioengine="$engine" --iodepth=16 \
-    --direct=1 --fsync=64 --verify=crc32c --verify_fatal=1 --do_verify=1 --group_reporting "$@"
+    --direct=1 --serialize_overlap=1 --fsync=64 --verify=crc32c --verify_fatal=1 --do_verify=1 --group_reporting "$@"
 }

@@ -1,10 +1,5 @@
 # shellcheck shell=bash disable=SC2086,SC2154  # DEVICE, BLOCK and the settings come from lib.sh and the run
 # The server itself runs on this kernel, in this guest: io_uring and O_DIRECT on Linux 6.1, served over a Unix socket to the same machine.
-SERVER_READY_LIMIT_TRIES=300
-INNER=/srv
-
-inner_control() { /test/spaceport "$@" --control $INNER/control.sock; }
-
 # The pool's disks lie on a real file system on a real (virtio) disk: tmpfs knows no O_DIRECT.
 inner_disks() {
   local letter
@@ -12,37 +7,11 @@ inner_disks() {
   for letter in a b c; do truncate -s 1G $INNER/disk-$letter.img; done
 }
 
-inner_start() {
-  local tries
-  rm -f $INNER/status
-  # the shell around it records the exit status, which the step that stops it judges
-  (
-    /test/spaceport serve --state-dir $INNER/state --control $INNER/control.sock --listen unix:$INNER/nbd.sock &
-    echo $! > $INNER/pid
-    wait $!
-    echo $? > $INNER/status
-  ) >> /out/inner-server.log 2>&1 < /dev/null &
-  for ((tries = SERVER_READY_LIMIT_TRIES; tries > 0; tries--)); do
-    if inner_control pool list; then return 0; fi
-    if [ -s $INNER/status ]; then break; fi
-    sleep 0.1
-  done
-  echo "the server is not ready; the end of its log:"
-  tail -5 /out/inner-server.log
-  return 1
-}
-inner_ended() { [ -s $INNER/status ]; }
-inner_stop() {
-  kill -TERM "$(cat $INNER/pid)" && wait_until inner_ended && cat $INNER/status && [ "$(cat $INNER/status)" = 0 ]
-}
-
 inner_pool() {
   inner_control pool create demo $INNER/disk-a.img $INNER/disk-b.img $INNER/disk-c.img &&
     inner_control vdisk create demo/inner --size 1GiB
 }
-inner_attach() {
-  attach_until_received 4 -unix $INNER/nbd.sock $DEVICE -N demo/inner -C 4 -b 512 -t $REQUEST_TIMEOUT_SECONDS && is_attached
-}
+inner_attach() { inner_attach_to 0 demo/inner 4 4; }
 inner_ext4_files() { mkfs.ext4 -q -F $DEVICE && mount -t ext4 $DEVICE /mnt && make_files /mnt; }
 inner_check() { e2fsck -f -n $DEVICE && mount -t ext4 $DEVICE /mnt && check_files /mnt && umount /mnt; }
 inner_reattach() { detach && inner_stop && inner_start && inner_attach; }
@@ -50,6 +19,7 @@ inner_reattach() { detach && inner_stop && inner_start && inner_attach; }
 inner_unmount() { wait_until umount $INNER; }
 
 part_inner() {
+  INNER=/srv
   step inner-disks inner_disks || return
   step inner-start inner_start || return
   step inner-pool inner_pool || return

@@ -13,7 +13,13 @@ qemu_pid=
 vm_shell_is_up() { grep -qa '^guest: ' "$OUT/console.log"; }
 
 vm_run_once() {
-  local tries follower
+  local tries follower disk drives=()
+  # Known by their serial numbers. cache=unsafe, here and below: a FLUSH of the guest's must not wait for this machine's disk. When that is
+  # busy it takes more than the 10 s after which the server gives a disk up, and nothing here has to survive this machine's crash.
+  for disk in "${powercut_disks[@]}"; do
+    drives+=(-drive "file=$WORK/$disk.img,format=raw,if=none,id=$disk,cache=unsafe,discard=unmap")
+    drives+=(-device "virtio-blk-pci,drive=$disk,serial=$disk")
+  done
   : > "$OUT/console.log"
   # tcg: stock kernels start wherever this runs, and alike; /dev/kvm is often there and does not work (nested machines).
   # clearcpuid=cx16: QEMU 7.2 emulates cmpxchg16b in a way that makes 6.12 kernels corrupt their slab lists; told so, they take another
@@ -27,7 +33,8 @@ vm_run_once() {
     -netdev "user,id=net,guestfwd=tcp:10.0.2.50:1-cmd:$here/lib/host-hook.sh" -device virtio-net-pci,netdev=net,romfile= \
     -device virtio-rng-pci -device virtio-serial-pci \
     -chardev "file,id=out,path=$WORK/out.tar" -device virtserialport,chardev=out,name=out \
-    -drive "file=$WORK/guest-disk.img,format=raw,if=none,id=disk,discard=unmap" -device virtio-blk-pci,drive=disk \
+    -drive "file=$WORK/guest-disk.img,format=raw,if=none,id=disk,cache=unsafe,discard=unmap" -device virtio-blk-pci,drive=disk \
+    "${drives[@]}" \
     < /dev/null >> "$OUT/qemu.log" 2>&1 &
   qemu_pid=$!
   for ((tries = VM_BOOT_LIMIT_SECONDS * 5; tries > 0; tries--)); do

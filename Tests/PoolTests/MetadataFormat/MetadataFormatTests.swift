@@ -134,6 +134,14 @@ import Testing
     var disk = Self.virtualDisk()
     disk.number = VirtualDiskNumber(.max)
     #expect(throws: FormatError.invalid("virtual disk number")) { try VirtualDiskRecord(disk.record) }
+    var member = Self.disk()
+    member.number = DiskNumber(.max)
+    #expect(throws: FormatError.invalid("disk number")) { try DiskRecord(member.record) }
+    for change in [{ $0.doneByteCount = .max }, { $0.totalByteCount = limit }] as [(inout JobRecord) -> Void] {
+      var job = JobRecord(number: 1, kind: .resync, startedSeconds: 1)
+      change(&job)
+      #expect(throws: FormatError.invalid("progress of a job")) { try JobRecord(job.record) }
+    }
     for change in [{ $0.nextRow = RowID(limit) }, { $0.nextGeneration = SlabGeneration(.max) }] as [(inout PoolRecord) -> Void] {
       var pool = Self.pool()
       change(&pool)

@@ -71,6 +71,8 @@ final class CrashDisk: BlockDevice, @unchecked Sendable {  // reactor-confined
   var unreadable: Set<UInt64> = []
   /// Fails the given and all later writes of this disk.
   var failsWrites = false
+  /// Fails single writes, by their offset.
+  var failsWrite: ((UInt64) -> Bool)?
   private(set) var writeCount = 0
   /// How many turns others have while a write that is not FUA is done: many make checkpoints slow, and commits overtake them.
   var turnsPerWrite = 1
@@ -117,7 +119,7 @@ final class CrashDisk: BlockDevice, @unchecked Sendable {  // reactor-confined
   override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     precondition(offset % 4096 == 0 && slice.byteCount % 4096 == 0, "metadata is written in blocks of 4096")
     precondition(request.ioClass == .metadata)
-    if power.isOff || failsWrites { throw BlockError(.ioFailed) }
+    if power.isOff || failsWrites || failsWrite?(offset) == true { throw BlockError(.ioFailed) }
     onWrite?(offset, slice.byteCount)
     writeCount += 1
     let isCut = power.cutsNextWrite()

@@ -150,7 +150,16 @@ import Testing
         for disk in 0..<3 {
           pool.images = now
           pool.images[disk] = past[disk]
-          await Self.expect(.stale, ["disk\(disk)", "past"], pool, pool.disks(), "past \(index), disk \(disk)")
+          await Self.expect(.disksMissing, ["disk\(disk) is", "past"], pool, pool.disks(), "past \(index), disk \(disk)")
+          // The real one is nowhere: the others go on, and do not touch it.
+          let disks = pool.disks()
+          let store = try await MetadataStore.open(devices: disks, reactor: reactor, options: OpenOptions(evictMissing: true))
+          #expect(store.setAside.map(\.reason.cause) == [.stale])
+          #expect(store.setAside.first?.device === disks[disk])
+          #expect(store.disks.count == 2)
+          #expect(contents(store).values.allSatisfy { $0 == [2] })
+          await store.close()
+          #expect(disks[disk].writeCount == 0)
         }
       }
       // All of them together are a whole pool again: only a witness outside could know.
@@ -199,9 +208,12 @@ import Testing
       let copy = closed.disks()
       await Self.expect(.cloned, ["disk2"], closed, copy + [copy[2]])
       let other = try await TestPool.make(reactor, disks: 1)
-      await Self.expect(.mixedPools, ["tank"], closed, copy + other.disks())
+      await Self.expect(.mixedPools, ["tank"], closed, closed.disks() + other.disks())
       let blank = CrashDisk(reactor: reactor, byteCount: 6 << 20, power: Power(), label: "blank")
-      await Self.expect(.notPooled, ["blank"], closed, copy + [blank])
+      let besides = try await closed.open(copy + [blank])
+      #expect(besides.setAside.map(\.reason.cause) == [.notPooled])
+      await besides.close()
+      await Self.expect(.notPooled, ["blank"], closed, [blank])
       let tiny = CrashDisk(reactor: reactor, byteCount: 4096, power: Power(), label: "tiny")
       await Self.expect(.notPooled, ["tiny"], closed, [tiny])
       let short = CrashDisk(reactor: reactor, byteCount: 9 << 19, image: closed.images[0], power: Power(), label: "short")

@@ -17,6 +17,13 @@ import Testing
     .put(MapRecord(virtualDisk: VirtualDiskNumber(1), index: index, row: RowID(row), presence: [3]))
   }
 
+  private static func virtualDisk(_ reactor: any Reactor) -> MetadataChange {
+    .put(
+      VirtualDiskRecord(
+        number: VirtualDiskNumber(1), id: .random(reactor), name: "disk", byteCount: 1 << 20, logicalSector: 512, provisioning: .thin,
+        resiliency: .simple, columns: 1, copies: 1, interleave: 1 << 18, presenceChunkByteCount: 1 << 16, createdSeconds: 1))
+  }
+
   private static func counters(_ store: MetadataStore, rows: UInt64) throws -> MetadataChange {
     var record: PoolRecord = try #require(try store.value(for: PoolRecord.key))
     record.nextRow = RowID(rows)
@@ -30,13 +37,15 @@ import Testing
       let pool = try await TestPool.make(reactor, disks: 2)
       let disks = pool.disks()
       let store = try await pool.open(disks)
-      try await store.commit([Self.row(1, slab: 0, generation: 1), Self.map(0, row: 1), Self.counters(store, rows: 2)])
+      try await store.commit([
+        Self.virtualDisk(reactor), Self.row(1, slab: 0, generation: 1), Self.map(0, row: 1), Self.counters(store, rows: 2),
+      ])
       // While it is open: the journal is part of the picture.
       let open = await MetadataInspection.inspect(disks[1])
       #expect(open.isSound)
       #expect(open.journal?.entries.count == 2)
       #expect(open.findings.map(\.severity) == [.note])
-      #expect(open.recordCounts == ["pool": 1, "disk": 2, "row": 1, "map": 1])
+      #expect(open.recordCounts == ["pool": 1, "disk": 2, "row": 1, "map": 1, "virtual disk": 1])
       await store.close()
       let closed = await MetadataInspection.inspect(disks[0])
       #expect(closed.findings.isEmpty)
@@ -56,6 +65,11 @@ import Testing
         ),
         ([Self.row(1, slab: 0, generation: 1)], "No map entry points at row 1"),
         ([Self.map(0, row: 1)], "row 1, which does not exist"),
+        ([Self.row(1, slab: 0, generation: 1), Self.map(0, row: 1)], "virtual disk 1, which does not exist"),
+        (
+          [Self.row(1, slab: 0, generation: 1), Self.row(2, slab: 1, generation: 1), Self.map(0, row: 1), Self.map(1, row: 2)],
+          "Two slabs have the generation 1"
+        ),
         ([Self.row(1, slab: 999, generation: 1), Self.map(0, row: 1)], "slab 999 on disk 1"),
         ([Self.row(1, disk: 9, slab: 0, generation: 1), Self.map(0, row: 1)], "disk 9, which the pool does not know"),
         ([Self.row(5, slab: 0, generation: 1), Self.map(0, row: 5)], "Row 5 is not below"),

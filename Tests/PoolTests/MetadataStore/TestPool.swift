@@ -6,7 +6,7 @@ import Testing
 
 /// A small pool on memory disks: 1 MiB of metadata with the smallest journal, so that laps and checkpoints come often.
 struct TestPool: Sendable {
-  let reactor: RingReactor
+  let reactor: any Reactor
   let diskByteCount: UInt64 = 6 << 20
   var images: [DiskImage]
 
@@ -27,7 +27,7 @@ struct TestPool: Sendable {
   }
 
   static func make(
-    _ reactor: RingReactor, disks count: Int, metadataByteCount: UInt64 = 1 << 20, journalByteCount: UInt64 = 64 << 10
+    _ reactor: any Reactor, disks count: Int, metadataByteCount: UInt64 = 1 << 20, journalByteCount: UInt64 = 64 << 10
   ) async throws -> TestPool {
     var pool = TestPool(reactor: reactor, images: Array(repeating: DiskImage(), count: count))
     let disks = pool.disks()

@@ -1,0 +1,52 @@
+/// Bugs that can be put into the layers on purpose, to show that the simulator would find them: each is a way to lose data that the rules
+/// of the architecture forbid. Only debug builds can have one; in a release build `isPlanted` is the constant false, and the optimiser
+/// leaves nothing of it.
+public enum PlantedBug: String, CaseIterable, Sendable {
+  /// FLUSH commits the map without flushing the disks first.
+  case noFlushBeforeCommit
+  /// FLUSH commits the presence bits first and flushes the data they speak of afterwards.
+  case presenceBitBeforeItsData
+  /// FLUSH is answered by one that was already under way when it came.
+  case flushJoinsOneInFlight
+  /// A dirty region is marked after the write was sent to the copies.
+  case dirtyRegionMarkedAfterWrite
+  /// Trims and zeroes do not mark their regions, so the copies are not known to differ there.
+  case trimsDoNotMarkStaleCopies
+  /// A dirty region is cleared though what was written there is not flushed.
+  case dirtyRegionClearedWithoutFlush
+  /// A copy that comes back is taken to lack only what was written since it failed, not since its last good flush.
+  case staleOnlySinceFailure
+  /// After a crash a region is read before its copies were brought together.
+  case readFromUnsettledRegion
+  /// A slab is dealt again before its freeing is durable.
+  case slabReusedBeforeFreeIsDurable
+  /// The scan of the journal goes on into entries of an earlier lap.
+  case oldJournalLapReplayed
+  /// A commit is acknowledged when one voter has its journal entry.
+  case commitAcknowledgedByOneVoter
+  /// A write that a disk missed is acknowledged before that disk's eviction is durable.
+  case writeAcknowledgedBeforeEviction
+  /// A buffer that a hung write still sends is filled again for the next request.
+  case hungBufferReused
+  /// A membership change is in force when the disks know it, and the witness is told afterwards.
+  case witnessWrittenAfterDisks
+
+  #if DEBUG
+    /// Set before anything runs, and not changed while something does.
+    nonisolated(unsafe) private static var planted: PlantedBug?
+
+    public static var canBePlanted: Bool { true }
+
+    /// Puts the bug into every layer of this process; nil takes it out.
+    public static func plant(_ bug: PlantedBug?) { planted = bug }
+
+    public var isPlanted: Bool { PlantedBug.planted == self }
+  #else
+    public static var canBePlanted: Bool { false }
+
+    public static func plant(_ bug: PlantedBug?) {}
+
+    @inlinable @inline(__always)
+    public var isPlanted: Bool { false }
+  #endif
+}

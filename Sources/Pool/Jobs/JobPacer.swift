@@ -1,0 +1,39 @@
+import BlockDevice
+import Reactor
+
+/// Lets jobs yield to applications: while there are requests of clients, a job works only its share of the time; else as fast as it can.
+public final class JobPacer: @unchecked Sendable {  // reactor-confined
+  private let reactor: any Reactor
+  /// Per cent of the time that a job may work while applications are at work; 1 to 100.
+  public var sharePercent = JobLimits.sharePercent
+  /// Counts the requests of clients.
+  var requestCount: () -> UInt64 = { 0 }
+  /// Told of bytes as they are done.
+  var onProgress: (UInt64) -> Void = { _ in }
+  private var lastRequestCount: UInt64 = 0
+  /// Rows that are in work now: they share what a job may take.
+  var workerCount = 1
+  /// Whether applications were at work during the last piece.
+  private(set) var isContended = false
+
+  init(reactor: any Reactor) { self.reactor = reactor }
+
+  /// How many rows should be in work: as many as keep the disks busy, or few where applications want them.
+  var depth: Int {
+    if requestCount() != lastRequestCount { isContended = true }
+    return isContended && sharePercent < 100 ? JobLimits.depth : JobLimits.idleDepth
+  }
+
+  /// After a piece of work that began at `began`: waits as long as the share demands.
+  public func worked(since began: Instant, byteCount: UInt64) async {
+    onProgress(byteCount)
+    let count = requestCount()
+    isContended = count != lastRequestCount
+    lastRequestCount = count
+    guard isContended, sharePercent < 100 else { return }
+    let worked = reactor.now.nanoseconds - began.nanoseconds
+    let crowd = UInt64(max(1, workerCount / JobLimits.depth))
+    let pause = min(worked / UInt64(sharePercent) * UInt64(100 - sharePercent) * crowd / 1_000_000 + 1, JobLimits.longestPauseMilliseconds)
+    await reactor.sleep(milliseconds: pause)
+  }
+}

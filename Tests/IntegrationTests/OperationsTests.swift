@@ -1,0 +1,84 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// What the operator types, and what the pool does by itself.
+@Suite(.serialized) struct OperationsTests {
+  @Test func aHotSpareTakesOverByItself() async throws {
+    let server = try await SpaceportServer.startedQuick(repairDelay: 2)
+    let disks = try await server.makePool(disks: 2, diskByteCount: 256 << 20)
+    try await server.createMirror()
+    let spare = try server.directory.sparseFile("spare", byteCount: 256 << 20)
+    try await server.succeed("pool", "add", "tank", spare, "--usage", "hotspare")
+    let writer = FlushedWriter(server)
+    try await writer.start(round: 1, lines: 200)
+    #expect(try await server.pool().disk(spare)?.allocatedBytes == 0)
+    try FileManager.default.removeItem(atPath: disks[0])
+    try await server.waitForPool("to have put the spare to use") { $0.disk(spare)?.usage == "auto" }
+    try await waitUntil("the repair to be done") { try await server.events().contains("Job repair is done.") }
+    let events = try await server.events()
+    #expect(events.contains("The copies on disk 1 (\(disks[0])) are made anew on other disks."), "\(events)")
+    #expect(events.contains("The hot spare, disk 3 (\(spare)), takes copies"), "\(events)")
+    // What is new has its two copies from the start.
+    let before = writer.lineCount
+    try await waitUntil("the writer to go on") { writer.lineCount > before + 200 }
+    #expect(try await server.succeed("vdisk", "show", "tank/disk").contains("healthy"))
+    try await server.end(SIGKILL)
+    try await writer.finish()
+    try await server.startQuick()
+    try await writer.check(round: 1)
+    let removed = try await server.succeed("pool", "remove", "tank", "1")
+    #expect(removed.contains("is removed from pool tank."))
+    try await server.waitForPool("ok", health: "healthy")
+    try await server.expectCleanScrub()
+    try await server.stop()
+  }
+
+  @Test func aDiskThatCannotBeEmptiedSaysWhatWouldHelp() async throws {
+    let server = try await SpaceportServer.startedQuick()
+    let disks = try await server.makePool(disks: 2, diskByteCount: 256 << 20)
+    try await server.createMirror()
+    try await succeed("qemu-io", "-f", "raw", server.uri("tank/disk"), "-c", "write -P 7 0 8M", "-c", "flush")
+    let retired = try await server.succeed("disk", "retire", disks[0])
+    #expect(retired.contains("retire of \(disks[0])") && retired.contains("spaceport job watch tank"), "\(retired)")
+    try await waitUntil("the job to be stuck") { try await server.succeed("job", "list").contains("suspended") }
+    let help = ["8 copies find no room", "spaceport pool add tank DISK", "--usage auto"]
+    let list = try await server.succeed("disk", "list")
+    for word in help { #expect(list.contains(word), "\(word) is not in: \(list)") }
+    try await server.refuse(["pool", "remove", "tank", disks[0]], saying: help)
+    #expect(try await server.events().contains("Job retire waits. 8 copies find no room"))
+    // What it says helps, and nothing needs to be typed again.
+    try await server.succeed("pool", "add", "tank", try server.directory.sparseFile("more", byteCount: 256 << 20))
+    try await server.waitForPool("to have let the disk go") { $0.disk(disks[0]) == nil }
+    let gone = try await server.events()
+    #expect(gone.components(separatedBy: "disk 1 (\(disks[0])) is being emptied".capitalizedFirst).count == 2, "\(gone)")
+    #expect(gone.contains("Disk 1 (\(disks[0])) was released"))
+    try await server.expectCleanScrub()
+    try await server.stop()
+  }
+
+  @Test func jobWatchShowsABarOnATerminal() async throws {
+    try await SpaceportServer.run { server in
+      try await server.makePool(disks: 2, diskByteCount: 256 << 20)
+      try await server.createMirror()
+      try await succeed("qemu-io", "-f", "raw", server.uri("tank/disk"), "-c", "write -P 7 0 48M", "-c", "flush")
+      #expect(try await server.scrub() == "No damage found.")
+      // One that stays, so that there is something to look at.
+      try await server.succeed("disk", "retire", "--pool", "tank", "1")
+      let watch = "\(SpaceportServer.binary) job watch tank --control \(server.controlSocket)"
+      let shown = try await succeed("script", "--quiet", "--return", "--command", watch, "/dev/null")
+      // The last of the bars, in the line of those before it.
+      #expect(shown.contains("\r\u{1b}[Ktank 2 retire [------------------------]   0.0% suspended: 48 copies"), "\(shown)")
+      // Without a terminal: lines, and nothing else.
+      let plain = try await server.succeed("job", "watch", "tank")
+      #expect(plain.hasPrefix("tank 2 retire of ") && plain.contains(" suspended 0%: 48 copies find no room"), "\(plain)")
+      #expect(!plain.contains("\u{1b}"))
+      let jobs = try await server.succeed("job", "list", "tank")
+      #expect(jobs.contains("scrub") && jobs.contains("completed") && jobs.contains("96 MiB"), "\(jobs)")
+    }
+  }
+}
+
+extension String {
+  fileprivate var capitalizedFirst: String { prefix(1).uppercased() + dropFirst() }
+}

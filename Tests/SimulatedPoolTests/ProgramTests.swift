@@ -1,0 +1,86 @@
+import BlockDevice
+import Foundation
+import TestSupport
+import Testing
+
+/// The program itself, as a stranger uses it. Planted bugs are put in by it alone: they change every layer of their process.
+@Suite(.serialized) struct ProgramTests {
+  /// Beside the bundle of the tests, where the build puts both.
+  static let program: String = {
+    let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
+    var folder = URL(fileURLWithPath: CommandLine.arguments.first { $0.hasSuffix(".xctest") } ?? own)
+    while folder.path != "/" {
+      folder.deleteLastPathComponent()
+      let candidate = folder.appendingPathComponent("spaceport-sim").path
+      if FileManager.default.isExecutableFile(atPath: candidate) { return candidate }
+    }
+    return "spaceport-sim"
+  }()
+
+  private static func run(_ arguments: [String], timeoutSeconds: Double = 300) async throws -> ProgramResult {
+    try await Program.run([program] + arguments, timeoutSeconds: timeoutSeconds)
+  }
+
+  private static func digest(_ result: ProgramResult) -> Substring? {
+    result.output.split(separator: "\n").first { $0.hasPrefix("seed ") }?.split(separator: " ").last
+  }
+
+  @Test func aSeedIsTheSameInTwoProcesses() async throws {
+    for seed in ["1", "17"] {
+      let first = try await ProgramTests.run(["--seed", seed])
+      let second = try await ProgramTests.run(["--seed", seed])
+      try #require(first.succeeded, "\(first.text)")
+      #expect(ProgramTests.digest(first) != nil && ProgramTests.digest(first) == ProgramTests.digest(second))
+    }
+  }
+
+  @Test func jobsChangeNothing() async throws {
+    let one = try await ProgramTests.run(["--seeds", "1..6", "--ops", "40"])
+    let three = try await ProgramTests.run(["--seeds", "1..6", "--ops", "40", "--jobs", "3"])
+    let digests = [one, three].map { $0.output.split(separator: "\n").first?.split(separator: " ").last }
+    #expect(one.succeeded && digests[0] == digests[1], "\(one.text)\(three.text)")
+  }
+
+  /// A short workload, crashed at every write.
+  @Test func exhaustiveModeFindsNothing() async throws {
+    let result = try await ProgramTests.run(["--exhaustive", "--seed", "1", "--ops", "6"], timeoutSeconds: 600)
+    #expect(result.succeeded, "\(result.text)")
+    print(result.output.prefix { $0 != "\n" })
+  }
+
+  @Test(arguments: [
+    [], ["--seed"], ["--seed", "x"], ["--seeds", "5..1"], ["--ops", "0", "--seed", "1"], ["--plant", "nothing", "--seed", "1"],
+    ["--seed", "1", "--seeds", "1..2"], ["--frobnicate"],
+  ]) func wrongCommandLinesAreExplained(arguments: [String]) async throws {
+    let result = try await ProgramTests.run(arguments)
+    #expect(result.status == 2 && result.errors.hasPrefix("spaceport-sim: ") && result.errors.contains("--help"), "\(result.text)")
+  }
+
+  @Test func helpNamesEveryOption() async throws {
+    let result = try await ProgramTests.run(["--help"])
+    #expect(result.succeeded)
+    for option in ["--seed ", "--seeds", "--seconds", "--exhaustive", "--ops", "--jobs", "--plant", "--list-bugs", "--trace"] {
+      #expect(result.output.contains(option), "\(option)")
+    }
+    let bugs = try await ProgramTests.run(["--list-bugs"])
+    #expect(bugs.output.split(separator: "\n").map(String.init) == PlantedBug.allCases.map(\.rawValue))
+  }
+
+  // MARK: Planted bugs
+
+  /// Seeds within which each bug must be found. A seed takes a debug build a second or less.
+  private static func seedLimit(_ bug: PlantedBug) -> Int {
+    // Needs a crash in the few operations between the answer and the eviction's commit.
+    bug == .writeAcknowledgedBeforeEviction ? 800 : 200
+  }
+
+  @Test(arguments: PlantedBug.allCases) func plantedBugsAreFound(bug: PlantedBug) async throws {
+    let limit = ProgramTests.seedLimit(bug)
+    let result = try await ProgramTests.run(
+      ["--seeds", "1..\(limit)", "--jobs", "2", "--plant", bug.rawValue], timeoutSeconds: 900)
+    #expect(result.status == 1, "\(bug) was not found within \(limit) seeds:\n\(result.text)")
+    let line = result.output.split(separator: "\n").first { $0.hasPrefix("FAILED: seed") } ?? "?"
+    print("planted bug \(bug.rawValue): \(line.prefix(160))")
+    #expect(result.output.contains("spaceport-sim --seed ") && result.output.contains("--plant \(bug.rawValue)"))
+  }
+}
