@@ -6,6 +6,8 @@ public protocol StorageBackend: Sendable {
   func status() async throws(APIError) -> ServerStatus
   /// The disks of all pools, missing ones included.
   func disks() async throws(APIError) -> [DiskInfo]
+  /// The machine's block devices, or what lies in a directory, with the reasons why each cannot be pooled. Changes nothing.
+  func scanDisks(_ request: ScanDisks) async throws(APIError) -> [DiskCandidateInfo]
   /// All pools that the server knows, those that wait for disks included.
   func pools() async throws(APIError) -> [PoolInfo]
   func pool(named name: String) async throws(APIError) -> PoolInfo

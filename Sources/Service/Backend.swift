@@ -18,6 +18,10 @@ extension StorageService: StorageBackend {
 
   public func disks() async throws(APIError) -> [DiskInfo] { try await pools().flatMap(\.disks) }
 
+  public func scanDisks(_ request: ScanDisks) async throws(APIError) -> [DiskCandidateInfo] {
+    try await reactor.run { [self] () async throws(APIError) in try await scan(request) }
+  }
+
   public func pools() async throws(APIError) -> [PoolInfo] {
     try await ask { [self] () throws(APIError) in
       (sortedPools.map(info) + waiting.values.map(info)).sorted { $0.name < $1.name }

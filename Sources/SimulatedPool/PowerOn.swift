@@ -229,7 +229,7 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     case .zeroDurable: try await disk.trim(sectors, zeroes: true, flags: .forceUnitAccess)
     case .zeroKeepingSpace: try await disk.trim(sectors, zeroes: true, flags: .keepAllocated)
     case .flush: try await disk.flush()
-    case .check: try await disk.check(sectors)
+    case .check: if try await disk.check(sectors) { machine.count(.cacheHitInPlace) }
     case .clearDirtyRegions(let evenTouched): try await open.disk.clearDirtyRegionsNow(evenTouched: evenTouched)
     }
   }

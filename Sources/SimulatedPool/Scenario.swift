@@ -1,6 +1,7 @@
 import Pool
 import Reactor
 import Simulation
+import StorageBus
 import VirtualDisk
 
 /// How a seed is run.
@@ -97,8 +98,9 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     self.machine = machine
     if let trace = options.trace { machine.printTrace(to: trace) }
     random = SeededRandom(seed: machine.seed, stream: 10)
+    // From a stream of its own, so that the cache changes nothing else of what a seed is.
     var cacheRandom = SeededRandom(seed: machine.seed, stream: 11)
-    machine.cachePageCount = [0, 8, 64, 1024][cacheRandom.index(below: 4)]
+    machine.cachePageCount = SimulatedPoolLimits.cachePageCounts[cacheRandom.index(below: SimulatedPoolLimits.cachePageCounts.count)]
     shape = ScenarioShape(&random, isRoomy: isRoomy)
     budget = DamageBudget(leastCopyCount: shape.leastCopyCount)
     let layout = try SimulatedStack.layout(
@@ -172,6 +174,7 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
       faults.offer(.journalFull)
       faults.fire(.journalFull, statistics.journalWaits)
     }
+    countCache()
     powerOn.noteEvictions()
     if random.coin() {
       let disk = random.index(below: shape.disks.count)
@@ -195,6 +198,17 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     // A pool that has lost all its voters waits for one to come back: for ever, without power.
     guard let outcome else { return }
     if case .failure(let error) = outcome, machine.isPowered || error is ShadowError { throw failure("\(error)", powerOn) }
+  }
+
+  private func countCache() {
+    guard let cache = machine.pageKeeper as? MemoryCache else { return }
+    let counters = cache.counters
+    machine.count(.cacheHit, counters.hits)
+    machine.count(.cacheMiss, counters.misses)
+    machine.count(.cacheEviction, cache.evictions)
+    machine.count(.cacheFillOvertaken, counters.overtaken)
+    machine.count(.cacheRefreshedBytes, counters.refreshedBytes)
+    machine.count(.cachePageDropped, counters.dropped)
   }
 
   private func failure(_ reason: String, _ powerOn: PowerOn) -> SeedFailure {

@@ -33,9 +33,12 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
   public override var geometry: BlockGeometry { disk.geometry }
   public override var lowerDevices: [BlockDevice] { [disk] }
 
-  /// Metadata has caches of its own, and repair, resynchronisation and scrub want to know what the disk has (rules C).
+  /// Metadata has caches of its own, and repair, resynchronisation and scrub want to know what the disk has (rules C). A disk of which a flush
+  /// has failed may have forgotten what the cache still has: a read that found it there, and the next one not, would change its mind.
   @inline(__always)
-  private func mayBeCached(_ request: IORequest) -> Bool { request.ioClass == .application && request.cacheHint != .bypass }
+  private func mayBeCached(_ request: IORequest) -> Bool {
+    request.ioClass == .application && request.cacheHint != .bypass && !disk.hasFailedFlush
+  }
 
   public override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     if let pages, mayBeCached(request) { return try await pages.read(at: offset, into: slice, request) }

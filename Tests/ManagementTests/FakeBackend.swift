@@ -46,6 +46,14 @@ final class FakeBackend: StorageBackend {
 
   func disks() async throws(APIError) -> [DiskInfo] { try await pools().flatMap(\.disks) }
 
+  func scanDisks(_ request: ScanDisks) async throws(APIError) -> [DiskCandidateInfo] {
+    let prefix = request.directory ?? "/dev"
+    return [
+      DiskCandidateInfo(path: "\(prefix)/free", kind: .file, sizeBytes: 1 << 30),
+      DiskCandidateInfo(path: "\(prefix)/full", kind: .block, sizeBytes: 1 << 40, model: "M1", obstacles: ["In a pool: tank"]),
+    ]
+  }
+
   func pools() async throws(APIError) -> [PoolInfo] { state.withLock { $0.pools.values.sorted { $0.name < $1.name } } }
 
   func pool(named name: String) async throws(APIError) -> PoolInfo {
@@ -172,7 +180,9 @@ final class FakeBackend: StorageBackend {
   }
 
   func cache() async throws(APIError) -> CacheInfo {
-    CacheInfo(memoryBytes: 64 << 20, pageBytes: 16 << 10, pages: 4096, freePages: 96, evictions: 7, isLocked: true, counters: .init(hits: 3, misses: 1))
+    CacheInfo(
+      memoryBytes: 64 << 20, pageBytes: 16 << 10, pages: 4096, freePages: 96, evictions: 7, isLocked: true,
+      counters: .init(hits: 3, misses: 1))
   }
 
   // MARK: Virtual disks

@@ -23,6 +23,7 @@ public struct ManagementClient: StorageBackend {
 
   public func status() async throws(APIError) -> ServerStatus { try await get("status") }
   public func disks() async throws(APIError) -> [DiskInfo] { try await get("disks") }
+  public func scanDisks(_ request: ScanDisks) async throws(APIError) -> [DiskCandidateInfo] { try await post(request, "scan-disks") }
   public func pools() async throws(APIError) -> [PoolInfo] { try await get("pools") }
   public func pool(named name: String) async throws(APIError) -> PoolInfo { try await get("pools", name) }
 

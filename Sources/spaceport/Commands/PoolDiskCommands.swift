@@ -1,6 +1,13 @@
 import ArgumentParser
 import Management
 
+/// The spellings of --usage for a disk that comes into a pool.
+enum NewDiskUsage: String, ExpressibleByArgument, CaseIterable {
+  case auto, hotspare
+
+  var value: DiskInfo.Usage { DiskInfo.Usage(rawValue: rawValue) }
+}
+
 struct PoolAddCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "add", abstract: "Add files or block devices to a pool.",
@@ -15,14 +22,10 @@ struct PoolAddCommand: AsyncParsableCommand {
   var disks: [String]
 
   @Option(help: "auto: they hold data; hotspare: they are kept for copies that lose their disk.")
-  var usage: UsageArgument = .auto
+  var usage: NewDiskUsage = .auto
 
   @Flag(help: "Wipe and use disks that carry a file system, a partition table or another signature.")
   var force = false
-
-  func validate() throws {
-    if usage == .retired { throw ValidationError("--usage retired makes no sense for a new disk. Give auto or hotspare.") }
-  }
 
   func run() async throws {
     let request = AddDisks(disks: try Paths.absolute(disks), usage: usage.value, force: force)

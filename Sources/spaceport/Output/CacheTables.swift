@@ -7,7 +7,8 @@ enum CacheTables {
       return "The server has no read cache. Start it with one: spaceport serve --cache-memory SIZE"
     }
     var fields = Fields()
-    fields.add("Memory", "\(Figures.size(info.memoryBytes)) in pages of \(Figures.size(info.pageBytes))\(info.isLocked ? ", locked" : ", not locked")")
+    let lock = info.isLocked ? "locked" : "not locked"
+    fields.add("Memory", "\(Figures.size(info.memoryBytes)) in pages of \(Figures.size(info.pageBytes)), \(lock)")
     fields.add("Pages", "\(info.pages), \(info.freePages) free")
     fields.add("Evictions", "\(info.evictions)")
     if let advice = info.advice {

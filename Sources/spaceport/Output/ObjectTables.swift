@@ -19,6 +19,17 @@ enum ObjectTables {
     return ([table.text] + remarks).joined(separator: "\n")
   }
 
+  static func candidates(_ disks: [DiskCandidateInfo]) -> String {
+    guard !disks.isEmpty else { return "No disks: nothing there could be one. Files of a directory: spaceport disk scan DIRECTORY" }
+    var table = Table(.left("PATH"), .left("KIND"), .right("SIZE"), .left("MODEL"), .left("CAN BE POOLED"))
+    for disk in disks {
+      table.add(
+        disk.path, disk.isRotational ? "\(disk.kind), rotating" : "\(disk.kind)", Figures.size(disk.sizeBytes), disk.model ?? "-",
+        disk.canBePooled ? "yes" : "no. " + disk.obstacles.joined(separator: ". "))
+    }
+    return table.text
+  }
+
   static func pools(_ pools: [PoolInfo]) -> String {
     guard !pools.isEmpty else { return "No pools. Create one with spaceport pool create NAME DISK..." }
     var table = Table(
