@@ -39,7 +39,7 @@ var targets: [Target] = [
   layer("PartitionTable", []),
   layer("VirtualDisk", ["Resiliency", "Pool"]),
   layer("Resiliency", ["Pool"]),
-  layer("Pool", ["BlockDevice", "CLinux", "PartitionTable"]),
+  layer("Pool", ["StorageBus", "BlockDevice", "CLinux", "PartitionTable"]),
   layer("StorageBus", ["BlockDevice"]),
   layer("PhysicalDisk", ["BlockDevice", "CLinux"]),
   layer("BlockDevice", ["Reactor", histogram, deque]),

@@ -34,8 +34,8 @@ public protocol StorageBackend: Sendable {
   func cancelJob(inPool name: String, number: UInt64) async throws(APIError)
   /// What happened to one pool, or to all, the newest last.
   func events(ofPool pool: String?) async throws(APIError) -> [EventInfo]
-  /// The read cache; of size 0 where there is none.
-  func cache() async throws(APIError) -> CacheInfo
+  /// The read cache, of size 0 where there is none, with the disks and virtual disks of one pool, or of all.
+  func cache(ofPool pool: String?) async throws(APIError) -> CacheInfo
   /// The virtual disks of one pool, or of all.
   func virtualDisks(ofPool pool: String?) async throws(APIError) -> [VirtualDiskInfo]
   func virtualDisk(at path: VirtualDiskPath) async throws(APIError) -> VirtualDiskInfo

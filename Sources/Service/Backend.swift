@@ -83,7 +83,9 @@ extension StorageService: StorageBackend {
     try await ask { [self] () throws(APIError) in try eventInfos(ofPool: pool) }
   }
 
-  public func cache() async throws(APIError) -> CacheInfo { try await ask { [self] () throws(APIError) in cacheInfo } }
+  public func cache(ofPool pool: String?) async throws(APIError) -> CacheInfo {
+    try await ask { [self] () throws(APIError) in try cacheInfo(ofPool: pool) }
+  }
 
   public func virtualDisks(ofPool pool: String?) async throws(APIError) -> [VirtualDiskInfo] {
     try await ask { [self] () throws(APIError) in

@@ -89,6 +89,7 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
   /// Disks that have answered writes of metadata which they never did.
   var liars: Set<Int> = []
   var random: SeededRandom
+  var cacheDisks: CacheDiskSet
   /// Where a loss could cost data, all that happens, happens to one disk: virtual disks with copies survive that.
   private let fixedVictim: Int?
 
@@ -101,6 +102,7 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     // From a stream of its own, so that the cache changes nothing else of what a seed is.
     var cacheRandom = SeededRandom(seed: machine.seed, stream: 11)
     machine.cachePageCount = SimulatedPoolLimits.cachePageCounts[cacheRandom.index(below: SimulatedPoolLimits.cachePageCounts.count)]
+    cacheDisks = CacheDiskSet(machine)
     shape = ScenarioShape(&random, isRoomy: isRoomy)
     budget = DamageBudget(leastCopyCount: shape.leastCopyCount)
     let layout = try SimulatedStack.layout(
@@ -119,6 +121,7 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     fixedVictim = shape.leastCopyCount == 1 && shape.disks.count > 1 ? random.index(below: shape.firstDiskCount) : nil
     for disk in shape.disks { machine.addDisk(disk) }
     machine.addDisk(.file("witness", byteCount: 1 << 20))
+    cacheDisks.addDisks(to: machine)
   }
 
   /// Runs a seed to its end. Throws at the first promise that is found broken.
@@ -156,12 +159,14 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
       faults.fire(.missingWhenOpened)
       machine.disks[absent].vanish()
     }
+    befallCacheDisks(beforePowerOn: number)
     let landed = machine.coverage[.abandonedWriteLanded]
     machine.plan.restartCounting()
     machine.plan.isArmed = number > 1
     let reactor = machine.powerOn()
     let powerOn = PowerOn(self, number: number, operationCount: operationCount, schedule, SeededRandom(seed: random.next()))
     powerOn.schedule?.installEarly(machine, &faults)
+    for (kind, rule) in schedule == nil ? [] : earlyCacheFaults() { powerOn.schedule?.add(kind, rule, to: machine, &faults) }
     try run(powerOn, on: reactor)
     if machine.isPowered && !powerOn.isClosed { faults.fire(.powerOffAfterWork) }
     machine.cutPower()
@@ -175,6 +180,8 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
       faults.fire(.journalFull, statistics.journalWaits)
     }
     countCache()
+    if let pool = powerOn.pool { countCacheDisks(pool) }
+    keepPastOfCacheDisks()
     powerOn.noteEvictions()
     if random.coin() {
       let disk = random.index(below: shape.disks.count)

@@ -179,7 +179,7 @@ final class FakeBackend: StorageBackend {
     state.withLock { state in state.events.filter { pool == nil || $0.pool == pool } }
   }
 
-  func cache() async throws(APIError) -> CacheInfo {
+  func cache(ofPool pool: String?) async throws(APIError) -> CacheInfo {
     CacheInfo(
       memoryBytes: 64 << 20, pageBytes: 16 << 10, pages: 4096, freePages: 96, evictions: 7, isLocked: true,
       counters: .init(hits: 3, misses: 1))

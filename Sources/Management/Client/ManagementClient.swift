@@ -66,7 +66,9 @@ public struct ManagementClient: StorageBackend {
     if let pool { try await get("events", pool) } else { try await get("events") }
   }
 
-  public func cache() async throws(APIError) -> CacheInfo { try await get("cache") }
+  public func cache(ofPool pool: String? = nil) async throws(APIError) -> CacheInfo {
+    if let pool { try await get("cache", pool) } else { try await get("cache") }
+  }
 
   public func virtualDisks(ofPool pool: String?) async throws(APIError) -> [VirtualDiskInfo] {
     if let pool { try await get("vdisks", pool) } else { try await get("vdisks") }

@@ -57,7 +57,11 @@ extension Routes {
       }
     }
     group.get("cache") { request, _ in
-      try await answer(request) { () throws(APIError) in try await backend.cache() }
+      try await answer(request) { () throws(APIError) in try await backend.cache(ofPool: nil) }
+    }
+    group.get("cache/:pool") { request, context in
+      let pool = try Self.parameter("pool", context)
+      return try await answer(request) { () throws(APIError) in try await backend.cache(ofPool: pool) }
     }
     group.get("events") { request, _ in
       try await answer(request) { () throws(APIError) in try await backend.events(ofPool: nil) }

@@ -58,7 +58,7 @@ struct DiskArgument: ParsableArguments {
 
 /// The spellings of --usage for a disk that a pool has.
 enum UsageArgument: String, ExpressibleByArgument, CaseIterable {
-  case auto, hotspare, retired
+  case auto, hotspare, retired, cache
 
   var value: DiskInfo.Usage { DiskInfo.Usage(rawValue: rawValue) }
 }
@@ -69,7 +69,7 @@ struct DiskSetCommand: AsyncParsableCommand {
   @OptionGroup var client: ClientOptions
   @OptionGroup var disk: DiskArgument
 
-  @Option(help: "auto: it holds data; hotspare: it is kept for copies that lose their disk; retired: it is emptied and released.")
+  @Option(help: "auto: it holds data; hotspare: it is kept for copies that lose their disk; retired: it is emptied and released. Cache disks are added with pool add and stay cache disks.")
   var usage: UsageArgument
 
   func run() async throws {

@@ -3,7 +3,7 @@ import Management
 
 /// The spellings of --usage for a disk that comes into a pool.
 enum NewDiskUsage: String, ExpressibleByArgument, CaseIterable {
-  case auto, hotspare
+  case auto, hotspare, cache
 
   var value: DiskInfo.Usage { DiskInfo.Usage(rawValue: rawValue) }
 }
@@ -21,7 +21,11 @@ struct PoolAddCommand: AsyncParsableCommand {
   @Argument(help: ArgumentHelp("The files and block devices to add.", valueName: "disk"))
   var disks: [String]
 
-  @Option(help: "auto: they hold data; hotspare: they are kept for copies that lose their disk.")
+  @Option(
+    help: """
+      auto: they hold data; hotspare: they are kept for copies that lose their disk; cache: fast disks that keep what is read from the \
+      others, and hold no data of their own.
+      """)
   var usage: NewDiskUsage = .auto
 
   @Flag(help: "Wipe and use disks that carry a file system, a partition table or another signature.")
@@ -37,7 +41,10 @@ struct PoolAddCommand: AsyncParsableCommand {
 struct PoolRemoveCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "remove", abstract: "Take a disk out of a pool: empty it, wait for that, and release it.",
-    discussion: "Ctrl-C ends the waiting, not the work. A disk that is missing is given up: its copies are made anew on other disks.")
+    discussion: """
+      Ctrl-C ends the waiting, not the work. A disk that is missing is given up: its copies are made anew on other disks. A cache disk has \
+      nothing to be emptied of, and is released at once.
+      """)
 
   @OptionGroup var client: ClientOptions
 

@@ -52,6 +52,8 @@ public final class CacheDisk: @unchecked Sendable {  // reactor-confined
   var state = State.open
   /// Of disks that are bound no more.
   var pastCounters = CacheDiskCounters()
+  /// By the numbers of virtual disks: hits and misses alone.
+  var virtualDiskCounters: [CacheDiskCounters] = []
   /// Says once why the cache disk was given up.
   var onLost: (@Sendable (CacheDiskLoss) -> Void)?
   public internal(set) var loss: CacheDiskLoss?

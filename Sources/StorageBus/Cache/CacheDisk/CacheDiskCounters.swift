@@ -6,6 +6,13 @@ public struct CacheDiskCounters: Sendable, Equatable {
   /// Pages that reads touched and that were not there.
   public var misses: UInt64 = 0
   public var missBytes: UInt64 = 0
+  /// Bytes of misses, by what became of them.
+  public var admittedBytes: UInt64 = 0
+  public var secondMissBytes: UInt64 = 0
+  public var bypassedSequentialBytes: UInt64 = 0
+  public var bypassedLargeBytes: UInt64 = 0
+  /// What the memory cache did not admit: its counters say why.
+  public var bypassedBytes: UInt64 = 0
   /// Pages that were written to the cache disk.
   public var fills: UInt64 = 0
   public var fillBytes: UInt64 = 0
@@ -28,11 +35,29 @@ public struct CacheDiskCounters: Sendable, Equatable {
 
   public init() {}
 
+  /// - Parameter decision: nil where the memory cache has decided not to keep it.
+  mutating func miss(_ decision: AdmissionDecision?, _ byteCount: Int) {
+    misses &+= 1
+    missBytes &+= UInt64(byteCount)
+    switch decision {
+    case .admitted: admittedBytes &+= UInt64(byteCount)
+    case .secondMiss: secondMissBytes &+= UInt64(byteCount)
+    case .bypassedSequential: bypassedSequentialBytes &+= UInt64(byteCount)
+    case .bypassedLarge: bypassedLargeBytes &+= UInt64(byteCount)
+    case nil: bypassedBytes &+= UInt64(byteCount)
+    }
+  }
+
   public mutating func add(_ other: CacheDiskCounters) {
     hits &+= other.hits
     hitBytes &+= other.hitBytes
     misses &+= other.misses
     missBytes &+= other.missBytes
+    admittedBytes &+= other.admittedBytes
+    secondMissBytes &+= other.secondMissBytes
+    bypassedSequentialBytes &+= other.bypassedSequentialBytes
+    bypassedLargeBytes &+= other.bypassedLargeBytes
+    bypassedBytes &+= other.bypassedBytes
     fills &+= other.fills
     fillBytes &+= other.fillBytes
     skippedFills &+= other.skippedFills

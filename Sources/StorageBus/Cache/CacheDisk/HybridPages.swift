@@ -18,7 +18,7 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
   private struct Passage {
     let keeping: Keeping
     /// The decision about the page that was asked about last: each is asked about once.
-    var decided: (page: UInt64, keeps: Bool)?
+    var decided: (page: UInt64, decision: AdmissionDecision)?
     /// The cache disk failed this page: it is not asked again.
     var passedOver: UInt64?
   }
@@ -76,6 +76,7 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
   func read(at offset: UInt64, into slice: BufferSlice, _ keeping: Keeping, _ request: IORequest) async throws(BlockError) {
     var passage = Passage(keeping: keeping)
     var done = 0
+    let virtualDisk = request.virtualDisk
     while done < slice.byteCount {
       // A disk that failed a flush may have forgotten what the cache still has.
       if isEnded || bus.disk.hasFailedFlush {
@@ -84,10 +85,14 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
       }
       let position = offset + UInt64(done)
       let count = await readCached(at: position, into: slice.part(from: done, byteCount: slice.byteCount - done), &passage)
-      if count == 0 {
-        done += try await readMissed(at: position, into: slice.part(from: done, byteCount: slice.byteCount - done), &passage, request)
+      if count > 0 {
+        store.count(hit: count, pages(position, UInt64(count)).count, virtualDisk)
+        done += count
+        continue
       }
-      done += count
+      let missed = try await readMissed(at: position, into: slice.part(from: done, byteCount: slice.byteCount - done), &passage, request)
+      store.count(miss: missed, pages(position, UInt64(missed)).count, virtualDisk)
+      done += missed
     }
   }
 
@@ -148,7 +153,7 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
   ) async throws(BlockError) -> Int {
     let first = piece(offset, slice.byteCount)
     let keeps = keeps(first.page, &passage)
-    countMiss(first.byteCount)
+    countMiss(first.byteCount, passage)
     if keeps && first.byteCount < store.pageByteCount {
       try await readPage(first.page, first.skip, into: slice.part(from: 0, byteCount: first.byteCount), request)
       return first.byteCount
@@ -158,27 +163,29 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
       let next = piece(offset + UInt64(end), slice.byteCount - end)
       if store.mayRead && store.isCached(key(next.page)) { break }
       if self.keeps(next.page, &passage) != keeps || (keeps && next.byteCount < store.pageByteCount) { break }
-      countMiss(next.byteCount)
+      countMiss(next.byteCount, passage)
       end += next.byteCount
     }
     try await readRun(at: offset, into: slice.part(from: 0, byteCount: end), keeps: keeps, request)
     return end
   }
 
-  private func countMiss(_ byteCount: Int) {
+  private func countMiss(_ byteCount: Int, _ passage: Passage) {
     if isEnded { return }
-    store.members[Int(number)].counters.misses &+= 1
-    store.members[Int(number)].counters.missBytes &+= UInt64(byteCount)
+    switch passage.keeping {
+    case .decided(let keeps): store.members[Int(number)].counters.miss(keeps ? .admitted : nil, byteCount)
+    case .asked: store.members[Int(number)].counters.miss(passage.decided?.decision, byteCount)
+    }
   }
 
   private func keeps(_ page: UInt64, _ passage: inout Passage) -> Bool {
     switch passage.keeping {
     case .decided(let keeps): return keeps
     case .asked(let byteCount, let isSequential):
-      if let decided = passage.decided, decided.page == page { return decided.keeps }
+      if let decided = passage.decided, decided.page == page { return decided.decision.isAdmitted }
       let decision = store.admission.decide(
         page: key(page).value, byteCount: UInt64(byteCount), isSequential: isSequential, at: store.reactor.now.nanoseconds / 1000)
-      passage.decided = (page, decision.isAdmitted)
+      passage.decided = (page, decision)
       return decision.isAdmitted
     }
   }
