@@ -123,7 +123,8 @@ final class CacheDiskBench: @unchecked Sendable {  // used by one thread at a ti
   func open() async throws {
     let reactor = try #require(machine.reactor)
     let memory = reactor.buffers.pageKeeper as? MemoryCache
-    physical = PhysicalDisk(reactor: reactor, port: try #require(disk.open()))
+    guard let port = disk.open() else { throw WrongBytes(description: "the cache disk cannot be opened") }
+    physical = PhysicalDisk(reactor: reactor, port: port)
     capacity = contents.map { CapacityDisk($0, reactor: reactor) }
     buses = capacity.map { BusDevice(disk: $0, cache: memory) }
     try await openStore(found: contents.map(\.found))
@@ -146,16 +147,6 @@ final class CacheDiskBench: @unchecked Sendable {  // used by one thread at a ti
     let isClean = try await #require(store).close(nonces: contents.map(\.found))
     await physical?.close()
     return isClean
-  }
-
-  func close(_ disk: PhysicalDisk) async { await disk.close() }
-
-  /// Opens the disk anew after it was given up.
-  func reopen() async throws {
-    let reactor = try #require(machine.reactor)
-    physical = PhysicalDisk(reactor: reactor, port: try #require(disk.open()))
-    try await openStore(found: contents.map(\.found))
-    bind()
   }
 
   // MARK: Work

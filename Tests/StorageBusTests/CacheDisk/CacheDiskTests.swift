@@ -6,7 +6,8 @@ import Testing
 @testable import StorageBus
 
 /// A cache disk that works: what it is asked for, what comes in, what it keeps over a restart.
-@Suite struct CacheDiskTests {
+/// One at a time, because one of them plants a bug.
+@Suite(.serialized) struct CacheDiskTests {
   @Test(arguments: [4096, 8192, 16384, 65536]) func whatWasReadOnceComesFromTheCacheDisk(pageByteCount: Int) throws {
     let bench = CacheDiskBench(seed: 1, slots: 64, pageByteCount: pageByteCount)
     try bench.run { bench in

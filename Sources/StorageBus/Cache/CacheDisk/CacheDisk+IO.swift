@@ -106,7 +106,11 @@ extension CacheDisk {
 
   /// The buffer of `fill` holds the page as the capacity disk has it at this moment: it goes to the cache disk.
   func start(_ fill: PageFill, _ key: PageKey) {
-    guard state == .open, directory.frame(of: key.value) == nil, let insertion = directory.insert(key.value) else { return giveBack(fill) }
+    guard state == .open, directory.frame(of: key.value) == nil else { return giveBack(fill) }
+    guard let insertion = directory.insert(key.value) else {
+      members[Int(key.disk)].counters.skippedFills &+= 1
+      return giveBack(fill)
+    }
     if let evicted = insertion.evicted { members[Int(PageKey(value: evicted).disk)].counters.evictions &+= 1 }
     let slot = insertion.frame
     isFilling[slot] = 1

@@ -110,12 +110,12 @@ struct CacheDiskLayout: Equatable {
   init?(byteCount: UInt64, pageByteCount: Int, mostSlots: Int) {
     self.byteCount = byteCount
     self.pageByteCount = pageByteCount
-    var slots = min(UInt64(max(0, mostSlots)), UInt64(CacheLimits.frames), byteCount / UInt64(pageByteCount))
-    // Each step makes room for what the index of the step before took: two or three do.
-    while slots > 0 {
-      pagesOffset = CacheDiskLayout.pagesOffset(slots: slots)
-      if pagesOffset + slots * UInt64(pageByteCount) <= byteCount { break }
-      slots = min(slots - 1, pagesOffset < byteCount ? (byteCount - pagesOffset) / UInt64(pageByteCount) : 0)
+    // The most slots that fit together with their index.
+    var slots: UInt64 = 0
+    var most = min(UInt64(max(0, mostSlots)), UInt64(CacheLimits.frames), byteCount / UInt64(pageByteCount))
+    while slots < most {
+      let middle = (slots + most + 1) / 2
+      if CacheDiskLayout.pagesOffset(slots: middle) + middle * UInt64(pageByteCount) <= byteCount { slots = middle } else { most = middle - 1 }
     }
     guard slots > 0 else { return nil }
     slotCount = Int(slots)
