@@ -91,7 +91,7 @@ extension StorageService {
   /// A cache disk: what is allocated and free are its pages.
   private func info(_ cacheDisk: PooledCacheDisk, _ disk: ClaimedDisk, of served: ServedPool) -> DiskInfo {
     let facts = disk.port.facts
-    let condition = DiskCondition(ofCacheDisk: disk, isUsable: cacheDisk.isUsable, pool: served.name, cacheDisk.number, now: reactor.now)
+    let condition = DiskCondition(ofCacheDisk: disk, isUsable: cacheDisk.isUsable || served.pool.isReadOnly, pool: served.name, cacheDisk.number, now: reactor.now)
     return DiskInfo(
       uuid: cacheDisk.id.description, path: disk.path, pool: served.name, kind: facts.kind == .blockDevice ? .block : .file,
       ioMode: facts.isDirect ? .direct : .buffered, sizeBytes: facts.byteCount, allocatedBytes: cacheDisk.usedByteCount,
