@@ -32,6 +32,7 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
 
   public override var geometry: BlockGeometry { disk.geometry }
   public override var lowerDevices: [BlockDevice] { [disk] }
+  public override var remarks: [String] { hybrid.map { ["cached on \($0.store.device.label)"] } ?? [] }
 
   /// Metadata has caches of its own, and repair, resynchronisation and scrub want to know what the disk has (rules C). A disk of which a flush
   /// has failed may have forgotten what the cache still has: a read that found it there, and the next one not, would change its mind.

@@ -74,7 +74,10 @@ import Testing
     bug == .writeAcknowledgedBeforeEviction ? 800 : 200
   }
 
-  @Test(arguments: PlantedBug.allCases) func plantedBugsAreFound(bug: PlantedBug) async throws {
+  /// All but what only a pool with cache disks can have: the simulator's have none. CacheDiskTests finds that one.
+  private static let bugs = PlantedBug.allCases.filter { $0 != .cacheOldGenerationAccepted }
+
+  @Test(arguments: bugs) func plantedBugsAreFound(bug: PlantedBug) async throws {
     let limit = ProgramTests.seedLimit(bug)
     let result = try await ProgramTests.run(
       ["--seeds", "1..\(limit)", "--jobs", "2", "--plant", bug.rawValue], timeoutSeconds: 900)
