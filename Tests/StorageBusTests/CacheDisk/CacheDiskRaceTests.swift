@@ -26,7 +26,7 @@ import Testing
   }
 
   #if DEBUG
-    static let operationCount = 60_000
+    static let operationCount = 40_000
   #else
     static let operationCount = 600_000
   #endif
@@ -40,13 +40,13 @@ import Testing
     FaultRule(.stall(seconds: 1...3), .perMillion(150), disk: 0, operations: [.read, .write])
   ]
   static let deadly: [FaultRule] = [
-    FaultRule(.hang, .perMillion(60), disk: 0, operations: [.read, .write]), FaultRule(.diskVanishes, .perMillion(60), disk: 0),
-    FaultRule(.ioError, .perMillion(20_000), disk: 0, operations: [.read, .write]),
+    FaultRule(.hang, .perMillion(300), disk: 0, operations: [.read, .write]), FaultRule(.diskVanishes, .perMillion(600), disk: 0),
+    FaultRule(.ioError, .perMillion(40_000), disk: 0, operations: [.read, .write]),
   ]
 
   @Test(arguments: [
     Course(seed: 1, slots: 6), Course(seed: 2, slots: 30), Course(seed: 3, slots: 12, memoryPages: 4),
-    Course(seed: 4, slots: 5, memoryPages: 3, pageByteCount: 16384), Course(seed: 5, slots: 1),
+    Course(seed: 4, slots: 12, memoryPages: 3, pageByteCount: 16384), Course(seed: 5, slots: 1),
     Course(seed: 6, slots: 12, faults: lies, capacityFails: true), Course(seed: 7, slots: 12, memoryPages: 4, faults: lies),
     Course(seed: 8, slots: 12, faults: slow + lies), Course(seed: 9, slots: 24, rebinds: true),
     Course(seed: 10, slots: 24, memoryPages: 4, faults: lies, rebinds: true),
@@ -57,13 +57,14 @@ import Testing
     let race = CacheDiskRace(course)
     try race.run(Self.operationCount)
     let counters = race.counters
-    #expect(counters.hits > 200 && counters.misses > 500 && counters.fills > 200 && counters.dropped > 100)
+    let few: UInt64 = course.slots == 1 ? 20 : 200
+    #expect(counters.hits > few && counters.misses > 500 && counters.fills > few && counters.dropped > few / 2)
     #expect(course.slots >= 20 || counters.evictions > 50)
     if course.faults.isEmpty {
       #expect(counters.errors == 0 && counters.checksumErrors == 0 && counters.timeouts == 0 && race.losses.isEmpty)
     }
     if course.faults.count > 2 && !course.returns { #expect(counters.checksumErrors > 8) }
-    if course.returns { #expect(race.losses.count > 3) }
+    if course.returns { #expect(race.losses.count > 2) }
   }
 }
 
@@ -90,7 +91,8 @@ final class CacheDiskRace: @unchecked Sendable {  // used by one thread at a tim
     bench = CacheDiskBench(machine: machine, slots: course.slots, pageByteCount: course.pageByteCount)
     reactor = machine.powerOn()
     reactor.stepLimit = .max
-    capacity = RacingDisk(reactor: reactor, sectorCount: 20 * 8 + 3, seed: course.seed, fails: course.capacityFails)
+    capacity = RacingDisk(
+      reactor: reactor, sectorCount: 20 * course.pageByteCount / 512 + 3, seed: course.seed, fails: course.capacityFails)
     memory = MemoryCache(reactor: reactor, admission: .all)
     bus = BusDevice(disk: capacity, cache: memory)
   }

@@ -312,7 +312,7 @@ import Testing
   /// afterwards is right.
   @Test(arguments: [UInt64(1), 2]) func aCrashAnywhereLeavesNothingWrong(seed: UInt64) throws {
     let report = try crashAtEveryWrite(
-      seed: seed, options: CrashSweepOptions(variantsPerPoint: 3, secondCrashEvery: 5),
+      seed: seed, options: CrashSweepOptions(variantsPerPoint: 2, secondCrashEvery: 5),
       prepare: { CacheDiskBench(machine: $0, slots: 12, sectorCount: 163) },
       workload: { _, bench in
         var random = SeededRandom(seed: seed, stream: 77)
