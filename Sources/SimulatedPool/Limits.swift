@@ -35,7 +35,7 @@ public enum SimulatedPoolLimits {
   static let crashPointsOfOpening: UInt64 = 120
   /// Pages of the read cache that a seed's machine may have: none, so few that they come and go all the time, and enough for most of what the
   /// clients touch.
-  static let cachePageCounts = [0, 8, 64, 1024]
+  static let cachePageCounts = [0, 8, 64, 512]
   /// How long a client takes to be sent a page of the cache, in milliseconds at most.
   static let sendMilliseconds: UInt64 = 3
   /// Runs of one exhaustive sweep are those of a workload of so many requests, unless asked otherwise.
