@@ -102,6 +102,7 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     // From a stream of its own, so that the cache changes nothing else of what a seed is.
     var cacheRandom = SeededRandom(seed: machine.seed, stream: 11)
     machine.cachePageCount = SimulatedPoolLimits.cachePageCounts[cacheRandom.index(below: SimulatedPoolLimits.cachePageCounts.count)]
+    machine.cachePageByteCount = CacheLimits.pageByteCounts[cacheRandom.index(below: CacheLimits.pageByteCounts.count)]
     cacheDisks = CacheDiskSet(machine)
     shape = ScenarioShape(&random, isRoomy: isRoomy)
     budget = DamageBudget(leastCopyCount: shape.leastCopyCount)

@@ -204,8 +204,17 @@ final class RacingDisk: BlockDevice, @unchecked Sendable {  // reactor-confined
       where versions[sector][index].until == .max && versions[sector][index + 1].since <= now {
         versions[sector][index].until = now
       }
-      if versions[sector].count > 40 { versions[sector].removeFirst(20) }
+      if versions[sector].count > 40 { forget(sector) }
     }
+  }
+
+  /// When the reads that are under way began: what they may see is not forgotten, however long they take.
+  var readsBegun: Set<UInt64> = []
+
+  private func forget(_ sector: Int) {
+    let oldest = readsBegun.min() ?? step
+    let count = versions[sector].firstIndex { $0.until >= oldest } ?? 0
+    versions[sector].removeFirst(count)
   }
 
   func mayBeSeen(_ value: UInt64, _ sector: Int, from begun: UInt64) -> Bool {
@@ -247,6 +256,8 @@ final class CacheClient: @unchecked Sendable {  // reactor-confined
 
   func read(_ sectors: Range<Int>) async throws {
     let begun = disk.tick()
+    disk.readsBegun.insert(begun)
+    defer { disk.readsBegun.remove(begun) }
     let slice = await disk.reactor.buffers.acquire(byteCount: sectors.count * 512)
     defer { disk.reactor.buffers.release(slice.buffer) }
     do throws(BlockError) { try await bus.read(at: UInt64(sectors.lowerBound * 512), into: slice, IORequest()) } catch {

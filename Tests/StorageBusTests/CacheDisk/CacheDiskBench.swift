@@ -149,6 +149,14 @@ final class CacheDiskBench: @unchecked Sendable {  // used by one thread at a ti
     return isClean
   }
 
+  /// Opens the disk anew after it was given up.
+  func reopen() async throws {
+    guard let reactor = machine.reactor, let port = disk.open() else { throw WrongBytes(description: "the cache disk cannot be opened") }
+    physical = PhysicalDisk(reactor: reactor, port: port)
+    try await openStore(found: contents.map(\.found))
+    bind()
+  }
+
   // MARK: Work
 
   /// Reads sectors and compares.

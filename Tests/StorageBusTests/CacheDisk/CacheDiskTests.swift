@@ -150,6 +150,43 @@ import Testing
     }
   }
 
+  /// A bug that drops the pages after the answer is seen.
+  @Test func pagesThatAreDroppedAfterTheAnswerAreSeen() throws {
+    guard PlantedBug.canBePlanted else { return }
+    let bench = CacheDiskBench(seed: 12, slots: 100)
+    try bench.run { bench in
+      try await bench.open()
+      try await bench.readAll()
+      try await bench.settle()
+      try await bench.write(0..<8)
+      try await bench.read(0..<8)
+      PlantedBug.plant(.cacheRefreshedAfterAnswer)
+      defer { PlantedBug.plant(nil) }
+      try await bench.write(8..<16)
+      await #expect(throws: WrongBytes.self) { try await bench.read(8..<16) }
+      try await bench.close()
+    }
+  }
+
+  @Test func aCacheDiskTellsOfItself() throws {
+    let bench = CacheDiskBench(seed: 13, slots: 100)
+    try bench.run { bench in
+      try await bench.open()
+      let device = try #require(bench.physical)
+      #expect(try await CacheDisk.inspect(device, range: bench.range)?.isClean == false)
+      try await bench.readAll()
+      try await bench.settle()
+      let store = try #require(bench.store)
+      #expect(await store.close(nonces: bench.contents.map(\.found)))
+      let summary = CacheDiskSummary(
+        pool: bench.options.pool, id: bench.options.id, isClean: true, pageByteCount: 4096, slotCount: 100, pageCount: 41,
+        disks: bench.contents.map(\.found))
+      #expect(try await CacheDisk.inspect(device, range: bench.range) == summary)
+      #expect(try await CacheDisk.inspect(device, range: 4096..<bench.range.upperBound) == nil)
+      await device.close()
+    }
+  }
+
   @Test func anotherPoolsOrAnothersCacheDiskIsCold() throws {
     for change in 0..<3 {
       let bench = CacheDiskBench(seed: 7, slots: 100)
@@ -275,7 +312,7 @@ import Testing
   /// afterwards is right.
   @Test(arguments: [UInt64(1), 2]) func aCrashAnywhereLeavesNothingWrong(seed: UInt64) throws {
     let report = try crashAtEveryWrite(
-      seed: seed, options: CrashSweepOptions(variantsPerPoint: 3, secondCrashEvery: 5),
+      seed: seed, options: CrashSweepOptions(variantsPerPoint: 2, secondCrashEvery: 5),
       prepare: { CacheDiskBench(machine: $0, slots: 12, sectorCount: 163) },
       workload: { _, bench in
         var random = SeededRandom(seed: seed, stream: 77)

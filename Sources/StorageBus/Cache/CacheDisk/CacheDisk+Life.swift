@@ -12,6 +12,20 @@ public struct CapacityDiskNonce: Equatable, Sendable {
   }
 }
 
+/// What a cache disk says of itself.
+public struct CacheDiskSummary: Equatable, Sendable {
+  public var pool: StorageUUID
+  public var id: StorageUUID
+  /// It was closed cleanly and is not in use: the rest of what it says counts.
+  public var isClean: Bool
+  public var pageByteCount: Int
+  public var slotCount: UInt64
+  /// Pages that it holds.
+  public var pageCount: UInt64
+  /// The capacity disks whose pages they are.
+  public var disks: [CapacityDiskNonce]
+}
+
 extension CacheDisk {
   /// Takes a cache disk into use. When this returns its clean mark is durably gone: only then may the capacity disks be written to, and their
   /// nonces be changed.
@@ -46,6 +60,17 @@ extension CacheDisk {
     }
     store.onLost = onLost
     return store
+  }
+
+  /// What the newer header says, of a cache disk that nobody uses; nil where there is none. Nothing is changed.
+  public static func inspect(_ device: BlockDevice, range: Range<UInt64>) async throws(BlockError) -> CacheDiskSummary? {
+    let buffers = device.reactor.buffers
+    guard let memory = buffers.reserve(byteCount: CacheDiskFormat.headerByteCount) else { throw BlockError(.noMemory) }
+    defer { buffers.release(memory.buffer) }
+    guard let header = try await newestHeader(device, range.lowerBound, memory) else { return nil }
+    return CacheDiskSummary(
+      pool: header.pool, id: header.cacheDisk, isClean: header.isClean, pageByteCount: header.pageByteCount, slotCount: header.slotCount,
+      pageCount: header.pageCount, disks: header.disks.map { CapacityDiskNonce(id: $0.id, nonce: $0.nonce) })
   }
 
   /// Of both places; nil when neither holds one.
@@ -140,8 +165,10 @@ extension CacheDisk {
   /// Ends the use of the cache disk, and leaves it so that the next opening can go on with it. From this call on nothing is taken from it; the data
   /// of the capacity disks must not be changed afterwards by this opening of the pool. They are flushed here: the cache may hold what a
   /// capacity disk has only in its own cache, and must not know it better after a loss of power.
-  /// - Parameter nonces: of the capacity disks, as they are now and will be found. Disks that are not named are cold next time.
-  /// - Returns: whether the cache will be warm. Not where the cache disk was lost, failed, or still hung when `deadline` came.
+  /// - Parameters:
+  ///   - nonces: of the capacity disks, as they are now and will be found. Disks that are not named are cold next time.
+  ///   - deadline: how long reads and fills that hang are waited for. A disk that hangs later is the owner's to abandon.
+  /// - Returns: whether the cache will be warm. Not where the cache disk was lost, failed or hung.
   @discardableResult
   public func close(nonces: [CapacityDiskNonce], deadline: Instant = .distantFuture) async -> Bool {
     guard state == .open else { return false }

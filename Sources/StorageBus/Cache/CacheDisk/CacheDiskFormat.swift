@@ -115,7 +115,11 @@ struct CacheDiskLayout: Equatable {
     var most = min(UInt64(max(0, mostSlots)), UInt64(CacheLimits.frames), byteCount / UInt64(pageByteCount))
     while slots < most {
       let middle = (slots + most + 1) / 2
-      if CacheDiskLayout.pagesOffset(slots: middle) + middle * UInt64(pageByteCount) <= byteCount { slots = middle } else { most = middle - 1 }
+      if CacheDiskLayout.pagesOffset(slots: middle) + middle * UInt64(pageByteCount) <= byteCount {
+        slots = middle
+      } else {
+        most = middle - 1
+      }
     }
     guard slots > 0 else { return nil }
     slotCount = Int(slots)

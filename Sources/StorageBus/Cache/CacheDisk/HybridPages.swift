@@ -235,12 +235,22 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
     changesInFlight += 1
     let pages = pages(offset, byteCount)
     for page in pages { watch.beginWrite(page) }
-    if !isEnded { store.drop(number, pages) }
+    if !isEnded && !PlantedBug.cacheRefreshedAfterAnswer.isPlanted { store.drop(number, pages) }
   }
 
   /// The disk has answered, or failed.
   func endChange(_ offset: UInt64, _ byteCount: UInt64) {
     changesInFlight -= 1
-    for page in pages(offset, byteCount) { _ = watch.endWrite(page) }
+    let pages = pages(offset, byteCount)
+    for page in pages { _ = watch.endWrite(page) }
+    if PlantedBug.cacheRefreshedAfterAnswer.isPlanted { dropLater(pages) }
+  }
+
+  /// Only for a planted bug.
+  private func dropLater(_ pages: Range<UInt64>) {
+    store.reactor.spawn { [self] in
+      await store.reactor.sleep(milliseconds: 5)
+      if !isEnded { store.drop(number, pages) }
+    }
   }
 }
