@@ -45,7 +45,8 @@ extension StorageService {
     let own = wasCache ? "a cache disk" : "a disk for data"
     throw APIError(
       .wrongState, "\(path) left the pool \(served.name) as \(own) (disk \(number)), and comes back as nothing else",
-      remedy: "Take it back as it was: spaceport pool add \(served.name) \(path)\(wasCache ? " --usage cache" : ""). To use it as a new disk: "
+      remedy:
+        "Take it back as it was: spaceport pool add \(served.name) \(path)\(wasCache ? " --usage cache" : ""). To use it as a new disk: "
         + "spaceport pool remove \(served.name) \(number), then add it with --force")
   }
 

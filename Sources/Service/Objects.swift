@@ -91,7 +91,8 @@ extension StorageService {
   /// A cache disk: what is allocated and free are its pages.
   private func info(_ cacheDisk: PooledCacheDisk, _ disk: ClaimedDisk, of served: ServedPool) -> DiskInfo {
     let facts = disk.port.facts
-    let condition = DiskCondition(ofCacheDisk: disk, isUsable: cacheDisk.isUsable || served.pool.isReadOnly, pool: served.name, cacheDisk.number, now: reactor.now)
+    let condition = DiskCondition(
+      ofCacheDisk: disk, isUsable: cacheDisk.isUsable || served.pool.isReadOnly, pool: served.name, cacheDisk.number, now: reactor.now)
     return DiskInfo(
       uuid: cacheDisk.id.description, path: disk.path, pool: served.name, kind: facts.kind == .blockDevice ? .block : .file,
       ioMode: facts.isDirect ? .direct : .buffered, sizeBytes: facts.byteCount, allocatedBytes: cacheDisk.usedByteCount,
@@ -103,11 +104,12 @@ extension StorageService {
   private func absentInfo(_ number: DiskNumber, of served: ServedPool) -> DiskInfo? {
     guard let record = served.pool.diskRecord(number) else { return nil }
     let path = served.path(of: number)
-    let condition = record.usage == .cache
+    let condition =
+      record.usage == .cache
       ? DiskCondition(absentCacheDisk: served.absent[number], refusal: served.refusals[number], number, pool: served.name)
       : DiskCondition(
-      absent: served.absent[number], isDistrusted: isDistrusted(record.id, in: served.pool.id), refusal: served.refusals[number], number,
-      pool: served.name)
+        absent: served.absent[number], isDistrusted: isDistrusted(record.id, in: served.pool.id), refusal: served.refusals[number], number,
+        pool: served.name)
     return DiskInfo(
       uuid: record.id.description, path: path, pool: served.name, kind: path.hasPrefix("/dev/") ? .block : .file, ioMode: .direct,
       sizeBytes: record.diskByteCount, allocatedBytes: 0, freeBytes: 0, logicalSectorBytes: Int(record.logicalSector),

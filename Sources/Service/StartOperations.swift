@@ -135,7 +135,9 @@ extension StorageService {
     }
     var records: [DiskRecord] = []
     do throws(PoolError) {
-      records = try await StoragePool.missingDisks(of: disks.map(\.member), reactor: reactor).filter { $0.state != .evicted }
+      records = try await StoragePool.missingDisks(of: disks.map(\.member), reactor: reactor).filter {
+        $0.state != .evicted && $0.usage != .cache
+      }
     } catch { records = [] }
     guard !records.isEmpty else {
       return APIError(.wrongState, error.message, remedy: "\(error.remedy). To only read what is there: \(reading)")

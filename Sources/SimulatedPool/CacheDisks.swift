@@ -112,7 +112,9 @@ extension Scenario {
       switch cacheDisks.random.below(12) {
       case 0: add(.cacheDiskLies, FaultRule(.bitFlip, .perMillion(rate), disk: index))
       case 1: add(.cacheDiskLies, FaultRule(.phantomWrite, .perMillion(rate), disk: index, operations: writes))
-      case 2: add(.cacheDiskLies, FaultRule(.misdirectedWrite(within: content), .perMillion(rate), disk: index, operations: writes, range: content))
+      case 2:
+        add(
+          .cacheDiskLies, FaultRule(.misdirectedWrite(within: content), .perMillion(rate), disk: index, operations: writes, range: content))
       case 3: add(.cacheDiskLies, FaultRule(.misdirectedWrite(), .perMillion(rate), disk: index, operations: writes))
       case 4: add(.cacheDiskFails, FaultRule(.ioError, .perMillion(rate), disk: index))
       case 5: add(.cacheDiskFails, FaultRule(.ioError, .always, disk: index, operations: writes))

@@ -63,7 +63,9 @@ final class CacheTender: @unchecked Sendable {  // reactor-confined
 
   private func bring(_ member: PoolMember, _ index: Int) async throws(PoolError) {
     let superblock = await StoragePool.superblock(of: member.device)
-    if let superblock, pool.cache.absentNumbers.contains(superblock.diskNumber), pool.diskRecord(superblock.diskNumber)?.id == superblock.disk {
+    if let superblock, pool.cache.absentNumbers.contains(superblock.diskNumber),
+      pool.diskRecord(superblock.diskNumber)?.id == superblock.disk
+    {
       powerOn.note("taking cache disk \(member.path) back")
       scenario.faults.offer(.cacheDiskReturns)
       do throws(PoolError) {

@@ -153,7 +153,8 @@ import Testing
     #expect(state == "ok")
     for _ in 0..<2 {
       try await succeed(
-        "fio", "--name=check", "--ioengine=nbd", "--uri=\(server.uri("tank/disk"))", "--rw=randread", "--bs=16k", "--size=48M", "--iodepth=8")
+        "fio", "--name=check", "--ioengine=nbd", "--uri=\(server.uri("tank/disk"))", "--rw=randread", "--bs=16k", "--size=48M",
+        "--iodepth=8")
       try await succeed("qemu-io", "-f", "raw", server.uri("tank/disk"), "-c", "read -P 7 0 48M")
     }
     try await server.stop()

@@ -69,7 +69,11 @@ struct DiskSetCommand: AsyncParsableCommand {
   @OptionGroup var client: ClientOptions
   @OptionGroup var disk: DiskArgument
 
-  @Option(help: "auto: it holds data; hotspare: it is kept for copies that lose their disk; retired: it is emptied and released. Cache disks are added with pool add and stay cache disks.")
+  @Option(
+    help: """
+      auto: it holds data; hotspare: it is kept for copies that lose their disk; retired: it is emptied and released. Cache disks are \
+      added with pool add, and stay cache disks.
+      """)
   var usage: UsageArgument
 
   func run() async throws {
