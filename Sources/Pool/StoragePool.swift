@@ -383,6 +383,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   public func close() async throws(PoolError) {
     isClosing = true
     if !isReadOnly { await jobs.stop() }
+    cache.beginClosing()
     let failure = await store.close()
     await cache.close(isInOrder: failure == nil)
     await stripeIO.close()

@@ -44,11 +44,11 @@ extension Scenario {
         guard let past = cacheDisks.pasts[index] else { continue }
         fire(.cacheDiskFromThePast)
         disk.restore(past)
-      case 2, 3:
+      case 2, 3, 4:
         guard let past = cacheDisks.pasts[index] else { continue }
         fire(.cacheContentFromThePast)
         restoreContent(of: disk, past)
-      case 4:
+      case 5:
         fire(.cacheDiskDamaged)
         damage(disk)
       default: break
@@ -83,9 +83,11 @@ extension Scenario {
     do { return try layout.layout(diskByteCount: disk.options.byteCount) } catch { preconditionFailure("\(error)") }
   }
 
-  /// After a power-on.
-  func keepPastOfCacheDisks() {
-    for index in cacheDisks.indices where cacheDisks.random.coin() { cacheDisks.pasts[index] = machine.disks[index].save() }
+  /// After a power-on. What was closed in order is what looks as if it could be believed.
+  func keepPastOfCacheDisks(isClosed: Bool) {
+    for index in cacheDisks.indices where isClosed || cacheDisks.random.below(4) == 0 {
+      cacheDisks.pasts[index] = machine.disks[index].save()
+    }
   }
 
   /// Rules for the opening.

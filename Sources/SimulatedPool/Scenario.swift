@@ -182,7 +182,7 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     }
     countCache()
     if let pool = powerOn.pool { countCacheDisks(pool) }
-    keepPastOfCacheDisks()
+    keepPastOfCacheDisks(isClosed: powerOn.isClosed)
     powerOn.noteEvictions()
     if random.coin() {
       let disk = random.index(below: shape.disks.count)

@@ -80,15 +80,24 @@ public final class PoolCache: @unchecked Sendable {  // reactor-confined
     }
   }
 
-  /// After the last write of the pool. `isInOrder`: all of it succeeded, and what is cached may be believed at the next opening.
-  func close(isInOrder: Bool) async {
+  /// The pool is about to write its last: a cache disk that hangs must not hold that up either.
+  func beginClosing() {
     isOpen = false
+    for disk in disks {
+      disk.isBusy = true
+      watch(disk)
+    }
+  }
+
+  /// After the last write of the pool, and `beginClosing`. `isInOrder`: all of it succeeded, and what is cached may be believed at the next opening.
+  func close(isInOrder: Bool) async {
     let nonces = pool.store.disks.filter { !$0.hasFailed }
       .map { CapacityDiskNonce(id: StorageUUID($0.id), nonce: $0.superblock.nonce) }
     for disk in disks {
-      guard let store = disk.store else { continue }
-      disk.isBusy = true
-      watch(disk)
+      guard let store = disk.store else {
+        disk.isBusy = false
+        continue
+      }
       let deadline = reactor.now.advanced(milliseconds: pool.stallLimitMilliseconds)
       if isInOrder && !disk.isLeaving { await store.close(nonces: nonces, deadline: deadline) }
       await store.end()
@@ -155,7 +164,8 @@ public final class PoolCache: @unchecked Sendable {  // reactor-confined
 
   private func evict(_ disk: PooledCacheDisk) async throws(MetadataError) { try await pool.store.evict([disk.number]) }
 
-  /// Ends the use of a disk that leaves the pool for good. When this returns nothing is in flight on it.
+  /// Ends the use of a disk that leaves the pool for good. When this returns nothing is in flight on it; what hangs there from here on is
+  /// given up until `isBusy` is false again.
   func release(_ disk: PooledCacheDisk) async {
     disk.isLeaving = true
     disk.isBusy = true
@@ -163,7 +173,6 @@ public final class PoolCache: @unchecked Sendable {  // reactor-confined
     disk.store?.abandon()
     rebind()
     await disk.store?.end()
-    disk.isBusy = false
     disks.removeAll { $0 === disk }
   }
 

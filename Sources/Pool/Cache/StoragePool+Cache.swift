@@ -43,6 +43,7 @@ extension StoragePool {
     let name = name(of: number).capitalizedFirst
     let disk = cache.disk(number)
     if let disk { await cache.release(disk) }
+    defer { disk?.isBusy = false }
     do throws(MetadataError) { try await store.remove(number) } catch {
       if store.diskRecord(number)?.state == .removed { throw unknownDisk(number) }
       throw PoolError(error, doing: "releasing disk \(number)")
