@@ -96,9 +96,10 @@ extension DiskCondition {
     nextStep = "Check the disk; to replace it: spaceport disk replace --pool \(pool) \(number) NEW"
   }
 
-  init(absentCacheDisk absent: AbsentDisk?, refusal: DiskInfo.State?, _ number: DiskNumber, pool: String) {
+  /// - Parameter loss: why the pool gave it up, where it did.
+  init(absentCacheDisk absent: AbsentDisk?, loss: String?, refusal: DiskInfo.State?, _ number: DiskNumber, pool: String) {
     (health, state) = (.warning, refusal ?? .lostCommunication)
-    let why = absent?.reason.map { ": \($0.withoutFullStop)" } ?? ""
+    let why = (refusal == nil ? loss ?? absent?.reason : absent?.reason).map { ": \($0.withoutFullStop)" } ?? ""
     reason = "the cache disk is not used\(why.isEmpty ? ": it is not there" : why). Reads are slower, and nothing is lost"
     nextStep =
       (refusal == nil ? "Bring it back, which is noticed by itself" : "Find the right disk")

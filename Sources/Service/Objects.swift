@@ -106,7 +106,9 @@ extension StorageService {
     let path = served.path(of: number)
     let condition =
       record.usage == .cache
-      ? DiskCondition(absentCacheDisk: served.absent[number], refusal: served.refusals[number], number, pool: served.name)
+      ? DiskCondition(
+        absentCacheDisk: served.absent[number], loss: served.pool.cache.losses[number], refusal: served.refusals[number], number,
+        pool: served.name)
       : DiskCondition(
         absent: served.absent[number], isDistrusted: isDistrusted(record.id, in: served.pool.id), refusal: served.refusals[number], number,
         pool: served.name)

@@ -15,6 +15,8 @@ public final class PoolCache: @unchecked Sendable {  // reactor-confined
   /// Those that are there, in the order of their numbers.
   public private(set) var disks: [PooledCacheDisk]
   private var isOpen = false
+  /// Why cache disks were given up since the pool was opened, in words.
+  public private(set) var losses: [DiskNumber: String] = [:]
 
   init(pool: StoragePool, _ members: [PoolDisk]) {
     self.pool = pool
@@ -136,6 +138,7 @@ public final class PoolCache: @unchecked Sendable {  // reactor-confined
     let disk = PooledCacheDisk(of: member)
     disks.append(disk)
     disks.sort { $0.number < $1.number }
+    losses[disk.number] = nil
     await use(disk, [])
     rebind()
     return disk
@@ -145,6 +148,7 @@ public final class PoolCache: @unchecked Sendable {  // reactor-confined
   func giveUp(_ disk: PooledCacheDisk, because reason: String) {
     if disk.isLeaving || pool.isClosing || pool.isReadOnly { return }
     disk.isLeaving = true
+    losses[disk.number] = reason.withoutFullStop
     disk.store?.abandon()
     disk.disk.abandon()  // what hangs there must hold up nobody
     rebind()
