@@ -57,7 +57,8 @@ final class Operator: @unchecked Sendable {  // reactor-confined
         await pool.jobs.cancel(job)
       }
     } catch {
-      if powerOn.isOver || [.invalid, .noSpace, .notFound].contains(error.cause) || powerOn.schedule?.mayFail == true { return }
+      // `wrongState`: a job is just releasing the disk.
+      if powerOn.isOver || [.invalid, .noSpace, .notFound, .wrongState].contains(error.cause) || powerOn.schedule?.mayFail == true { return }
       powerOn.found("the operator: \(error)")
     }
   }
