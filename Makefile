@@ -91,6 +91,7 @@ bench: toolchain deps-test build
 	$(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) build $(SWIFT_FLAGS) -c release --static-swift-stdlib --product large-pool
 	Tests/Bench/bench.py --spaceport $(RELEASE) $(BENCH_FLAGS)
 	Tests/Bench/resiliency.py --spaceport $(RELEASE)
+	SPACEPORT_LONG_TRACES=1 $(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) test $(SWIFT_FLAGS) --filter GoalTests
 	Tests/Bench/opening.py --spaceport $(RELEASE) --tool .build/release/large-pool
 
 lint: toolchain

@@ -34,6 +34,8 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case cacheRefreshedAfterAnswer
   /// A page that was written while it was read into the cache is kept.
   case overtakenFillKept
+  /// Pages on a cache disk are believed though the capacity disk was opened for writing since: its nonce is another.
+  case cacheOldGenerationAccepted
 
   #if DEBUG
     /// Set before anything runs, and not changed while something does.

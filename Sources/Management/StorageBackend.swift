@@ -6,6 +6,8 @@ public protocol StorageBackend: Sendable {
   func status() async throws(APIError) -> ServerStatus
   /// The disks of all pools, missing ones included.
   func disks() async throws(APIError) -> [DiskInfo]
+  /// The machine's block devices, or what lies in a directory, with the reasons why each cannot be pooled. Changes nothing.
+  func scanDisks(_ request: ScanDisks) async throws(APIError) -> [DiskCandidateInfo]
   /// All pools that the server knows, those that wait for disks included.
   func pools() async throws(APIError) -> [PoolInfo]
   func pool(named name: String) async throws(APIError) -> PoolInfo
@@ -32,8 +34,8 @@ public protocol StorageBackend: Sendable {
   func cancelJob(inPool name: String, number: UInt64) async throws(APIError)
   /// What happened to one pool, or to all, the newest last.
   func events(ofPool pool: String?) async throws(APIError) -> [EventInfo]
-  /// The read cache; of size 0 where there is none.
-  func cache() async throws(APIError) -> CacheInfo
+  /// The read cache, of size 0 where there is none, with the disks and virtual disks of one pool, or of all.
+  func cache(ofPool pool: String?) async throws(APIError) -> CacheInfo
   /// The virtual disks of one pool, or of all.
   func virtualDisks(ofPool pool: String?) async throws(APIError) -> [VirtualDiskInfo]
   func virtualDisk(at path: VirtualDiskPath) async throws(APIError) -> VirtualDiskInfo

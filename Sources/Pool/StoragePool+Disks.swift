@@ -9,13 +9,13 @@ extension StoragePool {
 
   /// As a person knows it: "disk 2 (/dev/sdb)", with the path where it is, or was when the pool last took it.
   public func name(of number: DiskNumber) -> String {
-    let path = disks.first { $0.number == number }?.disk.label ?? store.diskRecord(number)?.pathHint ?? ""
+    let path = disks.first { $0.number == number }?.disk.label ?? cache.disk(number)?.disk.label ?? store.diskRecord(number)?.pathHint ?? ""
     return path.isEmpty ? "disk \(number)" : "disk \(number) (\(path))"
   }
 
-  /// The disks of the pool, present or not, without those removed; in the order of their numbers.
+  /// The disks of the pool, present or not, cache disks too, without those removed; in the order of their numbers.
   public var diskRecords: [DiskRecord] {
-    (disks.map(\.number) + absentDiskNumbers).sorted().compactMap(store.diskRecord)
+    (disks.map(\.number) + absentDiskNumbers + cache.disks.map(\.number) + cache.absentNumbers).sorted().compactMap(store.diskRecord)
   }
 
   /// Throws what would keep `member` from being added; nothing on it is touched.
@@ -27,19 +27,7 @@ extension StoragePool {
 
   /// Makes `member`, whose content is lost, a disk of this pool.
   public func add(_ member: PoolMember, usage: DiskRecord.Usage = .auto) async throws(PoolError) -> DataPartition {
-    let action = "adding \(member.path) to the pool \(name)"
-    let joined: PoolDisk
-    do throws(MetadataError) {
-      let layout = try store.memberLayout(diskByteCount: member.device.geometry.byteCount)
-      do throws(PoolError) { try await PooledDiskTable.write(on: member, layout: layout, poolName: name, reactor: reactor) } catch {
-        throw MetadataError(.diskFailed, error.message, remedy: error.remedy)
-      }
-      let hint = String(member.path.prefix(FormatLimits.pathHintByteCount / 4))
-      joined = try await store.add(NewDisk(device: member.device, usage: usage, pathHint: hint))
-    } catch {
-      _ = try? await PooledDiskTable.erase(member)
-      throw PoolError(error, doing: action)
-    }
+    let joined = try await join(member, usage)
     let disk = DataPartition(of: joined, state: .active, poolName: name)
     disk.usage = usage
     allocator.addDisk(disk.number, slabCount: disk.slabCount)
@@ -48,10 +36,28 @@ extension StoragePool {
     return disk
   }
 
+  /// Gives it the pool's partition table, superblocks and a record.
+  func join(_ member: PoolMember, _ usage: DiskRecord.Usage) async throws(PoolError) -> PoolDisk {
+    let action = "adding \(member.path) to the pool \(name)"
+    do throws(MetadataError) {
+      let layout = try store.memberLayout(diskByteCount: member.device.geometry.byteCount)
+      do throws(PoolError) { try await PooledDiskTable.write(on: member, layout: layout, poolName: name, reactor: reactor) } catch {
+        throw MetadataError(.diskFailed, error.message, remedy: error.remedy)
+      }
+      let hint = String(member.path.prefix(FormatLimits.pathHintByteCount / 4))
+      return try await store.add(NewDisk(device: member.device, usage: usage, pathHint: hint))
+    } catch {
+      _ = try? await PooledDiskTable.erase(member)
+      throw PoolError(error, doing: action)
+    }
+  }
+
   /// Says what a disk is for. `retired`: it is emptied, and then released.
   public func setUsage(of number: DiskNumber, _ usage: DiskRecord.Usage) async throws(PoolError) {
     guard let record = store.diskRecord(number), record.state != .removed else { throw unknownDisk(number) }
     if usage == .retired { return try await retire(number) }
+    if (record.usage == .cache) != (usage == .cache) { throw cacheDisksStay(number, isCache: record.usage == .cache) }
+    if usage == .cache { return }
     try beginChange(of: number)
     defer { disksInChange.remove(number) }
     var changes = [DiskRecord.patch(number, DiskRecord.Offset.usage, usage.rawValue)]
@@ -69,6 +75,7 @@ extension StoragePool {
   /// Begins to empty a disk; the job releases it at the end. A disk that is not there is given up at once: its copies are made anew.
   public func retire(_ number: DiskNumber, replacement: DiskNumber? = nil) async throws(PoolError) {
     guard let record = store.diskRecord(number), record.state != .removed else { throw unknownDisk(number) }
+    if record.usage == .cache { return try await retireCacheDisk(number) }
     try beginChange(of: number)
     defer { disksInChange.remove(number) }
     let others = disks.filter { $0.number != number && $0.isUsable && $0.state != .retiring }
@@ -97,7 +104,7 @@ extension StoragePool {
   func takenSlabCount(of number: DiskNumber) -> Int { allocator.slabCount(of: number) - allocator.freeSlabCount(of: number) }
 
   /// A disk that is wanted again while its removal is committed would be dealt from, and be gone all the same.
-  private func beginChange(of number: DiskNumber) throws(PoolError) {
+  func beginChange(of number: DiskNumber) throws(PoolError) {
     guard disksInChange.insert(number).inserted else {
       throw PoolError(
         .wrongState, "Disk \(number) of the pool \(name) is being released, or what it is for is being changed",
@@ -145,7 +152,7 @@ extension StoragePool {
     _ = try? await commit([DiskRecord.patch(number, DiskRecord.Offset.usage, DiskRecord.Usage.auto.rawValue)])
   }
 
-  private func unknownDisk(_ number: DiskNumber) -> PoolError {
+  func unknownDisk(_ number: DiskNumber) -> PoolError {
     PoolError(.notFound, "The pool \(name) has no disk \(number)", remedy: "`spaceport disk list` shows its disks")
   }
 

@@ -68,6 +68,7 @@ extension StoragePool {
     pool.listenToStore()
     pool.events.load(store)
     pool.jobs.load(store)
+    await pool.openCache()
     return pool
   }
 
@@ -102,19 +103,19 @@ extension StoragePool {
 
   private static func assemble(_ store: MetadataStore, _ reactor: any Reactor) throws(PoolError) -> StoragePool {
     let record: PoolRecord
+    var records: [DiskNumber: DiskRecord] = [:]
     do throws(MetadataError) {
       guard let found: PoolRecord = try store.value(for: PoolRecord.key) else {
         throw MetadataError(.damaged, "The pool \(store.poolName) has no record of itself.", remedy: "Run spaceport inspect on its disks.")
       }
       record = found
-      try checkSlabs(record, store.disks)
+      try store.forEachRecord(DiskRecord.self) { records[$0.number] = $0 }
+      try checkSlabs(record, store.disks.filter { records[$0.number]?.usage != .cache })
     } catch { throw PoolError(error, doing: "opening the pool \(store.poolName)") }
+    let cacheMembers = store.disks.filter { records[$0.number]?.usage == .cache }
+    records = records.filter { $0.value.usage != .cache }
     var allocator = SlabAllocator()
-    var records: [DiskNumber: DiskRecord] = [:]
-    do throws(MetadataError) { try store.forEachRecord(DiskRecord.self) { records[$0.number] = $0 } } catch {
-      throw PoolError(error, doing: "opening the pool \(store.poolName)")
-    }
-    let disks = store.disks.sorted { $0.number < $1.number }.map {
+    let disks = store.disks.filter { disk in !cacheMembers.contains { $0 === disk } }.sorted { $0.number < $1.number }.map {
       var state = records[$0.number]?.state ?? .active
       // Only read pools have such a disk: it lacks what was written without it.
       if state == .evicted { state = .returning }
@@ -126,7 +127,8 @@ extension StoragePool {
       allocator.addDisk(record.number, slabCount: Int(record.slabCount))
     }
     let absent = Set(records.values.filter { $0.state != .removed }.map(\.number)).subtracting(disks.map(\.number))
-    return StoragePool(reactor: reactor, store: store, disks: disks, absentNumbers: absent, record: record, allocator: allocator)
+    return StoragePool(
+      reactor: reactor, store: store, disks: disks, absentNumbers: absent, record: record, allocator: allocator, cacheMembers: cacheMembers)
   }
 
   /// Addresses are reckoned from the pool's record: every disk must be laid out by the same sizes.

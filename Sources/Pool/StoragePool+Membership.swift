@@ -11,7 +11,9 @@ extension StoragePool {
   /// A disk that fails a write of metadata leaves those that keep it; the pool then lets it go altogether where it can.
   func listenToStore() {
     store.onDiskFailed = { [weak self] number, error in
-      guard let self, let disk = usableDisk(number) else { return }
+      guard let self else { return }
+      if let disk = cache.disk(number) { return cache.giveUp(disk, because: "metadata could not be written: \(error)") }
+      guard let disk = usableDisk(number) else { return }
       let isGone = error.saysDeviceIsGone
       reactor.spawn { [weak self] in
         _ = try? await self?.evict(disk, because: "metadata could not be written: \(error)", isGone: isGone)
@@ -213,6 +215,7 @@ extension StoragePool {
       }
     }
     for disk in usableDisks { evictIfStalled(disk) }
+    cache.lookAtDisks()
     for look in looks { await look.value }
   }
 

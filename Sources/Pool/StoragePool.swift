@@ -20,7 +20,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   public let createdSeconds: UInt64
   /// What all disks can do together: the coarsest alignment, cheap zeroing only if every disk has it.
   public private(set) var commonGeometry: BlockGeometry
-  /// The data partitions of the disks that are there, in the order of their disk numbers.
+  /// The data partitions of the capacity disks that are there, in the order of their disk numbers.
   public private(set) var disks: [DataPartition]
   /// Disks that were evicted since the pool was opened: split requests that are still in flight name them without holding them.
   private var departed: [DataPartition] = []
@@ -28,7 +28,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   public private(set) var isWhole = true
   /// Counts the changes of which disks are there: who works on several copies for a while compares.
   public private(set) var membershipChanges = 0
-  /// Disks that the pool knows and that are not there.
+  /// Capacity disks that the pool knows and that are not there.
   private var absentNumbers: Set<DiskNumber> = []
   /// For the layers above that split requests; see ParallelIO.perform for why there are two.
   public let stripeIO: ParallelIO
@@ -59,6 +59,9 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   public private(set) lazy var jobs = JobRunner(pool: self)
   /// A disk is the pool's no more: whoever holds it may let go.
   public var onDiskReleased: ((DiskNumber) -> Void)?
+  /// Its cache disks, which are none of `disks`.
+  public private(set) lazy var cache = PoolCache(pool: self, cacheMembers)
+  private let cacheMembers: [PoolDisk]
   /// Told of each event as it happens: for the log.
   public var onEvent: ((EventRecord) -> Void)?
   /// Seconds since 1970, UTC, for what is written down with a date.
@@ -70,11 +73,12 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
 
   init(
     reactor: any Reactor, store: MetadataStore, disks: [DataPartition], absentNumbers: Set<DiskNumber>, record: PoolRecord,
-    allocator: SlabAllocator
+    allocator: SlabAllocator, cacheMembers: [PoolDisk]
   ) {
     self.reactor = reactor
     self.store = store
     self.disks = disks
+    self.cacheMembers = cacheMembers
     id = record.id
     name = record.name
     slabByteCount = record.slabByteCount
@@ -104,6 +108,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
     for disk in disks { allocator.setDealing(from: disk.number, disk.takesNewSlabs) }
     for number in absentNumbers { allocator.setDealing(from: number, false) }
     if !usableDisks.isEmpty { commonGeometry = StoragePool.common(usableDisks) }
+    cache.rebind()
   }
 
   /// An evicted disk is no disk of the pool's any more until it returns.
@@ -378,7 +383,9 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   public func close() async throws(PoolError) {
     isClosing = true
     if !isReadOnly { await jobs.stop() }
+    cache.beginClosing()
     let failure = await store.close()
+    await cache.close(isInOrder: failure == nil)
     await stripeIO.close()
     await chunkIO.close()
     if let failure { throw PoolError(failure, doing: "closing the pool \(name)") }

@@ -18,6 +18,10 @@ extension StorageService: StorageBackend {
 
   public func disks() async throws(APIError) -> [DiskInfo] { try await pools().flatMap(\.disks) }
 
+  public func scanDisks(_ request: ScanDisks) async throws(APIError) -> [DiskCandidateInfo] {
+    try await reactor.run { [self] () async throws(APIError) in try await scan(request) }
+  }
+
   public func pools() async throws(APIError) -> [PoolInfo] {
     try await ask { [self] () throws(APIError) in
       (sortedPools.map(info) + waiting.values.map(info)).sorted { $0.name < $1.name }
@@ -79,7 +83,9 @@ extension StorageService: StorageBackend {
     try await ask { [self] () throws(APIError) in try eventInfos(ofPool: pool) }
   }
 
-  public func cache() async throws(APIError) -> CacheInfo { try await ask { [self] () throws(APIError) in cacheInfo } }
+  public func cache(ofPool pool: String?) async throws(APIError) -> CacheInfo {
+    try await ask { [self] () throws(APIError) in try cacheInfo(ofPool: pool) }
+  }
 
   public func virtualDisks(ofPool pool: String?) async throws(APIError) -> [VirtualDiskInfo] {
     try await ask { [self] () throws(APIError) in

@@ -83,6 +83,30 @@ struct DiskCondition {
   }
 }
 
+/// Of a cache disk: whatever it is, no data is missing.
+extension DiskCondition {
+  init(ofCacheDisk disk: ClaimedDisk, isUsable: Bool, pool: String, _ number: DiskNumber, now: Instant) {
+    self.init(of: disk, nil, pool: pool, stuckBecause: nil, now: now)
+    if health == .healthy && !isUsable {
+      (health, state) = (.warning, .notUsable)
+      reason = "it is not used as a cache: reads go to the disks it is for, slower, and nothing is lost"
+    }
+    guard health != .healthy else { return }
+    health = .warning
+    nextStep = "Check the disk; to replace it: spaceport disk replace --pool \(pool) \(number) NEW"
+  }
+
+  /// - Parameter loss: why the pool gave it up, where it did.
+  init(absentCacheDisk absent: AbsentDisk?, loss: String?, refusal: DiskInfo.State?, _ number: DiskNumber, pool: String) {
+    (health, state) = (.warning, refusal ?? .lostCommunication)
+    let why = (refusal == nil ? loss ?? absent?.reason : absent?.reason).map { ": \($0.withoutFullStop)" } ?? ""
+    reason = "the cache disk is not used\(why.isEmpty ? ": it is not there" : why). Reads are slower, and nothing is lost"
+    nextStep =
+      (refusal == nil ? "Bring it back, which is noticed by itself" : "Find the right disk")
+      + ", replace it: spaceport disk replace --pool \(pool) \(number) NEW, or take it out: spaceport pool remove \(pool) \(number)"
+  }
+}
+
 /// Of what was found among a pool's disks and is left alone.
 struct RejectedDisk {
   var path: String
@@ -185,6 +209,7 @@ struct PoolCondition {
 
   init(disks: [DiskInfo], virtualDisks: [VirtualDiskInfo]) {
     let offline = virtualDisks.filter { $0.health == .unhealthy }
+    let disks = disks.filter { $0.usage != .cache }  // they hold no data: the pool's warnings tell of them
     let away = disks.filter { $0.state == .lostCommunication || $0.state == .failedMedia }
     // One that is left alone, and has no number, is none of the pool's.
     let failing = disks.filter { $0.number != 0 && $0.health != .healthy && $0.state != .removingFromPool && $0.state != .inService }

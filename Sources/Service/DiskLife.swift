@@ -18,7 +18,7 @@ extension StorageService {
         case .error: .error
         }
       logger.log(level: level, "\(event.message)", metadata: ["pool": "\(served?.name ?? "")", "event": "\(event.name)"])
-      if event.name == "diskEvicted", let self, let served { self.diskLeft(event.disk, served) }
+      if ["diskEvicted", "cacheDiskLost"].contains(event.name), let self, let served { self.diskLeft(event.disk, served) }
     }
     served.pool.onDiskReleased = { [weak self, weak served] number in
       if let self, let served { self.diskReleased(number, served) }
@@ -30,6 +30,8 @@ extension StorageService {
     guard let index = served.disks.firstIndex(where: { $0.number == number }) else { return }
     let disk = served.disks.remove(at: index)
     let physical = disk.physical
+    // Nothing that it held is missed: it is taken back whatever became of it, and empty.
+    let isCache = served.pool.diskRecord(number)?.usage == .cache
     let count = served.evictionCounts[number, default: 0] + 1
     served.evictionCounts[number] = count
     // What was only disconnected may come back at once; what fails or hangs has to wait, longer each time.
@@ -37,15 +39,15 @@ extension StorageService {
     let delay = physical.fault?.kind == .gone ? 0 : min(doubled, ServiceLimits.longestReturnDelayMilliseconds)
     served.absent[number] = AbsentDisk(
       path: disk.path, reason: physical.ailment, closing: disk, returnsAt: reactor.now.advanced(milliseconds: delay),
-      isLost: physical.fault.map { $0.kind != .gone } ?? false)
+      isLost: !isCache && physical.fault.map { $0.kind != .gone } ?? false)
     if physical.health.state > .transientErrors {
       logger.warning(
         "Disk in trouble",
         metadata: ["disk": "\(disk.path)", "health": "\(physical.health.state)", "error": "\(physical.health.lastError ?? "")"])
     }
-    if let fault = physical.fault, fault.kind != .gone { distrust(number, served) }
+    if let fault = physical.fault, fault.kind != .gone, !isCache { distrust(number, served) }
     // A deleted file lives as long as it is open: until the pool needs nothing from it any more its content can be copied away.
-    if physical.fault?.kind == .deleted { return }
+    if physical.fault?.kind == .deleted && !isCache { return }
     reactor.spawn { [weak served] in
       await physical.close()
       while !physical.hasDrained { await physical.drained() }
@@ -98,13 +100,15 @@ extension StorageService {
       await letGo(of: rejected.device, served)
     }
     for device in served.pool.returnableDevices {
-      do throws(PoolError) { _ = try await served.pool.readmit(device) } catch {
+      do throws(PoolError) { _ = try await served.pool.takeBack(device) } catch {
         warn(error.description)
         await letGo(of: device, served)
       }
     }
     served.noteNumbers()
-    for number in served.pool.absentDiskNumbers where served.absent[number] == nil {
+    // A cache disk that could not be taken into use.
+    for disk in served.disks where disk.number == nil { await letGo(of: disk.bus, served) }
+    for number in served.pool.awayDiskNumbers where served.absent[number] == nil {
       guard let record = served.pool.diskRecord(number) else { continue }
       served.absent[number] = AbsentDisk(
         path: record.pathHint, returnsAt: reactor.now, isLost: isDistrusted(record.id, in: served.pool.id))
@@ -152,7 +156,7 @@ extension StorageService {
   }
 
   private func lookForAbsentDisks(of served: ServedPool) async {
-    for number in served.pool.absentDiskNumbers {
+    for number in served.pool.awayDiskNumbers {
       guard let record = served.pool.diskRecord(number), !isDistrusted(record.id, in: served.pool.id) else { continue }
       let absent = served.absent[number]
       if let absent, absent.closing != nil || reactor.now < absent.returnsAt { continue }
@@ -169,7 +173,7 @@ extension StorageService {
   private func takeBack(_ path: String, _ number: DiskNumber, _ served: ServedPool) async {
     do throws(APIError) {
       try await change { [self] () async throws(APIError) in
-        guard pools[served.name] === served, served.pool.absentDiskNumbers.contains(number) else { return }
+        guard pools[served.name] === served, served.pool.awayDiskNumbers.contains(number) else { return }
         try await readmit(path, into: served)
       }
     } catch {
@@ -181,7 +185,7 @@ extension StorageService {
   }
 
   private func noteRefusal(of superblock: Superblock?, _ error: PoolError, _ served: ServedPool) {
-    guard let superblock, let cause = error.metadataCause, served.pool.absentDiskNumbers.contains(superblock.diskNumber) else { return }
+    guard let superblock, let cause = error.metadataCause, served.pool.awayDiskNumbers.contains(superblock.diskNumber) else { return }
     served.refusals[superblock.diskNumber] = DiskInfo.State(cause)
   }
 
@@ -190,16 +194,16 @@ extension StorageService {
     let disks = try await claims.claim([path], waitMilliseconds: 0)
     do throws(APIError) {
       for disk in disks {
-        let data: DataPartition
-        do throws(PoolError) { data = try await served.pool.readmit(disk.bus) } catch {
+        let number: DiskNumber
+        do throws(PoolError) { number = try await served.pool.takeBack(disk.bus) } catch {
           noteRefusal(of: await StoragePool.superblock(of: disk.bus), error, served)
           throw APIError(error)
         }
-        disk.number = data.number
+        disk.number = number
         disk.isSettled = true
-        served.refusals[data.number] = nil
+        served.refusals[number] = nil
         served.rejected.removeAll { $0.path == path }
-        served.absent[data.number] = nil
+        served.absent[number] = nil
         served.disks.append(disk)
       }
     } catch {

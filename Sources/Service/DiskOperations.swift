@@ -18,6 +18,7 @@ extension StorageService {
       }
       // What left this pool, and is what it was, need not be wiped.
       if !request.force, let number = await numberOfAbsent(path, served) {
+        try checkReturns(as: usage, number, path, served)
         try await readmit(path, into: served)
         if usage == .hotspare { try await explained { () throws(PoolError) in try await served.pool.setUsage(of: number, usage) } }
       } else {
@@ -32,7 +33,21 @@ extension StorageService {
   private func numberOfAbsent(_ path: String, _ served: ServedPool) async -> DiskNumber? {
     guard let superblock = await claims.peek(path), superblock.pool == served.pool.id, !isDistrusted(superblock.disk, in: served.pool.id)
     else { return nil }
-    return served.pool.absentDiskNumbers.first { served.pool.diskRecord($0)?.id == superblock.disk }
+    return served.pool.awayDiskNumbers.first { served.pool.diskRecord($0)?.id == superblock.disk }
+  }
+
+  /// What left as a cache disk comes back as one, and what held data never does.
+  private func checkReturns(
+    as usage: DiskRecord.Usage, _ number: DiskNumber, _ path: String, _ served: ServedPool
+  ) throws(APIError) {
+    let wasCache = served.pool.diskRecord(number)?.usage == .cache
+    if wasCache == (usage == .cache) { return }
+    let own = wasCache ? "a cache disk" : "a disk for data"
+    throw APIError(
+      .wrongState, "\(path) left the pool \(served.name) as \(own) (disk \(number)), and comes back as nothing else",
+      remedy:
+        "Take it back as it was: spaceport pool add \(served.name) \(path)\(wasCache ? " --usage cache" : ""). To use it as a new disk: "
+        + "spaceport pool remove \(served.name) \(number), then add it with --force")
   }
 
   private func addNew(
@@ -45,12 +60,15 @@ extension StorageService {
       try await explained { () throws(PoolError) in for disk in disks { try served.pool.checkCanAdd(disk.member) } }
       try await claims.clear(disks, force: force)
       for disk in disks {
-        let data = try await explained { () throws(PoolError) in try await served.pool.add(disk.member, usage: usage) }
-        disk.number = data.number
+        let number = try await explained { () throws(PoolError) in
+          usage == .cache
+            ? try await served.pool.addCacheDisk(disk.member).number : try await served.pool.add(disk.member, usage: usage).number
+        }
+        disk.number = number
         disk.isSettled = true
         served.disks.append(disk)
         served.rejected.removeAll { $0.path == disk.path }
-        added.append(data.number)
+        added.append(number)
       }
     } catch {
       // Those that were added before one failed stay.
@@ -79,7 +97,8 @@ extension StorageService {
     case .auto: return .auto
     case .hotspare: return .hotspare
     case .retired: return .retired
-    default: throw APIError(.badRequest, "The usage \(name) is not known", remedy: "Give auto, hotspare or retired")
+    case .cache: return .cache
+    default: throw APIError(.badRequest, "The usage \(name) is not known", remedy: "Give auto, hotspare, retired or cache")
     }
   }
 
@@ -91,16 +110,18 @@ extension StorageService {
 
   func replace(_ request: ReplaceDisk) async throws(APIError) -> JobInfo {
     let (served, old) = try await find(request.old)
+    let isCache = served.pool.diskRecord(old)?.usage == .cache
     let new: DiskNumber
     let identity = await claims.identity(of: request.new)
     if let disk = served.disks.first(where: { identity == $0.port.identity }), let number = disk.number {
       guard number != old else {
         throw APIError(.badRequest, "\(request.new) is the disk that is to be replaced", remedy: "Name another disk")
       }
-      try await explained { () throws(PoolError) in try await served.pool.setUsage(of: number, .auto) }
+      // A cache disk's place is taken by a cache disk, and a data disk's by none.
+      try await explained { () throws(PoolError) in try await served.pool.setUsage(of: number, isCache ? .cache : .auto) }
       new = number
     } else {
-      new = try await addNew([request.new], to: served, .auto, force: request.force)[0]
+      new = try await addNew([request.new], to: served, isCache ? .cache : .auto, force: request.force)[0]
     }
     try await explained { () throws(PoolError) in try await served.pool.retire(old, replacement: new) }
     return try retirement(of: old, served)

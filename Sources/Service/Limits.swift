@@ -14,6 +14,8 @@ public enum ServiceLimits {
   static let lowSpaceFraction: UInt64 = 10
   /// A path or a disk that is not any pool's yet and does not answer for so long is given up: as long as a pool waits for its disks.
   static let pathAnswerMilliseconds: UInt64 = 10_000
+  /// A look at all disks of the machine or of a directory is given up after so long: drives that spin up take 10 s or so, one after the other.
+  static let scanMilliseconds: UInt64 = 60_000
   /// The server's start waits so long for its known pools to open, so that clients find them at once: longer than a disk is waited for that a
   /// killed predecessor holds. Those that take longer, because a disk hangs, go on opening behind it.
   static let startMilliseconds: UInt64 = 8_000

@@ -61,7 +61,7 @@ extension StorageService {
 
   /// The disks that are there and those that are away, in the order of their numbers.
   func diskInfos(_ served: ServedPool) -> [DiskInfo] {
-    (served.disks.map { info($0, of: served) } + served.pool.absentDiskNumbers.compactMap { absentInfo($0, of: served) })
+    (served.disks.map { info($0, of: served) } + served.pool.awayDiskNumbers.compactMap { absentInfo($0, of: served) })
       .sorted { $0.number < $1.number } + served.rejected.map { rejectedInfo($0, of: served) }
   }
 
@@ -74,6 +74,7 @@ extension StorageService {
 
   private func info(_ disk: ClaimedDisk, of served: ServedPool) -> DiskInfo {
     let facts = disk.port.facts
+    if let cacheDisk = served.pool.cache.disks.first(where: { $0.disk === disk.bus }) { return info(cacheDisk, disk, of: served) }
     let member = served.pool.disks.first { $0.disk === disk.bus }
     let free = member.map(served.pool.freeByteCount) ?? 0
     let capacity = member.map(served.pool.capacityByteCount) ?? 0
@@ -84,15 +85,34 @@ extension StorageService {
       ioMode: facts.isDirect ? .direct : .buffered, sizeBytes: facts.byteCount, allocatedBytes: capacity - free, freeBytes: free,
       logicalSectorBytes: facts.ioAlignment, physicalSectorBytes: facts.physicalSector, health: condition.health,
       reason: condition.reason, role: member?.isVoter == true ? .voter : .member, number: member?.number.value ?? 0,
-      state: condition.state, usage: usage(member?.usage ?? .auto), nextStep: condition.nextStep)
+      state: condition.state, usage: usage(member?.usage ?? .auto), nextStep: condition.nextStep,
+      cachedBy: member.flatMap(served.pool.cache.disk(for:)).map { served.path(of: $0.number) })
+  }
+
+  /// A cache disk: what is allocated and free are its pages.
+  private func info(_ cacheDisk: PooledCacheDisk, _ disk: ClaimedDisk, of served: ServedPool) -> DiskInfo {
+    let facts = disk.port.facts
+    let condition = DiskCondition(
+      ofCacheDisk: disk, isUsable: cacheDisk.isUsable || served.pool.isReadOnly, pool: served.name, cacheDisk.number, now: reactor.now)
+    return DiskInfo(
+      uuid: cacheDisk.id.description, path: disk.path, pool: served.name, kind: facts.kind == .blockDevice ? .block : .file,
+      ioMode: facts.isDirect ? .direct : .buffered, sizeBytes: facts.byteCount, allocatedBytes: cacheDisk.usedByteCount,
+      freeBytes: cacheDisk.freeByteCount, logicalSectorBytes: facts.ioAlignment, physicalSectorBytes: facts.physicalSector,
+      health: condition.health, reason: condition.reason, role: .member, number: cacheDisk.number.value, state: condition.state,
+      usage: .cache, nextStep: condition.nextStep)
   }
 
   private func absentInfo(_ number: DiskNumber, of served: ServedPool) -> DiskInfo? {
     guard let record = served.pool.diskRecord(number) else { return nil }
     let path = served.path(of: number)
-    let condition = DiskCondition(
-      absent: served.absent[number], isDistrusted: isDistrusted(record.id, in: served.pool.id), refusal: served.refusals[number], number,
-      pool: served.name)
+    let condition =
+      record.usage == .cache
+      ? DiskCondition(
+        absentCacheDisk: served.absent[number], loss: served.pool.cache.losses[number], refusal: served.refusals[number], number,
+        pool: served.name)
+      : DiskCondition(
+        absent: served.absent[number], isDistrusted: isDistrusted(record.id, in: served.pool.id), refusal: served.refusals[number], number,
+        pool: served.name)
     return DiskInfo(
       uuid: record.id.description, path: path, pool: served.name, kind: path.hasPrefix("/dev/") ? .block : .file, ioMode: .direct,
       sizeBytes: record.diskByteCount, allocatedBytes: 0, freeBytes: 0, logicalSectorBytes: Int(record.logicalSector),
@@ -104,6 +124,7 @@ extension StorageService {
     switch usage {
     case .hotspare: .hotspare
     case .retired: .retired
+    case .cache: .cache
     default: .auto
     }
   }
@@ -131,6 +152,7 @@ extension StorageService {
         "The last scrub of the pool \(pool.name) found damage that it could not repair: \(scrub.message) Write these places again, for "
           + "instance from a backup; then scrub once more: spaceport pool scrub \(pool.name).")
     }
+    if !pool.isReadOnly { warnings += cacheWarnings(of: served) }
     if pool.isReserveMet || pool.isReadOnly { return warnings }
     warnings.append(
       "The pool \(pool.name) has no reserve: if a disk were lost, the others could not take its copies, and the data would stay with "

@@ -74,24 +74,6 @@ extension StorageService {
     return opened
   }
 
-  private func pooledDisks(in directory: String) async throws(APIError) -> [String] {
-    let candidates: [DiskCandidate]
-    do throws(DiskOpenError) { candidates = try await scanner.disks(in: directory, on: claims.blocking) } catch {
-      guard error.cause == .notFound else { throw APIError(error) }
-      throw APIError(.notFound, "There is no directory \(directory)", remedy: "Name the one in which the disks lie")
-    }
-    var paths: [String] = []
-    for candidate in candidates where await claims.peek(candidate.path) != nil { paths.append(candidate.path) }
-    if paths.isEmpty {
-      throw APIError(.notFound, "There is no disk of a pool in \(directory)", remedy: "Name the disks, or another directory")
-    }
-    return paths
-  }
-
-  var scanner: DiskScanner {
-    DiskScanner(poolPartitionTypes: StoragePool.partitionTypes, minimumByteCount: LayoutLimits.diskSmallest)
-  }
-
   /// Which pool is opened, and how.
   struct PoolOpening {
     var id: PoolID

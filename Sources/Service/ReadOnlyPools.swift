@@ -76,12 +76,16 @@ extension StorageService {
     }
   }
 
-  /// After a pool that was read only is closed: if the server knows it, it waits for its disks as before.
+  /// After a pool that was read only is closed: if the server knows it, it waits for its disks, and for all of them. Without some it goes on
+  /// when the operator says so, or when the server starts again.
   func waitAgain(for id: PoolID) {
     guard let known = registry.pools.first(where: { $0.id == id }) else { return }
     let reason = APIError(
-      .wrongState, "The pool \(known.name) was closed after it was read", remedy: "It is opened again as soon as that can be done")
-    waiting[id] = WaitingPool(known: known, reason: reason, startingUntil: reactor.now)
+      .wrongState, "The pool \(known.name) was closed after it was read", remedy: "It is opened again as soon as all of its disks are there"
+    )
+    var state = WaitingPool(known: known, reason: reason, startingUntil: reactor.now)
+    state.goesOnWithoutMissing = false
+    waiting[id] = state
   }
 
   // MARK: Checks

@@ -93,8 +93,9 @@ final class ServedPool: @unchecked Sendable {  // reactor-confined
   /// After disks came into the pool.
   func noteNumbers() {
     for disk in disks {
-      guard let member = pool.disks.first(where: { $0.disk === disk.bus }) else { continue }
-      disk.number = member.number
+      let data = pool.disks.first { $0.disk === disk.bus }?.number
+      guard let number = data ?? pool.cache.disks.first(where: { $0.disk === disk.bus })?.number else { continue }
+      disk.number = number
       disk.isSettled = true
     }
   }

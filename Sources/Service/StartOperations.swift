@@ -45,7 +45,7 @@ extension StorageService {
       let doubt = await doubt(path, of: known)
       if doubt == nil { present.append(path) } else { state.doubts[path] = doubt }
     }
-    let isOverdue = reactor.now >= state.startingUntil
+    let isOverdue = reactor.now >= state.startingUntil && state.goesOnWithoutMissing
     let isWorthIt = present != state.triedPaths || (isOverdue && !state.wasTriedDegraded) || state.reason.code != .wrongState
     state.wasTried = true
     guard !present.isEmpty, isWorthIt else {
@@ -56,7 +56,8 @@ extension StorageService {
     state.wasTriedDegraded = isOverdue
     do throws(APIError) {
       _ = try await openPool(
-        PoolOpening(id: known.id, name: known.name, paths: present, evictsMissing: isOverdue, mayGoOnLater: !isOverdue))
+        PoolOpening(
+          id: known.id, name: known.name, paths: present, evictsMissing: isOverdue, mayGoOnLater: !isOverdue && state.goesOnWithoutMissing))
       noteAbsence(in: known.name)
     } catch {
       state.reason = error
@@ -134,7 +135,9 @@ extension StorageService {
     }
     var records: [DiskRecord] = []
     do throws(PoolError) {
-      records = try await StoragePool.missingDisks(of: disks.map(\.member), reactor: reactor).filter { $0.state != .evicted }
+      records = try await StoragePool.missingDisks(of: disks.map(\.member), reactor: reactor).filter {
+        $0.state != .evicted && $0.usage != .cache
+      }
     } catch { records = [] }
     guard !records.isEmpty else {
       return APIError(.wrongState, error.message, remedy: "\(error.remedy). To only read what is there: \(reading)")

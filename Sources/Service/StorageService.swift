@@ -42,6 +42,9 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
     /// The disks that were there when it was last tried; with those alone there is no point in trying again.
     var triedPaths: [String] = []
     var wasTriedDegraded = false
+    /// Once it was waited for long enough it is opened without the disks that are missing. Not after somebody read it: who salvages
+    /// decides when it is written to.
+    var goesOnWithoutMissing = true
     /// Opening it was tried, and `reason` says why it failed.
     var wasTried = false
     /// By path: why what is there is not used.

@@ -8,6 +8,8 @@ public enum FaultKind: String, CaseIterable, Sendable {
   case fileSystemFull, stall, hang, landsAfterEviction
   case journalWraps, slowCheckpoint, journalFull
   case bitFlipInMetadata, phantomWriteInMetadata, misdirectedWriteInMetadata
+  case cacheDiskMissing, cacheDiskFromThePast, cacheContentFromThePast, cacheDiskDamaged, cacheMarkNotErased
+  case cacheDiskLies, cacheDiskFails, cacheDiskVanishes, cacheDiskHangs, cacheDiskReturns, cacheDiskRemoved
 
   var explanation: String {
     switch self {
@@ -44,6 +46,17 @@ public enum FaultKind: String, CaseIterable, Sendable {
     case .bitFlipInMetadata: "metadata is read with a wrong bit"
     case .phantomWriteInMetadata: "a write of metadata is answered and never done"
     case .misdirectedWriteInMetadata: "a write of metadata lands elsewhere in the metadata"
+    case .cacheDiskMissing: "a cache disk is not there when the pool is opened"
+    case .cacheDiskFromThePast: "in place of a cache disk there is a copy of it from the past"
+    case .cacheContentFromThePast: "a cache disk holds the pages and the index of the past, under its present superblocks"
+    case .cacheDiskDamaged: "places of a cache disk hold garbage when the pool is opened"
+    case .cacheMarkNotErased: "a cache disk answers that its clean mark is erased, and keeps it"
+    case .cacheDiskLies: "a cache disk reads wrong bits, or does not do its writes, or does them elsewhere"
+    case .cacheDiskFails: "a cache disk fails requests"
+    case .cacheDiskVanishes: "a cache disk is pulled out while clients work"
+    case .cacheDiskHangs: "a cache disk leaves a request unanswered"
+    case .cacheDiskReturns: "a cache disk that was given up is taken back"
+    case .cacheDiskRemoved: "a cache disk is taken out of the pool while clients work"
     }
   }
 }

@@ -33,6 +33,13 @@ public enum SimulatedPoolLimits {
   static let spareCount: UInt64 = 2
   /// The points of opening and verifying, roughly.
   static let crashPointsOfOpening: UInt64 = 120
+  /// Pages of the read cache that a seed's machine may have: none, so few that they come and go all the time, and enough for most of what the
+  /// clients touch.
+  static let cachePageCounts = [0, 8, 64, 512]
+  /// Bytes of a cache disk that a seed may have: room for some 60, 190 and 1,000 pages.
+  static let cacheDiskByteCounts: [UInt64] = [8 << 20, 10 << 20, 24 << 20]
+  /// How long a client takes to be sent a page of the cache, in milliseconds at most.
+  static let sendMilliseconds: UInt64 = 3
   /// Runs of one exhaustive sweep are those of a workload of so many requests, unless asked otherwise.
   public static let exhaustiveOperationCount = 24
 }

@@ -57,7 +57,8 @@ final class Operator: @unchecked Sendable {  // reactor-confined
         await pool.jobs.cancel(job)
       }
     } catch {
-      if powerOn.isOver || [.invalid, .noSpace, .notFound].contains(error.cause) || powerOn.schedule?.mayFail == true { return }
+      // `wrongState`: a job is just releasing the disk.
+      if powerOn.isOver || [.invalid, .noSpace, .notFound, .wrongState].contains(error.cause) || powerOn.schedule?.mayFail == true { return }
       powerOn.found("the operator: \(error)")
     }
   }
@@ -99,10 +100,13 @@ final class Operator: @unchecked Sendable {  // reactor-confined
     return takers.count - 1 - (powerOn.schedule?.victims.count ?? 0) >= widest && !powerOn.scenario.shape.isSmall
   }
 
+  /// Cache disks are for the tender.
+  private var dataDiskNumbers: [DiskNumber] { pool.diskRecords.filter { $0.usage != .cache }.map(\.number) }
+
   private func retire(replaceable: Bool) async throws(PoolError) {
     let new = replaceable ? try await add() : nil
     if powerOn.isOver || !maySpareADisk { return }
-    let candidates = pool.diskRecords.map(\.number).filter { $0 != new }
+    let candidates = dataDiskNumbers.filter { $0 != new }
     guard !candidates.isEmpty else { return }
     let number = candidates[random.index(below: candidates.count)]
     powerOn.note("retiring disk \(number)")
@@ -110,7 +114,7 @@ final class Operator: @unchecked Sendable {  // reactor-confined
   }
 
   private func changeUsage() async throws(PoolError) {
-    let candidates = pool.diskRecords.map(\.number)
+    let candidates = dataDiskNumbers
     guard !candidates.isEmpty else { return }
     let number = candidates[random.index(below: candidates.count)]
     let usage: DiskRecord.Usage = random.below(3) == 0 && maySpareADisk ? .hotspare : .auto

@@ -74,6 +74,7 @@ extension PowerOn {
       clone = twin
       scenario.faults.fire(.cloneBeside)
     }
+    if !scenario.cacheDisks.indices.isEmpty && random.coin() { order += scenario.cacheDisks.indices.filter { machine.disks[$0].isPresent } }
     noteDyingSources(course)
     order.shuffle(using: &random)
     let stack = try SimulatedStack(machine, order: order, witness: scenario.shape.witness)

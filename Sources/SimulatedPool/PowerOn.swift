@@ -55,14 +55,18 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     if number > 1 && schedule != nil && triesOther { try await checkOtherCourse() }
     if isOver { return }
     var order = scenario.members.union(scenario.adding).filter { machine.disks[$0].isPresent }.sorted()
+    if number > 1 { order += scenario.cacheDisks.indices.filter { machine.disks[$0].isPresent } }
     order.shuffle(using: &random)
     let stack = try SimulatedStack(machine, order: order, witness: scenario.shape.witness)
     self.stack = stack
     let pool = try await (number == 1 ? stack.createPool(layout: scenario.layout) : openPool(stack))
     self.pool = pool
     await learnMembers(of: pool, stack)
+    let tender = CacheTender(self, pool, stack, SeededRandom(seed: scenario.cacheDisks.random.next()))
+    if scenario.cacheDisks.random.below(4) > 0 { await tender.tend() }
+    if isOver { return }
     if number > 1 { try await verify(stack, pool) } else { try await createFirst(pool) }
-    if operationCount > 0 { try await work(stack, pool) }
+    if operationCount > 0 { try await work(stack, pool, tender) }
     if isOver { return }
     phase = "checking what is left"
     if schedule == nil || random.coin() { try await checkAll(pool) }
@@ -125,11 +129,13 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     for plan in scenario.shape.virtualDisks { try await create(plan, in: pool) }
   }
 
-  private func work(_ stack: SimulatedStack, _ pool: StoragePool) async throws {
+  private func work(_ stack: SimulatedStack, _ pool: StoragePool, _ tender: CacheTender) async throws {
     phase = "working"
     machine.plan.isArmed = true
     machine.plan.restartCounting()
     schedule?.installLate(machine, &scenario.faults)
+    for (kind, rule) in schedule == nil ? [] : scenario.lateCacheFaults() { schedule?.add(kind, rule, to: machine, &scenario.faults) }
+    let tending = scenario.cacheDisks.indices.isEmpty ? nil : pool.reactor.spawn { await tender.run() }
     // What the server lets run: the pool's jobs, and its look at the disks. Without, the operator does what they would.
     if schedule != nil && random.coin() {
       pool.jobs.repairDelayMilliseconds = 20 * random.below(100)
@@ -141,6 +147,7 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     for (victim, delay) in schedule?.powerLosses ?? [] { losePower(of: victim, after: delay) }
     await Operator(self, pool, SeededRandom(seed: random.next())).run()
     for disk in openDisks { for client in disk.clients { await client.value } }
+    await tending?.value
     guard let reactor = machine.reactor, !isOver else { return }
     if hasJobs && random.coin() { await reactor.sleep(milliseconds: random.below(20_000)) }
     if schedule?.hasHangs == true && (schedule?.ending != .crashInWork || random.coin()) {
@@ -229,7 +236,7 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     case .zeroDurable: try await disk.trim(sectors, zeroes: true, flags: .forceUnitAccess)
     case .zeroKeepingSpace: try await disk.trim(sectors, zeroes: true, flags: .keepAllocated)
     case .flush: try await disk.flush()
-    case .check: try await disk.check(sectors)
+    case .check: if try await disk.check(sectors) { machine.count(.cacheHitInPlace) }
     case .clearDirtyRegions(let evenTouched): try await open.disk.clearDirtyRegionsNow(evenTouched: evenTouched)
     }
   }

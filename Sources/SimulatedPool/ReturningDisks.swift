@@ -84,13 +84,15 @@ extension PowerOn {
     let stale = scenario.evicted.filter { machine.disks[$0].isPresent }.sorted()
     if stale.isEmpty { return }
     scenario.faults.offer(.staleDisksAlone)
-    note("only \(stale.map { machine.disks[$0].options.name }) are there")
-    let stack = try SimulatedStack(machine, order: stale, witness: scenario.shape.witness)
+    let cacheDisks = scenario.cacheDisks.indices.filter { machine.disks[$0].isPresent }
+    let alone = stale + (cacheDisks.isEmpty || random.coin() ? [] : cacheDisks)
+    note("only \(alone.map { machine.disks[$0].options.name }) are there")
+    let stack = try SimulatedStack(machine, order: alone, witness: scenario.shape.witness)
     let opened: StoragePool?
     do throws(PoolError) { opened = try await stack.openPool(evictMissing: true) } catch { opened = nil }
     if isOver { return }
     if opened != nil { throw Surprise("a pool was opened from disks alone that it had gone on without") }
     scenario.faults.fire(.staleDisksAlone)
-    for index in stale + [scenario.shape.witness] { await stack.close(index) }
+    for index in alone + [scenario.shape.witness] { await stack.close(index) }
   }
 }

@@ -1,6 +1,7 @@
 import Pool
 import Reactor
 import Simulation
+import StorageBus
 import VirtualDisk
 
 /// How a seed is run.
@@ -88,6 +89,7 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
   /// Disks that have answered writes of metadata which they never did.
   var liars: Set<Int> = []
   var random: SeededRandom
+  var cacheDisks: CacheDiskSet
   /// Where a loss could cost data, all that happens, happens to one disk: virtual disks with copies survive that.
   private let fixedVictim: Int?
 
@@ -97,8 +99,11 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     self.machine = machine
     if let trace = options.trace { machine.printTrace(to: trace) }
     random = SeededRandom(seed: machine.seed, stream: 10)
+    // From a stream of its own, so that the cache changes nothing else of what a seed is.
     var cacheRandom = SeededRandom(seed: machine.seed, stream: 11)
-    machine.cachePageCount = [0, 8, 64, 1024][cacheRandom.index(below: 4)]
+    machine.cachePageCount = SimulatedPoolLimits.cachePageCounts[cacheRandom.index(below: SimulatedPoolLimits.cachePageCounts.count)]
+    machine.cachePageByteCount = CacheLimits.pageByteCounts[cacheRandom.index(below: CacheLimits.pageByteCounts.count)]
+    cacheDisks = CacheDiskSet(machine)
     shape = ScenarioShape(&random, isRoomy: isRoomy)
     budget = DamageBudget(leastCopyCount: shape.leastCopyCount)
     let layout = try SimulatedStack.layout(
@@ -117,6 +122,7 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     fixedVictim = shape.leastCopyCount == 1 && shape.disks.count > 1 ? random.index(below: shape.firstDiskCount) : nil
     for disk in shape.disks { machine.addDisk(disk) }
     machine.addDisk(.file("witness", byteCount: 1 << 20))
+    cacheDisks.addDisks(to: machine)
   }
 
   /// Runs a seed to its end. Throws at the first promise that is found broken.
@@ -154,12 +160,14 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
       faults.fire(.missingWhenOpened)
       machine.disks[absent].vanish()
     }
+    befallCacheDisks(beforePowerOn: number)
     let landed = machine.coverage[.abandonedWriteLanded]
     machine.plan.restartCounting()
     machine.plan.isArmed = number > 1
     let reactor = machine.powerOn()
     let powerOn = PowerOn(self, number: number, operationCount: operationCount, schedule, SeededRandom(seed: random.next()))
     powerOn.schedule?.installEarly(machine, &faults)
+    for (kind, rule) in schedule == nil ? [] : earlyCacheFaults() { powerOn.schedule?.add(kind, rule, to: machine, &faults) }
     try run(powerOn, on: reactor)
     if machine.isPowered && !powerOn.isClosed { faults.fire(.powerOffAfterWork) }
     machine.cutPower()
@@ -172,6 +180,9 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
       faults.offer(.journalFull)
       faults.fire(.journalFull, statistics.journalWaits)
     }
+    countCache()
+    if let pool = powerOn.pool { countCacheDisks(pool) }
+    keepPastOfCacheDisks(isClosed: powerOn.isClosed)
     powerOn.noteEvictions()
     if random.coin() {
       let disk = random.index(below: shape.disks.count)
@@ -195,6 +206,17 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     // A pool that has lost all its voters waits for one to come back: for ever, without power.
     guard let outcome else { return }
     if case .failure(let error) = outcome, machine.isPowered || error is ShadowError { throw failure("\(error)", powerOn) }
+  }
+
+  private func countCache() {
+    guard let cache = machine.pageKeeper as? MemoryCache else { return }
+    let counters = cache.counters
+    machine.count(.cacheHit, counters.hits)
+    machine.count(.cacheMiss, counters.misses)
+    machine.count(.cacheEviction, cache.evictions)
+    machine.count(.cacheFillOvertaken, counters.overtaken)
+    machine.count(.cacheRefreshedBytes, counters.refreshedBytes)
+    machine.count(.cachePageDropped, counters.dropped)
   }
 
   private func failure(_ reason: String, _ powerOn: PowerOn) -> SeedFailure {

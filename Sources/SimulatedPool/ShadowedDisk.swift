@@ -56,8 +56,11 @@ public struct ShadowedDisk: Sendable {
     shadow.flushAnswered(moment)
   }
 
-  /// Reads the range and checks every sector. As the NBD server does, it leaves a buffer that a hung request keeps, and asks again.
-  public func check(_ sectors: Range<UInt64>) async throws {
+  /// Reads the range and checks every sector. As the NBD server does, it takes what the read cache has in place, and leaves a buffer that a
+  /// hung request keeps, and asks again. Says whether the cache had it.
+  @discardableResult
+  public func check(_ sectors: Range<UInt64>) async throws -> Bool {
+    if try await checkInPlace(sectors) { return true }
     let buffers = disk.reactor.buffers
     var slice = await buffers.acquire(byteCount: sectors.count * shadow.sectorByteCount)
     defer { buffers.release(slice.buffer) }
@@ -76,6 +79,23 @@ public struct ShadowedDisk: Sendable {
       }
     }
     try shadow.check(UnsafeRawBufferPointer(slice.bytes), firstSector: sectors.lowerBound, since: moment)
+    return false
+  }
+
+  /// Checks what the read cache has of the range, and that it stays as it is while it is sent. False when the cache has not got it.
+  private func checkInPlace(_ sectors: Range<UInt64>) async throws -> Bool {
+    let moment = shadow.readBegan()
+    let byteCount = sectors.count * shadow.sectorByteCount
+    guard let slice = disk.readInPlace(at: sectors.lowerBound * sector, byteCount: byteCount, IORequest()) else {
+      shadow.readFailed(moment)
+      return false
+    }
+    defer { disk.reactor.buffers.release(slice.buffer) }
+    try shadow.check(UnsafeRawBufferPointer(slice.bytes), firstSector: sectors.lowerBound, since: moment)
+    let before = Array(slice.bytes)
+    await disk.reactor.sleep(milliseconds: disk.reactor.random() % (SimulatedPoolLimits.sendMilliseconds + 1))
+    if !before.elementsEqual(slice.bytes) { throw Surprise("a page of the read cache was changed while it was sent to a client") }
+    return true
   }
 
   public func checkAll() async throws {

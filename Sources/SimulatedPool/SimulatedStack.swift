@@ -14,8 +14,8 @@ public final class SimulatedStack: @unchecked Sendable {  // reactor-confined
   /// Where the pool's membership is witnessed, if anywhere.
   public let witness: Witness?
   private var disks: [Int: PhysicalDisk] = [:]
-  /// Where the machine has memory for one.
-  private let cache: MemoryCache?
+  /// The read cache, where the machine has memory for one.
+  let cache: MemoryCache?
 
   /// Opens the disks of the machine, in the order of `indices` if given: their order must not matter. `witness`: the disk that is none of
   /// the pool's but holds its witness.
@@ -23,8 +23,8 @@ public final class SimulatedStack: @unchecked Sendable {  // reactor-confined
     guard let reactor = machine.reactor else { throw Surprise("no power") }
     self.machine = machine
     self.reactor = reactor
-    // One for each power-on, as in the server: an earlier stack of the same may have left requests behind that hang.
-    cache = reactor.buffers.pageKeeper as? MemoryCache ?? MemoryCache(reactor: reactor, admission: .all)
+    cache = machine.pageKeeper as? MemoryCache ?? MemoryCache(reactor: reactor, admission: .all)
+    machine.pageKeeper = cache
     if let witness {
       guard let port = machine.disks[witness].open() else { throw Surprise("the witness cannot be opened") }
       let disk = PhysicalDisk(reactor: reactor, port: port)

@@ -12,6 +12,12 @@ public enum CoverageEvent: String, CaseIterable, Sendable {
   case dataGoneAfterFailedFlush
   case punchLeftContent, punchLeftZeros, punchLeftGarbage
   case overlappingWritesInFlight
+  /// Pages of the read cache: what reads found in it, and of that what clients were sent in place; what they did not find; what left for room;
+  /// what was written while it was read from the disk; what writes, trims and lost disks made worthless. And bytes that writes refreshed.
+  case cacheHit, cacheHitInPlace, cacheMiss, cacheEviction, cacheFillOvertaken, cachePageDropped, cacheRefreshedBytes
+  case cacheDiskHit, cacheDiskMiss, cacheDiskFill, cacheDiskEviction, cacheDiskPageDropped, cacheDiskLieFound, cacheDiskTimeout
+  /// A page of an earlier power-on that was believed.
+  case cacheDiskWarmPage
 }
 
 public struct Coverage: Sendable, CustomStringConvertible {

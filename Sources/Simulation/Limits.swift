@@ -14,8 +14,6 @@ public enum SimulationLimits {
   public static let graceSeconds: UInt64 = 5
   /// Bytes of a page of a simulated disk's content; a multiple of every atomic unit.
   public static let pageByteCount = 4096
-  /// Bytes of a page of the simulated read cache: small, so that many are evicted.
-  public static let cachePageByteCount = 8 << 10
   /// Payload buffers of a simulated reactor: few, so that running out of them is simulated too.
   public static let buffers = BufferLimits(
     smallCount: 32, smallByteCount: 32 << 10, largestByteCount: 32 << 20, largeTotalByteCount: 64 << 20)

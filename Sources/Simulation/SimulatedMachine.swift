@@ -18,6 +18,11 @@ public final class SimulatedMachine: @unchecked Sendable {  // used by one threa
   public var jobOrder = JobOrder.seeded
   /// Pages of the read cache that each power-on has; 0 for none.
   public var cachePageCount = 0
+  /// Bytes of one of them.
+  public var cachePageByteCount = 16 << 10
+  /// The read cache of this power-on, once there is one. It lives as long as its reactor, as in the server: who has closed all disks may have
+  /// left requests behind that hang, with pages that the disks still fill.
+  public var pageKeeper: (any PageKeeper)?
   /// Another number is another outcome of each power cut, with everything before it the same.
   public var crashVariant: UInt64 = 0
   var faultRandom: SeededRandom
@@ -58,11 +63,12 @@ public final class SimulatedMachine: @unchecked Sendable {  // used by one threa
     let start = now.advanced(milliseconds: 1000)
     var buffers = SimulationLimits.buffers
     buffers.pageCount = cachePageCount
-    buffers.pageByteCount = SimulationLimits.cachePageByteCount
+    buffers.pageByteCount = cachePageByteCount
     let reactor = SimulatedReactor(
       seed: SeededRandom.mix(seed &+ powerOnCount &* 0x1_0000_0001), jobOrder: jobOrder, startingAt: start, bufferLimits: buffers)
     reactor.describePending = { [weak self] in self?.describePending() ?? "" }
     self.reactor = reactor
+    pageKeeper = nil
     reactors.append(reactor)
     for disk in disks { disk.powerOn() }
     note("power on \(powerOnCount)")
@@ -87,7 +93,11 @@ public final class SimulatedMachine: @unchecked Sendable {  // used by one threa
     for reactor in reactors { reactor.buffers.discardMemory() }
     reactors.removeAll()
     reactor = nil
+    pageKeeper = nil
   }
+
+  /// Counts what a layer above the disks did.
+  package func count(_ event: CoverageEvent, _ amount: UInt64 = 1) { coverage.count(event, amount) }
 
   /// A line of the trace (and part of the digest).
   public func note(_ text: String) { trace.note(text, at: now) }

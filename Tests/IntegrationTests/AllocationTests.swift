@@ -8,20 +8,59 @@ import Testing
     .path
 
   @Test(arguments: ["randread", "randwrite"]) func requestsAllocateNothing(pattern: String) async throws {
+    let (server, counter) = try await start()
+    try await expectNoAllocations(pattern, server, counter)
+    let cache = try await server.cache()
+    #expect(cache.pages == 0 && cache.counters == .init(), "there is a cache that nobody asked for: \(cache)")
+    try await server.stop()
+  }
+
+  /// Of pages that are there: nothing else is done for them than to send them.
+  @Test func cacheHitsAllocateNothing() async throws {
+    let (server, counter) = try await start("--cache-memory", "128MiB")
+    try await fillCache(server)
+    let before = try await server.cache().counters
+    try await expectNoAllocations("randread", server, counter)
+    let after = try await server.cache().counters
+    #expect(after.hits - before.hits >= 24_000 && after.misses == before.misses, "not all were hits: \(before), then \(after)")
+    try await server.stop()
+  }
+
+  /// Writes that refresh cached pages, and reads of what does not fit, so that pages come and go all the time.
+  @Test(arguments: ["randwrite", "randread"]) func cachedPagesComeAndGoWithoutAllocations(pattern: String) async throws {
+    let (server, counter) = try await start("--cache-memory", "32MiB")
+    try await fillCache(server)
+    try await expectNoAllocations(pattern, server, counter)
+    let cache = try await server.cache()
+    #expect(cache.evictions > 1000 && (pattern == "randread" || cache.counters.refreshedBytes > 0), "\(cache)")
+    try await server.stop()
+  }
+
+  /// Every block is read once, in no order that looks like a run.
+  private func fillCache(_ server: SpaceportServer) async throws {
+    try await succeed(
+      "fio", "--name=fill", "--ioengine=nbd", "--uri=\(server.uri("tank/disk"))", "--rw=randread", "--bs=4k", "--size=64M", "--iodepth=16")
+  }
+
+  /// A server that counts its allocations in a file, with a virtual disk that is written all over.
+  private func start(_ arguments: String...) async throws -> (server: SpaceportServer, counter: String) {
     let server = try SpaceportServer()
     let library = server.directory.file("count.so")
     try await succeed("clang", "-O1", "-shared", "-fPIC", "-o", library, AllocationTests.source, "-ldl")
     let counter = server.directory.file("count")
-    try await server.start(environment: ["LD_PRELOAD": library, "COUNT_MALLOC_FILE": counter])
+    try await server.start(extraArguments: arguments, environment: ["LD_PRELOAD": library, "COUNT_MALLOC_FILE": counter])
     try await server.makePool(disks: 2)
     try await server.succeed("vdisk", "create", "tank/disk", "--size", "64MiB", "--provisioning", "fixed")
     try await succeed("qemu-io", "-f", "raw", server.uri("tank/disk"), "-c", "write -P 1 0 64M", "-c", "flush")
+    return (server, counter)
+  }
+
+  private func expectNoAllocations(_ pattern: String, _ server: SpaceportServer, _ counter: String) async throws {
     let short = try await allocations(of: 2_000, pattern, server, counter)
     let long = try await allocations(of: 22_000, pattern, server, counter)
     // The same connection and depth both times: what differs is 20,000 requests. A few are the clock's and the housekeeping's.
     let perRequest = Double(max(0, long - short)) / 20_000
     #expect(perRequest < 0.02, "\(perRequest) allocations a request (\(short), then \(long))")
-    try await server.stop()
   }
 
   private func allocations(of requests: Int, _ pattern: String, _ server: SpaceportServer, _ counter: String) async throws -> Int {
@@ -35,5 +74,24 @@ import Testing
   private func read(_ path: String) throws -> Int {
     let bytes = try #require(FileManager.default.contents(atPath: path))
     return bytes.withUnsafeBytes { Int($0.loadUnaligned(as: UInt64.self)) }
+  }
+}
+
+/// What `cache show` says, as far as tests need it.
+struct CacheReport: Decodable {
+  struct Counters: Decodable, Equatable {
+    var hits = 0
+    var misses = 0
+    var refreshedBytes = 0
+  }
+
+  var pages: Int
+  var evictions: Int
+  var counters: Counters
+}
+
+extension SpaceportServer {
+  func cache() async throws -> CacheReport {
+    try JSONDecoder().decode(CacheReport.self, from: Data(try await succeed("cache", "show", "--json").utf8))
   }
 }

@@ -57,6 +57,32 @@ import Testing
     try await server.stop()
   }
 
+  @Test func aScanSaysWhyADiskCannotBePooled() async throws {
+    try await SpaceportServer.run { server in
+      let disks = try await server.makePool(disks: 1, diskByteCount: 256 << 20)
+      let free = try server.directory.sparseFile("free", byteCount: 256 << 20)
+      let precious = try server.directory.sparseFile("precious", byteCount: 256 << 20)
+      try await succeed("mkfs.ext4", "-q", "-F", "-L", "precious", precious)
+      let small = try server.directory.sparseFile("small", byteCount: 1 << 20)
+      let shown = try await server.succeed("disk", "scan", server.directory.path)
+      let wanted = [
+        (free, ["yes"]), (disks[0], ["no. In a pool: tank"]), (precious, ["no. Carries data: ext4", "--force"]),
+        (small, ["no. Insufficient capacity: 1048576 bytes"]),
+      ]
+      for (path, words) in wanted {
+        let line = shown.split(separator: "\n").first { $0.hasPrefix(path + " ") } ?? ""
+        for word in words { #expect(line.contains(word), "\(path): \(word) is not in: \(shown)") }
+        #expect(!line.contains("In use"), "\(line)")
+      }
+      // What it calls free can be pooled.
+      try await server.succeed("pool", "create", "second", free)
+      try await server.refuse(["disk", "scan", server.directory.file("none")], saying: ["There is no directory"])
+      // The machine's disks, whatever it has.
+      try await server.succeed("disk", "scan")
+      try await server.succeed("pool", "destroy", "second", "--yes")
+    }
+  }
+
   @Test func jobWatchShowsABarOnATerminal() async throws {
     try await SpaceportServer.run { server in
       try await server.makePool(disks: 2, diskByteCount: 256 << 20)

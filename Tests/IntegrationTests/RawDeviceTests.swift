@@ -40,6 +40,8 @@ import Testing
       }
       do {
         try await server.refuse(["pool", "create", "raw", loop.path, "--force"], saying: [loop.path, "mounted"])
+        let line = try await server.succeed("disk", "scan").split(separator: "\n").first { $0.hasPrefix(loop.path + " ") } ?? ""
+        #expect(line.contains("no. In use: ") && line.contains("mounted") && line.contains("Carries data: ext4"), "\(line)")
       } catch {
         try await succeed("umount", mountPoint)
         throw error

@@ -64,9 +64,9 @@ import Testing
     let server = rig.server
     let before = try await rig.hashes([rig.disks[2]])
     for path in rig.disks[..<2] { try FileManager.default.removeItem(atPath: path) }
-    // A disk that may not be written is enough.
+    // A disk that may not be written is enough. The wait is longer than the test: after it the pool goes on without the others.
     try await succeed("chmod", "0400", rig.disks[2])
-    try await server.start(extraArguments: ["--disk-wait", "1"])
+    try await server.start(extraArguments: ["--disk-wait", "600"])
     try await server.refuse(["pool", "open", rig.disks[2]], saying: ["not complete", "--read-only", "--accept-loss"])
     try await server.succeed("pool", "open", rig.disks[2], "--read-only")
 
@@ -101,6 +101,12 @@ import Testing
     #expect(!check.succeeded && check.output.contains("Disk 1 of the pool is not there") && check.output.contains("16 MiB"))
     // The last client may still be leaving.
     try await waitUntil("the pool to be closed") { try await server.spaceport("pool", "close", "tank").succeeded }
+    // The server looks for the other disks again, and does not go on without them: who salvages decides that.
+    try await waitUntil("the server to have looked for the pool's disks") {
+      try await self.state(server, "pool", "show", "tank").state == "incomplete"
+    }
+    let waiting = try await server.succeed("pool", "show", "tank")
+    #expect(waiting.contains("--accept-loss"), "\(waiting)")
     try await server.stop()
     #expect(try await rig.hashes([rig.disks[2]]) == before, "something was written")
   }

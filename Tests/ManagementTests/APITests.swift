@@ -54,6 +54,8 @@ struct APITests {
       let add = AddDisks(disks: ["/c"], usage: .hotspare, force: true)
       #expect(try await client.addDisks(toPool: "a pool", add).disks.last?.usage == .hotspare)
       #expect(backend.addRequests == [add])
+      #expect(try await client.scanDisks(ScanDisks(directory: "/d")).map(\.path) == ["/d/free", "/d/full"])
+      #expect(try await client.scanDisks(ScanDisks()).map(\.canBePooled) == [true, false])
       let set = try await client.setUsage(SetDiskUsage(disk: DiskReference("/a", pool: "a pool"), usage: .retired))
       #expect(set.usage == .retired)
       let retire = try await client.retireDisk(DiskReference("/a"))

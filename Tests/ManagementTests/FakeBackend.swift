@@ -46,6 +46,14 @@ final class FakeBackend: StorageBackend {
 
   func disks() async throws(APIError) -> [DiskInfo] { try await pools().flatMap(\.disks) }
 
+  func scanDisks(_ request: ScanDisks) async throws(APIError) -> [DiskCandidateInfo] {
+    let prefix = request.directory ?? "/dev"
+    return [
+      DiskCandidateInfo(path: "\(prefix)/free", kind: .file, sizeBytes: 1 << 30),
+      DiskCandidateInfo(path: "\(prefix)/full", kind: .block, sizeBytes: 1 << 40, model: "M1", obstacles: ["In a pool: tank"]),
+    ]
+  }
+
   func pools() async throws(APIError) -> [PoolInfo] { state.withLock { $0.pools.values.sorted { $0.name < $1.name } } }
 
   func pool(named name: String) async throws(APIError) -> PoolInfo {
@@ -171,8 +179,10 @@ final class FakeBackend: StorageBackend {
     state.withLock { state in state.events.filter { pool == nil || $0.pool == pool } }
   }
 
-  func cache() async throws(APIError) -> CacheInfo {
-    CacheInfo(memoryBytes: 64 << 20, pageBytes: 16 << 10, pages: 4096, freePages: 96, evictions: 7, isLocked: true, counters: .init(hits: 3, misses: 1))
+  func cache(ofPool pool: String?) async throws(APIError) -> CacheInfo {
+    CacheInfo(
+      memoryBytes: 64 << 20, pageBytes: 16 << 10, pages: 4096, freePages: 96, evictions: 7, isLocked: true,
+      counters: .init(hits: 3, misses: 1))
   }
 
   // MARK: Virtual disks

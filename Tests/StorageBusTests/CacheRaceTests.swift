@@ -64,6 +64,27 @@ import Testing
     }
   }
 
+  /// A disk whose flush has failed may have forgotten what it was given last: the cache, which has not, is asked no more.
+  @Test func nothingIsTakenFromTheCacheAfterAFailedFlush() throws {
+    var limits = SimulationLimits.buffers
+    limits.pageCount = 4
+    limits.pageByteCount = Self.pageByteCount
+    let reactor = SimulatedReactor(seed: 1, bufferLimits: limits)
+    let disk = RacingDisk(reactor: reactor, sectorCount: 64, seed: 1, fails: false)
+    let cache = try #require(MemoryCache(reactor: reactor, admission: .all))
+    let bus = BusDevice(disk: disk, cache: cache)
+    try reactor.runToCompletion {
+      let client = CacheClient(bus, disk, SeededRandom(seed: 1, stream: 1))
+      try await client.write(0..<8)
+      try await client.read(0..<8)
+      disk.forgetLast(0..<8)
+      disk.flushHasFailed = true
+      #expect(bus.readInPlace(at: 0, byteCount: 512, IORequest()) == nil)
+      try await client.read(0..<8)
+      #expect(cache.counters.hits == 0)
+    }
+  }
+
   /// When everything is being sent nothing comes in, and reads go on.
   @Test func readsGoOnWhenAllPagesAreBeingSent() throws {
     var limits = SimulationLimits.buffers
@@ -104,6 +125,7 @@ final class RacingDisk: BlockDevice, @unchecked Sendable {  // reactor-confined
   private var random: SeededRandom
   private let fails: Bool
   private var lastValue: UInt64 = 0
+  var flushHasFailed = false
   /// Rises with everything that happens.
   private(set) var step: UInt64 = 1
 
@@ -119,6 +141,16 @@ final class RacingDisk: BlockDevice, @unchecked Sendable {  // reactor-confined
     BlockGeometry(byteCount: UInt64(sectorCount * 512), logicalSector: 512, physicalSector: 512)
   }
 
+  override var hasFailedFlush: Bool { flushHasFailed }
+
+  /// The sectors hold again what they held before the last change, and only that may be seen.
+  func forgetLast(_ sectors: Range<Int>) {
+    for sector in sectors {
+      versions[sector].removeLast()
+      versions[sector][versions[sector].count - 1].until = .max
+    }
+  }
+
   func tick() -> UInt64 {
     step += 1
     return step
@@ -129,7 +161,10 @@ final class RacingDisk: BlockDevice, @unchecked Sendable {  // reactor-confined
     return lastValue
   }
 
-  private func pause() async { if random.below(3) > 0 { await reactor.sleep(until: Instant(nanoseconds: reactor.now.nanoseconds + random.below(50_000))) } }
+  private func pause() async {
+    if random.below(3) == 0 { return }
+    await reactor.sleep(until: Instant(nanoseconds: reactor.now.nanoseconds + random.below(50_000)))
+  }
 
   override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     await pause()
@@ -165,11 +200,21 @@ final class RacingDisk: BlockDevice, @unchecked Sendable {  // reactor-confined
   func answered(_ sectors: Range<Int>, begunAt begun: UInt64) {
     let now = tick()
     for sector in sectors {
-      for index in versions[sector].indices.dropLast() where versions[sector][index].until == .max && versions[sector][index + 1].since <= now {
+      for index in versions[sector].indices.dropLast()
+      where versions[sector][index].until == .max && versions[sector][index + 1].since <= now {
         versions[sector][index].until = now
       }
-      if versions[sector].count > 40 { versions[sector].removeFirst(20) }
+      if versions[sector].count > 40 { forget(sector) }
     }
+  }
+
+  /// When the reads that are under way began: what they may see is not forgotten, however long they take.
+  var readsBegun: Set<UInt64> = []
+
+  private func forget(_ sector: Int) {
+    let oldest = readsBegun.min() ?? step
+    let count = versions[sector].firstIndex { $0.until >= oldest } ?? 0
+    versions[sector].removeFirst(count)
   }
 
   func mayBeSeen(_ value: UInt64, _ sector: Int, from begun: UInt64) -> Bool {
@@ -182,6 +227,8 @@ final class CacheClient: @unchecked Sendable {  // reactor-confined
   private let bus: BusDevice
   private let disk: RacingDisk
   private var random: SeededRandom
+  /// Reads are allowed to fail: the disk does.
+  var mayFail = true
 
   init(_ bus: BusDevice, _ disk: RacingDisk, _ random: SeededRandom) {
     self.bus = bus
@@ -209,9 +256,14 @@ final class CacheClient: @unchecked Sendable {  // reactor-confined
 
   func read(_ sectors: Range<Int>) async throws {
     let begun = disk.tick()
+    disk.readsBegun.insert(begun)
+    defer { disk.readsBegun.remove(begun) }
     let slice = await disk.reactor.buffers.acquire(byteCount: sectors.count * 512)
     defer { disk.reactor.buffers.release(slice.buffer) }
-    do throws(BlockError) { try await bus.read(at: UInt64(sectors.lowerBound * 512), into: slice, IORequest()) } catch { return }
+    do throws(BlockError) { try await bus.read(at: UInt64(sectors.lowerBound * 512), into: slice, IORequest()) } catch {
+      if !mayFail { Issue.record("a read of \(sectors) failed: \(error)") }
+      return
+    }
     check(slice, sectors, begun)
   }
 

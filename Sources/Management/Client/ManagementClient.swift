@@ -23,6 +23,7 @@ public struct ManagementClient: StorageBackend {
 
   public func status() async throws(APIError) -> ServerStatus { try await get("status") }
   public func disks() async throws(APIError) -> [DiskInfo] { try await get("disks") }
+  public func scanDisks(_ request: ScanDisks) async throws(APIError) -> [DiskCandidateInfo] { try await post(request, "scan-disks") }
   public func pools() async throws(APIError) -> [PoolInfo] { try await get("pools") }
   public func pool(named name: String) async throws(APIError) -> PoolInfo { try await get("pools", name) }
 
@@ -65,7 +66,9 @@ public struct ManagementClient: StorageBackend {
     if let pool { try await get("events", pool) } else { try await get("events") }
   }
 
-  public func cache() async throws(APIError) -> CacheInfo { try await get("cache") }
+  public func cache(ofPool pool: String? = nil) async throws(APIError) -> CacheInfo {
+    if let pool { try await get("cache", pool) } else { try await get("cache") }
+  }
 
   public func virtualDisks(ofPool pool: String?) async throws(APIError) -> [VirtualDiskInfo] {
     if let pool { try await get("vdisks", pool) } else { try await get("vdisks") }

@@ -81,10 +81,13 @@ public struct CacheInfo: Codable, Sendable, Equatable {
   public var advice: Advice?
   public var disks: [Part]
   public var virtualDisks: [Part]
+  /// The second level.
+  public var cacheDisks: [CacheDiskReport]
 
   public init(
     memoryBytes: UInt64 = 0, pageBytes: UInt64 = 0, pages: UInt64 = 0, freePages: UInt64 = 0, evictions: UInt64 = 0, isLocked: Bool = false,
-    counters: Counters = Counters(), advice: Advice? = nil, disks: [Part] = [], virtualDisks: [Part] = []
+    counters: Counters = Counters(), advice: Advice? = nil, disks: [Part] = [], virtualDisks: [Part] = [],
+    cacheDisks: [CacheDiskReport] = []
   ) {
     self.memoryBytes = memoryBytes
     self.pageBytes = pageBytes
@@ -96,5 +99,6 @@ public struct CacheInfo: Codable, Sendable, Equatable {
     self.advice = advice
     self.disks = disks
     self.virtualDisks = virtualDisks
+    self.cacheDisks = cacheDisks
   }
 }

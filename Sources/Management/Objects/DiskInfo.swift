@@ -10,9 +10,9 @@ public struct DiskInfo: Codable, Sendable, Equatable {
   public var ioMode: IOMode
   /// The size of the whole disk, in bytes.
   public var sizeBytes: UInt64
-  /// How much of it is dealt out to virtual disks, in bytes.
+  /// How much of it is dealt out to virtual disks, in bytes; of a cache disk the pages that it holds.
   public var allocatedBytes: UInt64
-  /// How much of it can still be dealt out, in bytes. Less than size minus allocated, because of metadata, partition tables and rounding to slabs.
+  /// How much of it can still be dealt out, in bytes; of a cache disk its empty pages. Less than size minus allocated, because of metadata, partition tables and rounding to slabs.
   public var freeBytes: UInt64
   /// The size of the sectors the disk is addressed by, in bytes.
   public var logicalSectorBytes: Int
@@ -29,11 +29,14 @@ public struct DiskInfo: Codable, Sendable, Equatable {
   public var usage: Usage
   /// What to do about it, one sentence; nil when there is nothing to do.
   public var nextStep: String?
+  /// The path of the cache disk that what is read from this disk is kept on; nil without one.
+  public var cachedBy: String?
 
   public init(
     uuid: String, path: String, pool: String?, kind: Kind, ioMode: IOMode, sizeBytes: UInt64, allocatedBytes: UInt64, freeBytes: UInt64,
     logicalSectorBytes: Int, physicalSectorBytes: Int, health: Health, reason: String? = nil, role: Role,
-    number: UInt32 = 0, state: State = .ok, usage: Usage = .auto, nextStep: String? = nil
+    number: UInt32 = 0, state: State = .ok, usage: Usage = .auto, nextStep: String? = nil,
+    cachedBy: String? = nil
   ) {
     self.uuid = uuid
     self.path = path
@@ -52,6 +55,7 @@ public struct DiskInfo: Codable, Sendable, Equatable {
     self.state = state
     self.usage = usage
     self.nextStep = nextStep
+    self.cachedBy = cachedBy
   }
 
   /// What the disk is to the operating system.
@@ -115,6 +119,8 @@ public struct DiskInfo: Codable, Sendable, Equatable {
     public static let hotspare = Usage(rawValue: "hotspare")
     /// It is emptied, or given up.
     public static let retired = Usage(rawValue: "retired")
+    /// It holds no data: what is read from other disks is kept on it.
+    public static let cache = Usage(rawValue: "cache")
   }
 
   /// What the disk does for its pool besides holding data.

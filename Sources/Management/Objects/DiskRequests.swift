@@ -26,6 +26,14 @@ public struct AddDisks: Codable, Sendable, Equatable {
   }
 }
 
+/// Asks for the disks that could be pooled.
+public struct ScanDisks: Codable, Sendable, Equatable {
+  /// The absolute path of a directory whose files and devices are looked at; nil for the machine's block devices.
+  public var directory: String?
+
+  public init(directory: String? = nil) { self.directory = directory }
+}
+
 /// Says what a disk is for.
 public struct SetDiskUsage: Codable, Sendable, Equatable {
   public var disk: DiskReference

@@ -5,6 +5,10 @@ import Hummingbird
 extension Routes {
   func addDiskRoutes(to group: RouterGroup<Context>) {
     let backend = backend
+    group.post("scan-disks") { request, _ in
+      let body = try await read(ScanDisks.self, from: request)
+      return try await answer(request, slow: true) { () throws(APIError) in try await backend.scanDisks(body) }
+    }
     group.post("pools/:pool/disks") { request, context in
       let name = try Self.parameter("pool", context)
       let body = try await read(AddDisks.self, from: request)
@@ -53,7 +57,11 @@ extension Routes {
       }
     }
     group.get("cache") { request, _ in
-      try await answer(request) { () throws(APIError) in try await backend.cache() }
+      try await answer(request) { () throws(APIError) in try await backend.cache(ofPool: nil) }
+    }
+    group.get("cache/:pool") { request, context in
+      let pool = try Self.parameter("pool", context)
+      return try await answer(request) { () throws(APIError) in try await backend.cache(ofPool: pool) }
     }
     group.get("events") { request, _ in
       try await answer(request) { () throws(APIError) in try await backend.events(ofPool: nil) }

@@ -46,7 +46,7 @@ public struct Superblock: Equatable, Sendable {
     // 512 + 64 + 32 * 32 = 1600; from there on reserved, zero.
   }
 
-  static let byteCount = FormatLimits.blockByteCount
+  public static let byteCount = FormatLimits.blockByteCount
   private static let cleanFlag: UInt32 = 1
 
   public var owner: StructureOwner { StructureOwner(pool: pool, disk: disk) }

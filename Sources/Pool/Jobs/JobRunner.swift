@@ -103,6 +103,16 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
     return job
   }
 
+  /// What was asked for as a job and was done at once.
+  func addEnded(_ kind: JobRecord.Kind, disk: DiskNumber) {
+    let record = JobRecord(
+      number: (jobs.map(\.number).max() ?? 0) + 1, kind: kind, disk: disk, destination: DiskNumber(0),
+      startedSeconds: pool.wallClockSeconds())
+    let job = Job(record, now: pool.reactor.now)
+    job.state = .completed
+    jobs.append(job)
+  }
+
   public func cancel(_ job: Job) async {
     if job.isEnded { return }
     job.state = .cancelled

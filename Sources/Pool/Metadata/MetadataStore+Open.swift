@@ -91,8 +91,14 @@ extension MetadataStore {
         .invalidArgument, "Pool \(loaded.members.poolName) has no disk \(unknown.sorted().map(\.description).joined(separator: ", ")).",
         remedy: "Check which disks are to be given up.")
     }
+    var survey = survey
+    // What a cache disk cannot do keeps no pool from opening; nobody waits for one that is not there.
+    let cacheDisks = Set(records.filter { $0.usage == .cache }.map(\.id))
+    for disk in survey.disks where cacheDisks.contains(disk.id) {
+      do throws(MetadataError) { try checkWritable([disk]) } catch { survey.setAside(disk, error) }
+    }
     let present = Set(survey.disks.map(\.id))
-    let missing = loaded.missing(records, present: present, lost: options.acceptedLosses)
+    let missing = loaded.missing(records, present: present, lost: options.acceptedLosses).filter { $0.usage != .cache }
     let missingVoters = loaded.members.missingVoters.filter { !options.acceptedLosses.contains($0) }
     let mayGoOn = loaded.members.judgement.mayGoOn
     // A voter by an epoch that has gone on, whose record was not yet changed, is there for its data.

@@ -66,7 +66,7 @@ extension MetadataStore {
     let members = loaded.members
     let basis = ReadingBasis(
       epoch: members.epoch, presentVoterCount: members.speakers.count, isProvenNewest: members.judgement.mayGoOn,
-      missing: loaded.missing(records, present: Set(survey.disks.map(\.id))), others: members.otherSides)
+      missing: loaded.missing(records, present: Set(survey.disks.map(\.id))).filter { $0.usage != .cache }, others: members.otherSides)
     readingBasis = basis
     if !basis.isComplete { notes += basis.sentences }
     notes += setAside.map(\.reason.description)

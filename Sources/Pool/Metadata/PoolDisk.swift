@@ -5,6 +5,8 @@ import Reactor
 public final class PoolDisk: @unchecked Sendable {  // reactor-confined
   public let device: BlockDevice
   public internal(set) var superblock: Superblock
+  /// What its superblock said when it was found, before this opening of the pool changed it.
+  let foundNonce: UInt64
   /// Superblock places that were damaged when the disk was read; healed by the next writings.
   public let damagedSuperblockOffsets: [UInt64]
   /// Why the store does not write to it any more; nil while it does.
@@ -14,6 +16,7 @@ public final class PoolDisk: @unchecked Sendable {  // reactor-confined
   init(device: BlockDevice, superblock: Superblock, damagedSuperblockOffsets: [UInt64] = []) {
     self.device = device
     self.superblock = superblock
+    foundNonce = superblock.nonce
     self.damagedSuperblockOffsets = damagedSuperblockOffsets
   }
 

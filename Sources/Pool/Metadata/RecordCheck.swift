@@ -214,6 +214,7 @@ struct RecordCheck {
         add(.error, "Row \(row) has a slab on disk \(number), which the pool does not know.")
         continue
       }
+      if owner.usage == .cache { add(.error, "Row \(row) has slab \(slab) on disk \(number), which is a cache disk.") }
       if slab >= owner.slabCount { add(.error, "Row \(row) has slab \(slab) on disk \(number), which has only \(owner.slabCount).") }
     }
   }

@@ -158,23 +158,29 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
       idleFills.append(fill)
     }
     let memory = cache.buffers.page(frame)
-    do throws(BlockError) { try await bus.readDisk(at: page << cache.pageShift, into: memory, request) } catch {
+    do throws(BlockError) { try await bus.readDisk(at: page << cache.pageShift, into: memory, keeps: true, request) } catch {
       _ = cache.endFill(key(page), frame, isGood: false)
       if !isEnded { cache.diskCounters[Int(number)].errors &+= 1 }
       throw error
     }
     part.start.copyMemory(from: memory.start + skip, byteCount: part.byteCount)
-    let isGood = !isEnded && (watch.isUntouched(page, since: began) || PlantedBug.overtakenFillKept.isPlanted)
+    let isGood = !isEnded && isGood(page, since: began)
     if !cache.endFill(key(page), frame, isGood: isGood) && !isEnded { cache.diskCounters[Int(number)].overtaken &+= 1 }
+  }
+
+  /// Whether what was read of the page since that moment is what the disk has.
+  @inline(__always)
+  private func isGood(_ page: UInt64, since began: UInt64) -> Bool {
+    watch.isUntouched(page, since: began) || PlantedBug.overtakenFillKept.isPlanted
   }
 
   /// Reads a run of pages in one piece, straight to where it is wanted; the whole pages of it are copied into the cache.
   private func readRun(at offset: UInt64, into slice: BufferSlice, keeps: Bool, _ request: IORequest) async throws(BlockError) {
     let began = watch.now
-    try await bus.readDisk(at: offset, into: slice, request)
+    try await bus.readDisk(at: offset, into: slice, keeps: keeps, request)
     guard keeps else { return }
     for page in pages(offset, UInt64(slice.byteCount)) {
-      guard !isEnded, watch.isUntouched(page, since: began) || PlantedBug.overtakenFillKept.isPlanted, let frame = cache.beginFill(key(page)) else { continue }
+      guard !isEnded, isGood(page, since: began), let frame = cache.beginFill(key(page)) else { continue }
       let source = slice.start + Int(page << cache.pageShift - offset)
       cache.buffers.page(frame).start.copyMemory(from: source, byteCount: cache.pageByteCount)
       _ = cache.endFill(key(page), frame, isGood: true)
@@ -192,16 +198,24 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
     for page in pages {
       let wasAlone = watch.endWrite(page)
       if isEnded { continue }
-      if PlantedBug.cacheRefreshedAfterAnswer.isPlanted { continue }
-      if wasAlone && failure == nil { refresh(page, offset, slice) } else { drop(page) }
-    }
-    if PlantedBug.cacheRefreshedAfterAnswer.isPlanted {
-      bus.reactor.spawn { [self] in
-        await bus.reactor.sleep(milliseconds: 5)
-        for page in pages where !isEnded { drop(page) }
+      if PlantedBug.cacheRefreshedAfterAnswer.isPlanted {
+        dropLater(page)
+      } else if wasAlone && failure == nil {
+        refresh(page, offset, slice)
+      } else {
+        drop(page)
       }
     }
     if let failure { throw failure }
+  }
+
+  /// Only for a planted bug.
+  private func dropLater(_ page: UInt64) {
+    let reactor = bus.reactor
+    reactor.spawn { [self] in
+      await reactor.sleep(milliseconds: 5)
+      if !isEnded { drop(page) }
+    }
   }
 
   /// The cached page gets what was written, unless somebody still uses its memory.

@@ -150,6 +150,7 @@ public final class MemoryCache: PageKeeper, @unchecked Sendable {  // reactor-co
   func refreshable(_ key: PageKey) -> BufferSlice? {
     guard let frame = directory.read(key.value) else { return nil }
     if isFilling[frame] == 0 && !directory.isPinned(frame) { return buffers.page(frame) }
+    if isFilling[frame] != 0 && PlantedBug.overtakenFillKept.isPlanted { return nil }
     _ = drop(key)
     return nil
   }

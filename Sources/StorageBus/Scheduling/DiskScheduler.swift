@@ -44,7 +44,7 @@ final class DiskScheduler: @unchecked Sendable {  // reactor-confined
   private var waitingBackground = WaitQueue()
   private(set) var inFlight = 0
   private(set) var backgroundInFlight = 0
-  private var isAbandoned = false
+  private(set) var isAbandoned = false
 
   init(disk: BlockDevice, shares: VirtualDiskShares) {
     self.disk = disk

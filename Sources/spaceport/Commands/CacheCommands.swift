@@ -11,12 +11,18 @@ struct CacheCommand: AsyncParsableCommand {
 struct CacheShowCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "show", abstract: "Show what the read cache holds and did, and what more memory would give.",
-    discussion: "HIT, ADMITTED and so on are bytes; HITS and MISSES are pages. The cache's size is chosen with serve --cache-memory.")
+    discussion: """
+      Its first level is memory, sized with serve --cache-memory; its second are cache disks (pool add POOL DISK --usage cache). HIT, ADMITTED \
+      and so on are bytes; HITS, MISSES, FILLS and EVICTED are pages. BYPASSED is what the memory has not admitted.
+      """)
 
   @OptionGroup var client: ClientOptions
 
+  @Argument(help: "Show the disks and virtual disks of this pool alone.")
+  var pool: String?
+
   func run() async throws {
-    let info = try await client.storage().cache()
+    let info = try await client.storage().cache(ofPool: pool)
     try client.show(info, as: CacheTables.cache(info))
   }
 }

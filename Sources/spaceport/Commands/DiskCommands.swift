@@ -4,7 +4,7 @@ import Management
 struct DiskCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "disk", abstract: "Look at the physical disks of the pools, retire and replace them.",
-    subcommands: [DiskListCommand.self, DiskSetCommand.self, DiskRetireCommand.self, DiskReplaceCommand.self])
+    subcommands: [DiskListCommand.self, DiskScanCommand.self, DiskSetCommand.self, DiskRetireCommand.self, DiskReplaceCommand.self])
 }
 
 struct DiskListCommand: AsyncParsableCommand {
@@ -15,6 +15,22 @@ struct DiskListCommand: AsyncParsableCommand {
   func run() async throws {
     let disks = try await client.storage().disks()
     try client.show(disks, as: ObjectTables.disks(disks))
+  }
+}
+
+struct DiskScanCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "scan", abstract: "Show which disks could be pooled, and why the others cannot.", discussion: "Nothing is changed.")
+
+  @OptionGroup var client: ClientOptions
+
+  @Argument(help: "Look at the files and devices in this directory instead of the machine's block devices.")
+  var directory: String?
+
+  func run() async throws {
+    let request = ScanDisks(directory: try directory.map { (text) throws(APIError) in try Paths.absolute(text) })
+    let candidates = try await client.storage().scanDisks(request)
+    try client.show(candidates, as: ObjectTables.candidates(candidates))
   }
 }
 
@@ -40,9 +56,9 @@ struct DiskArgument: ParsableArguments {
   }
 }
 
-/// The spellings of --usage.
+/// The spellings of --usage for a disk that a pool has.
 enum UsageArgument: String, ExpressibleByArgument, CaseIterable {
-  case auto, hotspare, retired
+  case auto, hotspare, retired, cache
 
   var value: DiskInfo.Usage { DiskInfo.Usage(rawValue: rawValue) }
 }
@@ -53,7 +69,11 @@ struct DiskSetCommand: AsyncParsableCommand {
   @OptionGroup var client: ClientOptions
   @OptionGroup var disk: DiskArgument
 
-  @Option(help: "auto: it holds data; hotspare: it is kept for copies that lose their disk; retired: it is emptied and released.")
+  @Option(
+    help: """
+      auto: it holds data; hotspare: it is kept for copies that lose their disk; retired: it is emptied and released. Cache disks are \
+      added with pool add, and stay cache disks.
+      """)
   var usage: UsageArgument
 
   func run() async throws {

@@ -1,6 +1,13 @@
 import ArgumentParser
 import Management
 
+/// The spellings of --usage for a disk that comes into a pool.
+enum NewDiskUsage: String, ExpressibleByArgument, CaseIterable {
+  case auto, hotspare, cache
+
+  var value: DiskInfo.Usage { DiskInfo.Usage(rawValue: rawValue) }
+}
+
 struct PoolAddCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "add", abstract: "Add files or block devices to a pool.",
@@ -14,15 +21,15 @@ struct PoolAddCommand: AsyncParsableCommand {
   @Argument(help: ArgumentHelp("The files and block devices to add.", valueName: "disk"))
   var disks: [String]
 
-  @Option(help: "auto: they hold data; hotspare: they are kept for copies that lose their disk.")
-  var usage: UsageArgument = .auto
+  @Option(
+    help: """
+      auto: they hold data; hotspare: they are kept for copies that lose their disk; cache: fast disks that keep what is read from the \
+      others, and hold no data of their own.
+      """)
+  var usage: NewDiskUsage = .auto
 
   @Flag(help: "Wipe and use disks that carry a file system, a partition table or another signature.")
   var force = false
-
-  func validate() throws {
-    if usage == .retired { throw ValidationError("--usage retired makes no sense for a new disk. Give auto or hotspare.") }
-  }
 
   func run() async throws {
     let request = AddDisks(disks: try Paths.absolute(disks), usage: usage.value, force: force)
@@ -34,7 +41,10 @@ struct PoolAddCommand: AsyncParsableCommand {
 struct PoolRemoveCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "remove", abstract: "Take a disk out of a pool: empty it, wait for that, and release it.",
-    discussion: "Ctrl-C ends the waiting, not the work. A disk that is missing is given up: its copies are made anew on other disks.")
+    discussion: """
+      Ctrl-C ends the waiting, not the work. A disk that is missing is given up: its copies are made anew on other disks. A cache disk has \
+      nothing to be emptied of, and is released at once.
+      """)
 
   @OptionGroup var client: ClientOptions
 

@@ -54,7 +54,9 @@ struct ServeCommand: AsyncParsableCommand {
     transform: Parse.size)
   var cacheMemory: ByteSize?
 
-  @Option(help: ArgumentHelp("Pages of the read cache: 4KiB, 8KiB, 16KiB, 32KiB or 64KiB; else 16KiB.", valueName: "size"), transform: Parse.size)
+  @Option(
+    help: ArgumentHelp("Pages of the read cache: 4KiB, 8KiB, 16KiB, 32KiB or 64KiB; else 16KiB.", valueName: "size"),
+    transform: Parse.size)
   var cachePageSize: ByteSize?
 
   @Option(help: ArgumentHelp("How long a pool waits for missing disks at start; else 30.", valueName: "seconds", visibility: .hidden))
@@ -67,13 +69,18 @@ struct ServeCommand: AsyncParsableCommand {
     }
     if let cacheMemory, cacheMemory.byteCount > Self.mostCacheByteCount {
       throw ValidationError(
-        "--cache-memory \(cacheMemory) is more than three quarters of this machine's memory. Give at most \(ByteSize(byteCount: Self.mostCacheByteCount)).")
+        "--cache-memory \(cacheMemory) is more than three quarters of this machine's memory. Give at most "
+          + "\(ByteSize(byteCount: Self.mostCacheByteCount)).")
+    }
+    if let cacheMemory, cacheMemory.byteCount > 0 && cacheMemory.byteCount < pageByteCount {
+      throw ValidationError("--cache-memory \(cacheMemory) is less than one page of the cache. Give more, or leave it out for no cache.")
     }
     for seconds in [repairDelay, diskWait] where seconds > Self.longestDelaySeconds {
       throw ValidationError("\(seconds) seconds are more than a year. Give less.")
     }
   }
 
+  private var pageByteCount: UInt64 { cachePageSize?.byteCount ?? UInt64(CacheLimits.pageByteCount) }
   private static let mostCacheByteCount = ProcessInfo.processInfo.physicalMemory / 4 * 3
   private static let longestDelaySeconds: UInt64 = 365 * 86_400
 
@@ -103,7 +110,7 @@ struct ServeCommand: AsyncParsableCommand {
       listeners: listeners.isEmpty ? [.unix(path: paths.nbdSocket)] : listeners, logLevel: logLevel,
       tuning: ServiceTuning(
         diskWaitMilliseconds: diskWait * 1000, repairDelayMilliseconds: repairDelay * 1000, jobSharePercent: jobShare,
-        cacheByteCount: cacheMemory?.byteCount ?? 0, cachePageByteCount: cachePageSize.map { Int($0.byteCount) } ?? CacheLimits.pageByteCount))
+        cacheByteCount: cacheMemory?.byteCount ?? 0, cachePageByteCount: Int(clamping: pageByteCount)))
   }
 
   private func usesRuntimeDirectory(_ configuration: ServeConfiguration, _ paths: DefaultPaths) -> Bool {

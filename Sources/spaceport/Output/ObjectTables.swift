@@ -7,16 +7,27 @@ enum ObjectTables {
     var table = Table(
       .left("PATH"), .left("POOL"), .right("DISK"), .left("KIND"), .left("I/O"), .right("SIZE"), .right("ALLOCATED"), .right("FREE"),
       .left("SECTOR"),
-      .left("ROLE"), .left("USAGE"), .left("HEALTH"), .left("STATE"), .left("UUID"))
+      .left("ROLE"), .left("USAGE"), .left("CACHE"), .left("HEALTH"), .left("STATE"), .left("UUID"))
     for disk in disks {
       table.add(
         disk.path, disk.pool ?? "-", disk.number == 0 ? "-" : "\(disk.number)", "\(disk.kind)", "\(disk.ioMode)",
         Figures.size(disk.sizeBytes), Figures.size(disk.allocatedBytes),
         Figures.size(disk.freeBytes), "\(disk.logicalSectorBytes)/\(disk.physicalSectorBytes)", "\(disk.role)", "\(disk.usage)",
-        "\(disk.health)", disk.state.words, disk.uuid)
+        disk.cachedBy ?? "-", "\(disk.health)", disk.state.words, disk.uuid)
     }
     let remarks = disks.compactMap { explanation($0.path, $0.reason, $0.nextStep) }
     return ([table.text] + remarks).joined(separator: "\n")
+  }
+
+  static func candidates(_ disks: [DiskCandidateInfo]) -> String {
+    guard !disks.isEmpty else { return "No disks: nothing there could be one. Files of a directory: spaceport disk scan DIRECTORY" }
+    var table = Table(.left("PATH"), .left("KIND"), .right("SIZE"), .left("MODEL"), .left("CAN BE POOLED"))
+    for disk in disks {
+      table.add(
+        disk.path, disk.isRotational ? "\(disk.kind), rotating" : "\(disk.kind)", Figures.size(disk.sizeBytes), disk.model ?? "-",
+        disk.canBePooled ? "yes" : "no. " + disk.obstacles.joined(separator: ". "))
+    }
+    return table.text
   }
 
   static func pools(_ pools: [PoolInfo]) -> String {

@@ -13,12 +13,15 @@ struct PoolState: Decodable {
     var allocatedBytes: UInt64
     var reason: String?
     var nextStep: String?
+    var cachedBy: String?
   }
   var state: String
   var health: String
   var reason: String?
   var nextStep: String?
   var disks: [Disk]
+  var capacityBytes: UInt64
+  var warnings: [String]
 
   init?(_ text: String) throws {
     if text.isEmpty { return nil }

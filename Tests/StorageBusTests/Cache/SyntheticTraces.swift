@@ -13,33 +13,40 @@ struct SyntheticTrace: Sendable, CustomTestStringConvertible {
 
   var testDescription: String { name }
 
+  /// Traces and caches are so many times smaller than in the long form: without the optimiser that takes minutes. `make bench` runs it
+  /// (SPACEPORT_LONG_TRACES=1).
+  static let scale = ProcessInfo.processInfo.environment["SPACEPORT_LONG_TRACES"] == nil ? 8 : 1
+
   static let all: [SyntheticTrace] = [
     SyntheticTrace(name: "zipf 0.99", accesses: zipf(200_000, pages: 20_000, exponent: 0.99, seed: 1)),
     SyntheticTrace(name: "scan + zipf", accesses: scanAndZipf()),
-    SyntheticTrace(name: "loop", accesses: (0..<200_000).map { Access(page: UInt64($0 % 5000)) }),
+    SyntheticTrace(name: "loop", accesses: (0..<200_000 / scale).map { Access(page: UInt64($0 % (5000 / scale))) }),
     SyntheticTrace(name: "shifting working set", accesses: shifting()),
     SyntheticTrace(name: "mixed writes", accesses: mixedWrites()),
     SyntheticTrace(name: "correlated bursts", accesses: bursts()),
   ]
 
+  /// As the long form has it.
   private static func zipf(_ count: Int, pages: Int, exponent: Double, seed: UInt64, from first: UInt64 = 0) -> [Access] {
-    let distribution = Zipf(pages: pages, exponent: exponent)
+    let distribution = Zipf(pages: pages / scale, exponent: exponent)
     var random = TestRandom(seed: seed)
-    return (0..<count).map { _ in Access(page: first + distribution.page(&random)) }
+    return (0..<count / scale).map { _ in Access(page: first + distribution.page(&random)) }
   }
 
   private static func scanAndZipf() -> [Access] {
     var accesses: [Access] = []
     for round in 0..<8 as Range<UInt64> {
       accesses += zipf(20_000, pages: 20_000, exponent: 0.99, seed: round + 2)
-      for page in 0..<8000 as Range<UInt64> { accesses.append(Access(page: 100_000 + round * 8000 + page)) }
+      for page in 0..<UInt64(8000 / scale) { accesses.append(Access(page: 100_000 + round * 8000 + page)) }
     }
     return accesses
   }
 
   private static func shifting() -> [Access] {
     var accesses: [Access] = []
-    for round in 0..<8 as Range<UInt64> { accesses += zipf(25_000, pages: 5000, exponent: 0.9, seed: round + 20, from: round * 3500) }
+    for round in 0..<8 as Range<UInt64> {
+      accesses += zipf(25_000, pages: 5000, exponent: 0.9, seed: round + 20, from: round * UInt64(3500 / scale))
+    }
     return accesses
   }
 

@@ -8,6 +8,31 @@ public enum CacheLimits {
   /// Users that one page may have at a time; who comes then gets a copy.
   static let usersPerPage: UInt16 = 32_768
 
+  // Cache disks.
+
+  /// Bytes of memory for each page slot of a cache disk, at most: what the directory knows of it (135 to 181 by how near the slots are to a
+  /// power of two).
+  public static let cacheDiskMemoryPerPage = 184
+  /// For all slots of one cache disk, unless told otherwise. Its pages are larger where that does not do with 16 KiB.
+  public static let cacheDiskMemoryByteCount = 1 << 30
+  /// Reads of one cache disk in flight, each with a buffer of one page. More wait: the capacity disk is slower yet.
+  static let cacheDiskReads = 128
+  /// Of one client's request.
+  static let cacheDiskReadsPerRequest = 16
+  /// Pages on their way to one cache disk, each with a buffer. What is more is not cached.
+  static let cacheDiskFills = 32
+  /// A client that has waited so long for a cache disk goes to the capacity disk; so do all others until the cache disk has answered.
+  public static let cacheDiskPatienceMilliseconds: UInt64 = 500
+  /// A cache disk that has not answered for so long is given up.
+  public static let cacheDiskStallMilliseconds: UInt64 = 10_000
+  /// So many errors more than one in `cacheDiskSuccessesPerError` operations, and a cache disk is given up.
+  static let cacheDiskErrors = 16
+  static let cacheDiskSuccessesPerError = 64
+  /// Index blocks are read and written in pieces of so many bytes.
+  static let cacheDiskPieceByteCount = 1 << 20
+  /// Slots that are looked through in one go when a disk's pages are forgotten: a fraction of a millisecond.
+  static let cacheDiskSlotsPerTurn = 32_768
+
   /// Frames of one directory: their numbers take 31 bits.
   public static let frames = 1 << 30
   /// Slots of each shadow directory in which a policy is tried. A larger cache is tried on a sample of its pages.

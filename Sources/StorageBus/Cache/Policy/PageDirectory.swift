@@ -113,6 +113,27 @@ struct PageDirectory<Order: EvictionOrder & ~Copyable>: ~Copyable {
   /// Whether the frame still holds this page: false once it was removed, even while it is pinned.
   func holds(_ page: UInt64, in frame: Int) -> Bool { states[frame] == State.used && pages[frame] == page }
 
+  /// Puts a page into a frame of its own choosing, before anything else is done: a cache that is taken over as it was left. When all pages are
+  /// there, `endRestoring` is called. False, and nothing done, where the frame or the page is there already.
+  mutating func restore(_ page: UInt64, in frame: Int) -> Bool {
+    guard frame >= 0 && frame < capacity, states[frame] == State.free, self.frame(of: page) == nil else { return false }
+    pages[frame] = page
+    states[frame] = State.used
+    index.insert(page, slot: frame)
+    order.insert(frame, page: page)
+    count += 1
+    return true
+  }
+
+  /// Finds out which frames are free, after the last `restore`.
+  mutating func endRestoring() {
+    freeCount = 0
+    for frame in (0..<capacity).reversed() where states[frame] == State.free {
+      free[freeCount] = UInt32(frame)
+      freeCount += 1
+    }
+  }
+
   private mutating func take(_ frame: Int, isEvicted: Bool) {
     order.remove(frame, page: pages[frame], isEvicted: isEvicted)
     index.remove(pages[frame], in: pages)

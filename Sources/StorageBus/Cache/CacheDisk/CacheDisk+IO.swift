@@ -1,0 +1,230 @@
+import BlockDevice
+import Reactor
+
+// Reads and fills of the cache disk, and what is done about one that is slow or fails.
+extension CacheDisk {
+  /// The cache disk's own memory pages would be a cache of a cache.
+  static let request = IORequest(cacheHint: .bypass)
+
+  // MARK: Reading
+
+  /// Somebody may be helped from the cache disk now.
+  @inline(__always)
+  var mayRead: Bool { state == .open && overdueCount == 0 }
+
+  var hasIdleReader: Bool { !idleReaders.isEmpty || readers.count < CacheLimits.cacheDiskReads }
+
+  /// Returns when there may be a reader that is idle, or none is needed any more.
+  func waitForReader() async { await withUnsafeContinuation { waitingForReader.append($0) } }
+
+  /// Begins to read a page; nil where it is not cached, or cannot be read now.
+  func beginRead(_ key: PageKey) -> PageReader? {
+    guard mayRead, isCached(key), let reader = idleReader(), let slot = directory.read(key.value) else { return nil }
+    directory.pin(slot)
+    reader.isLeft = false
+    reader.start(key, slot)
+    return reader
+  }
+
+  private func idleReader() -> PageReader? {
+    if let reader = idleReaders.popLast() { return reader }
+    guard readers.count < CacheLimits.cacheDiskReads, let reader = PageReader(self) else { return nil }
+    readers.append(reader)
+    return reader
+  }
+
+  /// Waits for a read, as long as is worth it. True: the buffer holds the page, and the caller gives the reader back when it has copied it.
+  /// False: the reader is nobody's business any more.
+  func finish(_ reader: PageReader) async -> Bool {
+    if reader.isRunning {
+      let hasEnded = mayRead ? await withUnsafeContinuation { reader.client = $0 } : false
+      guard hasEnded else {
+        members[Int(reader.key.disk)].counters.timeouts &+= 1
+        leave(reader)
+        return false
+      }
+    }
+    if reader.isGood { return true }
+    giveBack(reader)
+    return false
+  }
+
+  /// The client does not want it any more.
+  func leave(_ reader: PageReader) {
+    if reader.isRunning { reader.isLeft = true } else { giveBack(reader) }
+  }
+
+  func giveBack(_ reader: PageReader) {
+    guard state == .open, reader.renewBuffer() else {
+      readers.removeAll { $0 === reader }
+      return reader.end()
+    }
+    idleReaders.append(reader)
+    waitingForReader.wakeFirst()
+  }
+
+  /// A read has ended: whether the page is what was written, and still the page that was asked for.
+  func judge(_ reader: PageReader, _ error: BlockError?) -> Bool {
+    defer { directory.unpin(reader.slot) }
+    guard directory.holds(reader.key.value, in: reader.slot) else {
+      note(error)
+      return false
+    }
+    if error == nil && checksum(of: reader) == checksums[reader.slot] {
+      note(nil)
+      return true
+    }
+    let number = Int(reader.key.disk)
+    if error == nil { members[number].counters.checksumErrors &+= 1 } else { members[number].counters.errors &+= 1 }
+    directory.remove(reader.key.value)
+    note(error ?? BlockError(.corrupt))
+    return false
+  }
+
+  @inline(__always)
+  private func checksum(of worker: PageWorker) -> UInt32 {
+    CacheDiskFormat.pageChecksum(
+      members[Int(worker.key.disk)].id, worker.key.page, worker.buffer.start, byteCount: pageByteCount)
+  }
+
+  // MARK: Filling
+
+  /// An idle fill for a page that is not cached, its buffer the caller's to be filled; nil when too much is on its way already.
+  func takeFill(_ key: PageKey) -> PageFill? {
+    if state != .open || directory.frame(of: key.value) != nil { return nil }
+    if overdueCount == 0, let fill = idleFill(), fill.renewBuffer() { return fill }
+    members[Int(key.disk)].counters.skippedFills &+= 1
+    return nil
+  }
+
+  private func idleFill() -> PageFill? {
+    if let fill = idleFills.popLast() { return fill }
+    guard fills.count < CacheLimits.cacheDiskFills, let fill = PageFill(self) else { return nil }
+    fills.append(fill)
+    return fill
+  }
+
+  /// The buffer of `fill` holds the page as the capacity disk has it at this moment: it goes to the cache disk.
+  func start(_ fill: PageFill, _ key: PageKey) {
+    guard state == .open, directory.frame(of: key.value) == nil else { return giveBack(fill) }
+    guard let insertion = directory.insert(key.value) else {
+      members[Int(key.disk)].counters.skippedFills &+= 1
+      return giveBack(fill)
+    }
+    if let evicted = insertion.evicted { members[Int(PageKey(value: evicted).disk)].counters.evictions &+= 1 }
+    let slot = insertion.frame
+    isFilling[slot] = 1
+    fill.start(key, slot)
+    checksums[slot] = checksum(of: fill)
+  }
+
+  func giveBack(_ fill: PageFill) {
+    guard state == .open else {
+      fills.removeAll { $0 === fill }
+      return fill.end()
+    }
+    idleFills.append(fill)
+  }
+
+  /// The page is there from now on, unless it was written meanwhile or the cache disk failed.
+  func endFill(_ fill: PageFill, _ error: BlockError?) {
+    isFilling[fill.slot] = 0
+    if directory.holds(fill.key.value, in: fill.slot) {
+      let number = Int(fill.key.disk)
+      if error == nil {
+        members[number].counters.fills &+= 1
+        members[number].counters.fillBytes &+= UInt64(pageByteCount)
+      } else {
+        members[number].counters.errors &+= 1
+        directory.remove(fill.key.value)
+      }
+    }
+    directory.unpin(fill.slot)
+    note(error)
+    giveBack(fill)
+  }
+
+  // MARK: A cache disk that is slow or fails
+
+  func hasStarted() {
+    inFlight += 1
+    if isWatching { return }
+    isWatching = true
+    reactor.spawn { [self] in await watch() }
+  }
+
+  func hasEnded(_ worker: PageWorker) {
+    inFlight -= 1
+    if worker.isOverdue {
+      worker.isOverdue = false
+      overdueCount -= 1
+    }
+    if inFlight == 0 { waitingForQuiet.wakeAll() }
+  }
+
+  /// While anything is in flight: sends clients away that have waited too long.
+  private func watch() async {
+    while inFlight > 0 {
+      await reactor.sleep(milliseconds: max(1, options.patienceMilliseconds / 4))
+      var oldest: UInt64 = 0
+      for reader in readers { oldest = max(oldest, look(at: reader)) }
+      for fill in fills { oldest = max(oldest, look(at: fill)) }
+      if overdueCount > 0 { sendClientsAway() }
+      if oldest >= options.stallMilliseconds { lose(.stalled(milliseconds: oldest)) }
+    }
+    isWatching = false
+  }
+
+  /// How long the operation has taken, in milliseconds.
+  private func look(at worker: PageWorker) -> UInt64 {
+    guard worker.isRunning else { return 0 }
+    let age = reactor.now.nanoseconds(since: worker.began) / 1_000_000
+    if age >= options.patienceMilliseconds && !worker.isOverdue {
+      worker.isOverdue = true
+      overdueCount += 1
+    }
+    return age
+  }
+
+  /// All that wait for the cache disk go to their capacity disks: what it has not answered yet is not worth waiting for.
+  private func sendClientsAway() {
+    for reader in readers { reader.client.take()?.resume(returning: false) }
+    waitingForReader.wakeAll()
+  }
+
+  private func note(_ error: BlockError?) {
+    guard let error else {
+      if trouble > 0 { trouble -= 1 }
+      return
+    }
+    if error.cause == .stalled || error.cause == .shuttingDown || error.saysDeviceIsGone { return lose(.gone(error)) }
+    trouble += CacheLimits.cacheDiskSuccessesPerError
+    guard trouble > CacheLimits.cacheDiskErrors * CacheLimits.cacheDiskSuccessesPerError else { return }
+    lose(error.cause == .corrupt ? .corrupt : .errors(error))
+  }
+
+  /// Nothing is asked of the cache disk any more, for good; who waits for it goes to the capacity disk. The owner is told.
+  func lose(_ loss: CacheDiskLoss) {
+    guard state == .open || state == .closing else { return }
+    state = .lost
+    self.loss = loss
+    stop()
+    guard let onLost else { return }
+    self.onLost = nil
+    reactor.spawn { onLost(loss) }
+  }
+
+  /// Ends the bindings and all workers that have nothing to do.
+  func stop() {
+    for binding in bindings { binding.end() }
+    bindings.removeAll()
+    sendClientsAway()
+    for reader in idleReaders { reader.end() }
+    for fill in idleFills { fill.end() }
+    idleReaders.removeAll()
+    idleFills.removeAll()
+    readers.removeAll { !$0.isRunning && $0.client == nil }
+    fills.removeAll { !$0.isRunning }
+    waitingForQuiet.wakeAll()
+  }
+}

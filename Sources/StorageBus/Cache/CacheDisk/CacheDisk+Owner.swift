@@ -1,0 +1,42 @@
+import BlockDevice
+import Reactor
+
+extension CacheDisk {
+  /// Capacity disks of which pages were taken over, and that are not bound yet: best bound to this cache disk.
+  public var warmDisks: [StorageUUID] { members.filter { $0.isWarm && !$0.isBound }.map(\.id) }
+
+  /// Gives the cache disk up where that has not been done, as `abandon`, and returns when nothing is in flight on it any more: then the device
+  /// may be closed. What hangs is waited for until the device is abandoned.
+  public func end() async {
+    abandon()
+    while inFlight > 0 { await withUnsafeContinuation { waitingForQuiet.append($0) } }
+  }
+}
+
+// MARK: - By virtual disk
+
+extension CacheDisk {
+  /// What it did for a virtual disk: pages and bytes of hits and misses.
+  public func counters(of virtualDisk: VirtualDiskHandle) -> CacheDiskCounters {
+    let number = Int(virtualDisk.number)
+    return number < virtualDiskCounters.count ? virtualDiskCounters[number] : CacheDiskCounters()
+  }
+
+  @inline(__always)
+  func count(hit byteCount: Int, _ pages: Int, _ virtualDisk: VirtualDiskHandle) {
+    if Int(virtualDisk.number) >= virtualDiskCounters.count { makeCounters(upTo: virtualDisk) }
+    virtualDiskCounters[Int(virtualDisk.number)].hits &+= UInt64(pages)
+    virtualDiskCounters[Int(virtualDisk.number)].hitBytes &+= UInt64(byteCount)
+  }
+
+  @inline(__always)
+  func count(miss byteCount: Int, _ pages: Int, _ virtualDisk: VirtualDiskHandle) {
+    if Int(virtualDisk.number) >= virtualDiskCounters.count { makeCounters(upTo: virtualDisk) }
+    virtualDiskCounters[Int(virtualDisk.number)].misses &+= UInt64(pages)
+    virtualDiskCounters[Int(virtualDisk.number)].missBytes &+= UInt64(byteCount)
+  }
+
+  private func makeCounters(upTo virtualDisk: VirtualDiskHandle) {
+    virtualDiskCounters += repeatElement(CacheDiskCounters(), count: Int(virtualDisk.number) + 1 - virtualDiskCounters.count)
+  }
+}

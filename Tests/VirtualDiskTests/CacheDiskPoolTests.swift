@@ -1,0 +1,159 @@
+import BlockDevice
+import Reactor
+import SimulatedPool
+import Simulation
+import StorageBus
+import Testing
+
+@testable import Pool
+@testable import VirtualDisk
+
+/// Cache disks of a pool: dealt, found warm or cold, lost and taken back, and counted as nothing.
+@Suite struct CacheDiskPoolTests {
+  /// Of the machine: three data disks, the witness, two cache disks.
+  private static let caches = [4, 5]
+
+  /// One power-on after the other, on one machine; the pool is created in the first and closed, or not, at the end of each.
+  private final class Course {
+    let machine = DiskLossTests.machine(seed: 1, files: true)
+    let shadow = ShadowDisk(sectorCount: DiskLossTests.sectorCount)
+    private var isFirst = true
+
+    init() { for number in 1...2 { machine.addDisk(.file("cache\(number)", byteCount: 32 << 20)) } }
+
+    func run(
+      with disks: [Int], isClosed: Bool = true,
+      _ body: @escaping @Sendable (DiskLossTests.Stack, StoragePool, ShadowedDisk) async throws -> Void
+    ) throws {
+      let isFirst = isFirst
+      self.isFirst = false
+      _ = machine.powerOn()
+      let stack = try DiskLossTests.Stack(machine)
+      let shadow = shadow
+      try stack.reactor.runToCompletion {
+        let pool = try await isFirst ? stack.createPool() : stack.openPool(disks)
+        let disk: VirtualDisk
+        if isFirst {
+          let plan = VirtualDiskPlan(name: "disk", byteCount: 4 << 20, copies: 2, columns: 1)
+          disk = try await VirtualDisk.create(plan, in: pool, handle: VirtualDiskHandle(number: 1))
+        } else {
+          disk = try VirtualDisk.open(try pool.virtualDiskRecords()[0], in: pool, handle: VirtualDiskHandle(number: 1))
+        }
+        let shadowed = ShadowedDisk(disk: disk, shadow: shadow)
+        if isFirst {
+          try await shadowed.write(0..<DiskLossTests.sectorCount)
+          try await shadowed.flush()
+        }
+        try await body(stack, pool, shadowed)
+        if !isClosed { return }
+        try await disk.close()
+        try await pool.close()
+      }
+    }
+  }
+
+  /// Reads of 16 KiB, which come in at once.
+  private static func read(_ shadowed: ShadowedDisk) async throws {
+    for first in stride(from: UInt64(0), to: DiskLossTests.sectorCount, by: 64) {
+      try await shadowed.check(first..<min(DiskLossTests.sectorCount, first + 32))
+    }
+  }
+
+  private static func counters(_ pool: StoragePool) -> CacheDiskCounters {
+    pool.cache.disks.reduce(into: CacheDiskCounters()) { $0.add($1.store?.counters ?? CacheDiskCounters()) }
+  }
+
+  private static func settle(_ pool: StoragePool, _ isDone: () -> Bool) async throws {
+    let deadline = pool.reactor.now.advanced(milliseconds: 60_000)
+    while !isDone() {
+      if pool.reactor.now > deadline { throw Surprise("it does not come to that") }
+      await pool.reactor.sleep(milliseconds: 100)
+    }
+  }
+
+  @Test func theyCountAsNothingAndAreReleasedAtOnce() throws {
+    try Course().run(with: []) { stack, pool, shadowed in
+      let before = (pool.capacityByteCount, pool.freeByteCount, pool.dealingDiskCount, pool.isReserveMet, pool.disks.count)
+      var added: [DiskNumber] = []
+      for index in CacheDiskPoolTests.caches { added.append(try await pool.addCacheDisk(stack.member(index)).number) }
+      let after = (pool.capacityByteCount, pool.freeByteCount, pool.dealingDiskCount, pool.isReserveMet, pool.disks.count)
+      #expect(before == after && pool.isWhole && pool.absentDiskNumbers.isEmpty)
+      #expect(!pool.store.voterDisks.contains { added.contains($0.number) })
+      let bound = pool.disks.compactMap { pool.cache.disk(for: $0)?.number }
+      #expect(bound.count == 3 && Set(bound) == Set(added))
+
+      for number in added { await #expect(throws: PoolError.self) { try await pool.setUsage(of: number, .auto) } }
+      await #expect(throws: PoolError.self) { try await pool.setUsage(of: DiskNumber(1), .cache) }
+      try await pool.retire(added[0])
+      #expect(pool.disks.allSatisfy { pool.cache.disk(for: $0)?.number == added[1] })
+      try await pool.retire(added[1])
+      #expect(pool.cache.disks.isEmpty && pool.cache.absentNumbers.isEmpty && pool.disks.allSatisfy { pool.cache.disk(for: $0) == nil })
+      #expect(pool.jobs.jobs.filter { $0.kind == .retire }.allSatisfy { $0.state == .completed })
+      try await shadowed.checkAll()
+    }
+  }
+
+  @Test func aCleanEndIsWarmAndAnyOtherCold() throws {
+    let course = Course()
+    let all = [0, 1, 2, 4, 5]
+    try course.run(with: all) { stack, pool, shadowed in
+      for index in CacheDiskPoolTests.caches { _ = try await pool.addCacheDisk(stack.member(index)) }
+      for _ in 0..<2 { try await CacheDiskPoolTests.read(shadowed) }
+      #expect(CacheDiskPoolTests.counters(pool).fills > 50)
+    }
+    try course.run(with: all, isClosed: false) { stack, pool, shadowed in
+      let warm = CacheDiskPoolTests.counters(pool).warm
+      #expect(warm > 50)
+      try await CacheDiskPoolTests.read(shadowed)
+      #expect(CacheDiskPoolTests.counters(pool).hits > 0 && CacheDiskPoolTests.counters(pool).misses == 0)
+    }
+    course.shadow.crashed()
+    // Not closed.
+    try course.run(with: all) { stack, pool, shadowed in
+      #expect(CacheDiskPoolTests.counters(pool).warm == 0)
+      for _ in 0..<2 { try await CacheDiskPoolTests.read(shadowed) }
+    }
+    // One is away for a while, in which it is not waited for, and data is changed.
+    try course.run(with: [0, 1, 2, 4]) { stack, pool, shadowed in
+      #expect(CacheDiskPoolTests.counters(pool).warm > 0 && pool.isWhole && pool.absentDiskNumbers.isEmpty)
+      #expect(pool.cache.absentNumbers.count == 1 && pool.disks.allSatisfy { pool.cache.disk(for: $0) != nil })
+      try await shadowed.write(0..<DiskLossTests.sectorCount)
+      try await shadowed.flush()
+      let number = try await pool.takeBack(stack.member(5).device)
+      #expect(pool.cache.disk(number)?.isUsable == true && pool.cache.absentNumbers.isEmpty)
+      for _ in 0..<2 { try await CacheDiskPoolTests.read(shadowed) }
+    }
+    try course.run(with: all) { stack, pool, shadowed in
+      #expect(CacheDiskPoolTests.counters(pool).warm > 0)
+      try await shadowed.checkAll()
+    }
+  }
+
+  /// Pulled out, and failing all writes: requests go on, nothing is degraded, and what returns is used again.
+  @Test(arguments: [true, false]) func aLostOneIsGivenUpAndTakenBack(vanishes: Bool) throws {
+    try Course().run(with: []) { stack, pool, shadowed in
+      let number = try await pool.addCacheDisk(stack.member(4)).number
+      pool.startHousekeeping()
+      try await CacheDiskPoolTests.read(shadowed)
+      let machine = stack.machine
+      if vanishes {
+        machine.disks[4].vanish()
+      } else {
+        machine.plan.add(FaultRule(.ioError, .always, disk: 4))
+      }
+      // What it fails the disks answer.
+      for _ in 0..<2 { try await CacheDiskPoolTests.read(shadowed) }
+      try await CacheDiskPoolTests.settle(pool) { pool.cache.disks.isEmpty }
+      try await CacheDiskPoolTests.read(shadowed)
+      #expect(pool.cache.absentNumbers == [number] && pool.isWhole && pool.absentDiskNumbers.isEmpty)
+      try await CacheDiskPoolTests.settle(pool) { pool.events.events.contains { $0.name == "cacheDiskLost" && $0.severity == .warning } }
+      machine.plan.rules.removeAll()
+      machine.disks[4].reappear()
+      await stack.open[4]?.close()
+      #expect(try await pool.takeBack(stack.member(4).device) == number)
+      for _ in 0..<2 { try await CacheDiskPoolTests.read(shadowed) }
+      #expect(CacheDiskPoolTests.counters(pool).hits > 0)
+      try await shadowed.checkAll()
+    }
+  }
+}
