@@ -19,9 +19,14 @@ public final class JobPacer: @unchecked Sendable {  // reactor-confined
   init(reactor: any Reactor) { self.reactor = reactor }
 
   /// How many rows should be in work: as many as keep the disks busy, or few where applications want them.
-  var depth: Int {
+  var depth: Int { mustYield ? JobLimits.depth : JobLimits.idleDepth }
+
+  /// Bytes that should be worked on in one piece: the same way.
+  public var pieceByteCount: UInt64 { mustYield ? JobLimits.pieceByteCount : JobLimits.idlePieceByteCount }
+
+  private var mustYield: Bool {
     if requestCount() != lastRequestCount { isContended = true }
-    return isContended && sharePercent < 100 ? JobLimits.depth : JobLimits.idleDepth
+    return isContended && sharePercent < 100
   }
 
   /// After a piece of work that began at `began`: waits as long as the share demands.

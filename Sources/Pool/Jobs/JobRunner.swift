@@ -1,7 +1,7 @@
 import BlockDevice
 import Reactor
 
-/// Runs the pool's jobs, the most urgent first, a few rows at a time, so that a more urgent one never waits long. What nobody has to ask
+/// Runs the pool's jobs, the most urgent first, for about a second at a time, so that a more urgent one never waits long. What nobody has to ask
 /// for (resynchronisation, repair of copies whose disk stays away) it starts by itself.
 public final class JobRunner: @unchecked Sendable {  // reactor-confined
   unowned let pool: StoragePool
@@ -12,7 +12,7 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
   var running: Job?
   private var absentSince: [DiskNumber: Instant] = [:]
   private var lastSaved: Instant
-  private var isEnding = false
+  private(set) var isEnding = false
   private var hasEnded = true
   private var endWaiters = WaitQueue()
 
@@ -41,7 +41,12 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
     pool.reactor.spawn { [self] in
       while !isEnding {
         await look()
-        if let job = next() { await step(job) } else { await pool.reactor.sleep(milliseconds: JobLimits.lookMilliseconds) }
+        if let job = next() {
+          await step(job)
+        } else {
+          pool.bounceBuffers.releaseIdleLargeBuffers()
+          await pool.reactor.sleep(milliseconds: JobLimits.lookMilliseconds)
+        }
       }
       hasEnded = true
       endWaiters.wakeAll()
