@@ -156,6 +156,8 @@ public enum JobLimits {
   /// (where regions are larger, a region). And while there are none.
   static let pieceByteCount = UInt64(PoolLimits.bounceBufferByteCount)
   static let idlePieceByteCount: UInt64 = 1 << 20
+  /// So long without a request of theirs, applications are taken to be at rest.
+  static let quietMilliseconds: UInt64 = 500
   /// Milliseconds, and rows, that a job works on before it is looked whether another is more urgent.
   static let turnMilliseconds: UInt64 = 1_000
   static let rowsPerTurn = 1024

@@ -113,9 +113,10 @@ import Testing
       requestCount += 1
       #expect(pacer.pieceByteCount == JobLimits.pieceByteCount && pacer.depth == JobLimits.depth)
       await pacer.worked(since: reactor.now, byteCount: 0)
-      #expect(pacer.pieceByteCount == JobLimits.pieceByteCount)
       await pacer.worked(since: reactor.now, byteCount: 0)
-      #expect(pacer.pieceByteCount == JobLimits.idlePieceByteCount)
+      #expect(pacer.pieceByteCount == JobLimits.pieceByteCount && pacer.depth == JobLimits.depth)
+      await reactor.sleep(milliseconds: JobLimits.quietMilliseconds)
+      #expect(pacer.pieceByteCount == JobLimits.idlePieceByteCount && pacer.depth == JobLimits.idleDepth)
     }
   }
 

@@ -45,6 +45,7 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
           await step(job)
         } else {
           pool.bounceBuffers.releaseIdleLargeBuffers()
+          pacer.noteRequests()
           await pool.reactor.sleep(milliseconds: JobLimits.lookMilliseconds)
         }
       }

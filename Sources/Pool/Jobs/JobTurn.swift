@@ -2,7 +2,8 @@ import BlockDevice
 import Reactor
 
 /// One turn of a job: some rows side by side, and where one is done the next follows, so that the disks are busy while others are flushed
-/// and committed. It ends after about a second, or `JobLimits.rowsPerTurn` rows; what was handed out by then is finished.
+/// and committed. It ends after about a second, or `JobLimits.rowsPerTurn` rows, or when more rows may be in work than at its beginning; what was
+/// handed out by then is finished.
 final class JobTurn<Item>: @unchecked Sendable {  // reactor-confined
   private let pacer: JobPacer
   private let reactor: any Reactor
@@ -11,6 +12,7 @@ final class JobTurn<Item>: @unchecked Sendable {  // reactor-confined
   private let more: () -> [Item]?
   private let body: (Item) async throws(BlockError) -> Void
   private let began: Instant
+  private let depth: Int
   /// In reverse order.
   private var handedOut: [Item] = []
   private var count = 0
@@ -27,6 +29,7 @@ final class JobTurn<Item>: @unchecked Sendable {  // reactor-confined
     self.more = more
     self.body = body
     began = reactor.now
+    depth = pacer.depth
   }
 
   /// False when there was nothing left to work on. Throws the first error of a row, when all that were handed out have been worked on.
@@ -38,7 +41,7 @@ final class JobTurn<Item>: @unchecked Sendable {  // reactor-confined
     }
     handedOut = first.reversed()
     count = first.count
-    pacer.workerCount = min(pacer.depth, first.count)
+    pacer.workerCount = min(depth, first.count)
     let tasks = (0..<pacer.workerCount).map { _ in reactor.spawn { [self] in await work() } }
     for task in tasks { await task.value }
     if let failure { throw failure }
@@ -61,9 +64,8 @@ final class JobTurn<Item>: @unchecked Sendable {  // reactor-confined
 
   private func lookForMore() {
     let elapsed = reactor.now.nanoseconds - began.nanoseconds
-    guard failure == nil, mayGoOn(), count < JobLimits.rowsPerTurn, elapsed < JobLimits.turnMilliseconds * 1_000_000, let items = more(),
-      !items.isEmpty
-    else {
+    let isTimeLeft = count < JobLimits.rowsPerTurn && elapsed < JobLimits.turnMilliseconds * 1_000_000
+    guard failure == nil, isTimeLeft, pacer.depth <= depth, mayGoOn(), let items = more(), !items.isEmpty else {
       isOver = true
       return
     }
