@@ -148,10 +148,18 @@ public enum JobLimits {
   /// A disk that is away this long is given up, and its copies are made anew elsewhere. Five minutes, as Storage Spaces waits: longer than
   /// a restart or a pulled cable.
   public static let repairDelayMilliseconds: UInt64 = 300_000
-  /// Rows in work at the same time while applications are at work: so that two disks are busy. And while there are none: as many as there
-  /// are buffers to copy through, because a row of small slabs spends half of its time on flushes and commits.
+  /// Rows in work at the same time while applications are at work: so that two disks are busy. And while there are none: of small slabs as
+  /// many as there are buffers to copy through, because such a row spends half of its time on flushes and commits; of larger ones no more than
+  /// hold `idleDepthByteCount` with one slab each, but enough to keep the disks busy, because a pool that is closed waits for them.
   static let depth = 2
-  static let idleDepth = PoolLimits.copyBufferCount
+  static let idleDepthHighest = PoolLimits.copyBufferCount
+  static let idleDepthLowest = 4
+  static let idleDepthByteCount: UInt64 = 64 << 20
+
+  static func idleDepth(slabByteCount: UInt64) -> Int {
+    max(idleDepthLowest, min(idleDepthHighest, Int(idleDepthByteCount / slabByteCount)))
+  }
+
   /// Bytes that are copied, locked and counted in one piece while applications are at work: few, so that none of their requests waits long
   /// (where regions are larger, a region). And while there are none.
   static let pieceByteCount = UInt64(PoolLimits.bounceBufferByteCount)

@@ -106,18 +106,23 @@ import Testing
     let machine = DiskLossTests.machine(seed: 1, files: false)
     let reactor = try #require(machine.reactor)
     try reactor.runToCompletion {
-      let pacer = JobPacer(reactor: reactor)
+      let pacer = JobPacer(reactor: reactor, slabByteCount: 8 << 20)
       nonisolated(unsafe) var requestCount: UInt64 = 0
       pacer.requestCount = { requestCount }
-      #expect(pacer.pieceByteCount == JobLimits.idlePieceByteCount && pacer.depth == JobLimits.idleDepth)
+      #expect(pacer.pieceByteCount == JobLimits.idlePieceByteCount && pacer.depth == 8)
       requestCount += 1
       #expect(pacer.pieceByteCount == JobLimits.pieceByteCount && pacer.depth == JobLimits.depth)
       await pacer.worked(since: reactor.now, byteCount: 0)
       await pacer.worked(since: reactor.now, byteCount: 0)
       #expect(pacer.pieceByteCount == JobLimits.pieceByteCount && pacer.depth == JobLimits.depth)
       await reactor.sleep(milliseconds: JobLimits.quietMilliseconds)
-      #expect(pacer.pieceByteCount == JobLimits.idlePieceByteCount && pacer.depth == JobLimits.idleDepth)
+      #expect(pacer.pieceByteCount == JobLimits.idlePieceByteCount && pacer.depth == 8)
     }
+  }
+
+  @Test(arguments: [(UInt64(1), 16), (4, 16), (8, 8), (1024, 4)])
+  func rowsInWorkByTheSizeOfSlabs(mebibytes: UInt64, depth: Int) {
+    #expect(JobLimits.idleDepth(slabByteCount: mebibytes << 20) == depth)
   }
 
   @Test func runsOfRegions() {

@@ -16,10 +16,15 @@ public final class JobPacer: @unchecked Sendable {  // reactor-confined
   /// Rows that are in work now: they share what a job may take.
   var workerCount = 1
 
-  init(reactor: any Reactor) { self.reactor = reactor }
+  private let idleDepth: Int
+
+  init(reactor: any Reactor, slabByteCount: UInt64) {
+    self.reactor = reactor
+    idleDepth = JobLimits.idleDepth(slabByteCount: slabByteCount)
+  }
 
   /// How many rows should be in work: as many as keep the disks busy, or few where applications want them.
-  var depth: Int { isBesideApplications ? JobLimits.depth : JobLimits.idleDepth }
+  var depth: Int { isBesideApplications ? JobLimits.depth : idleDepth }
 
   /// Bytes that should be worked on in one piece: the same way.
   public var pieceByteCount: UInt64 { isBesideApplications ? JobLimits.pieceByteCount : JobLimits.idlePieceByteCount }

@@ -18,7 +18,7 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
 
   init(pool: StoragePool) {
     self.pool = pool
-    pacer = JobPacer(reactor: pool.reactor)
+    pacer = JobPacer(reactor: pool.reactor, slabByteCount: pool.slabByteCount)
     lastSaved = pool.reactor.now
     pacer.requestCount = { [unowned pool] in pool.rowOwners.reduce(0) { $0 &+ $1.requestCount } }
     pacer.onProgress = { [unowned self] byteCount in running?.progressed(byteCount, now: pool.reactor.now) }
