@@ -150,10 +150,15 @@ import Testing
             crashed = next.crashed(crashed)
           }
           for disk in 0...1 {
-            let alone = crashed.hardware()
-            let store = try await alone.open([disk], evictMissing: true)
-            try #require(counter(store) == 2, "power off at write \(write)")
-            await store.close()
+            do throws(MetadataError) {
+              let store = try await crashed.hardware().open([disk], evictMissing: true)
+              let found = counter(store)
+              #expect(found == 2, "power off at write \(write)")
+              await store.close()
+            } catch {
+              // Of two interrupted openings the second may have begun with the first one's commit, which only the other disk has: nonces.
+              try #require(again != nil && !error.message.contains("witness"), "power off at write \(write): \(error)")
+            }
             var copied = crashed
             copied.images[disk] = before.images[disk]
             try #require(await Self.refusal(copied.hardware(), [disk])?.cause == .stale, "power off at write \(write)")
