@@ -30,6 +30,8 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case hungBufferReused
   /// A membership change is in force when the disks know it, and the witness is told afterwards.
   case witnessWrittenAfterDisks
+  /// A voter alone is believed though the witness knows that the pool had come further.
+  case witnessedEntryIgnored
 
   #if DEBUG
     /// Set before anything runs, and not changed while something does.
