@@ -99,7 +99,7 @@ import Testing
     try FileManager.default.removeItem(atPath: disks[0])
     try replace(disks[1], by: old)
     try await server.startQuick(repairDelay: 300)
-    try await server.waitForPool("to say why it does not open") { $0.reason?.contains("pool close tank") == true }
+    try await server.waitForPool("to say why it does not open") { $0.nextStep?.contains("pool close tank") == true }
     try await server.succeed("pool", "close", "tank")
     try await server.succeed("pool", "open", disks[1], "--accept-loss", disks[0])
     try await server.waitForPool("degraded", health: "warning")
