@@ -70,6 +70,8 @@ import Testing
     for (round, signal) in [(2, SIGKILL), (3, SIGTERM)] {
       try await server.startQuick(repairDelay: 300)
       try await server.waitForPool("ok", health: "healthy")
+      // What was in flight when the server ended is settled first.
+      try await writer.check(round: round - 1)
       try await writer.start(round: round, lines: 100)
       if signal == SIGTERM { try await copy(disks[1], to: used) }
       try await server.end(signal)
