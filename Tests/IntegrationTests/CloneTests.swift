@@ -70,6 +70,8 @@ import Testing
     for (round, signal) in [(2, SIGKILL), (3, SIGTERM)] {
       try await server.startQuick(repairDelay: 300)
       try await server.waitForPool("ok", health: "healthy")
+      // What was in flight when the server ended is settled first.
+      try await writer.check(round: round - 1)
       try await writer.start(round: round, lines: 100)
       if signal == SIGTERM { try await copy(disks[1], to: used) }
       try await server.end(signal)
@@ -99,7 +101,7 @@ import Testing
     try FileManager.default.removeItem(atPath: disks[0])
     try replace(disks[1], by: old)
     try await server.startQuick(repairDelay: 300)
-    try await server.waitForPool("to say why it does not open") { $0.reason?.contains("pool close tank") == true }
+    try await server.waitForPool("to say why it does not open") { $0.nextStep?.contains("pool close tank") == true }
     try await server.succeed("pool", "close", "tank")
     try await server.succeed("pool", "open", disks[1], "--accept-loss", disks[0])
     try await server.waitForPool("degraded", health: "warning")
