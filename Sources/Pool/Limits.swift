@@ -161,8 +161,8 @@ public enum JobLimits {
   }
 
   /// Bytes that are copied, locked and counted in one piece while applications are at work: few, so that none of their requests waits long
-  /// (where regions are larger, a region). And while there are none.
-  static let pieceByteCount = UInt64(PoolLimits.bounceBufferByteCount)
+  /// (where regions are larger, a region), and not so few that a job gets nothing done in its share of the time. And while there are none.
+  static let pieceByteCount: UInt64 = 256 << 10
   static let idlePieceByteCount: UInt64 = 1 << 20
   /// So long without a request of theirs, applications are taken to be at rest.
   static let quietMilliseconds: UInt64 = 500
