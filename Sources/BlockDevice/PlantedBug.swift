@@ -36,6 +36,8 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case overtakenFillKept
   /// Pages on a cache disk are believed though the capacity disk was opened for writing since: its nonce is another.
   case cacheOldGenerationAccepted
+  /// A voter alone is believed though the witness knows that the pool had come further.
+  case witnessedEntryIgnored
 
   #if DEBUG
     /// Set before anything runs, and not changed while something does.

@@ -3,12 +3,19 @@ import Reactor
 
 /// A few aligned buffers for partial blocks and for copying. They are apart from the payload buffers: who holds one waits for disks only,
 /// never for another buffer, so that requests cannot block each other in a circle.
+///
+/// Small ones are there from the start. Large ones, for jobs that have the disks to themselves, are made when they are asked for, kept while
+/// there are jobs, and given back afterwards: an idle pool holds none.
 public final class BounceBuffers: @unchecked Sendable {  // reactor-confined
   private let buffers: BufferPool
   private var free: [BufferSlice] = []
   /// Left to hung requests, with no memory for others in their place; looked at again whenever a buffer comes back.
   private var lost: [BufferSlice] = []
   private var waiting = WaitQueue()
+  private var freeLarge: [BufferSlice] = []
+  /// Large ones that are held or free; those that hung requests still use are not counted.
+  private(set) var largeCount = 0
+  private var waitingForLarge = WaitQueue()
   /// Zeros, as long as two of the largest blocks. Nobody writes there.
   public let zeroes: BufferSlice
   private static let zeroByteCount = 8192
@@ -28,7 +35,7 @@ public final class BounceBuffers: @unchecked Sendable {  // reactor-confined
 
   deinit {
     buffers.release(zeroes.buffer)
-    for slice in free + lost { buffers.release(slice.buffer) }
+    for slice in free + lost + freeLarge { buffers.release(slice.buffer) }
   }
 
   public func acquire() async -> BufferSlice {
@@ -36,6 +43,30 @@ public final class BounceBuffers: @unchecked Sendable {  // reactor-confined
       if let slice = free.popLast() { return slice }
       await withUnsafeContinuation { waiting.append($0) }
     }
+  }
+
+  /// For copying `byteCount` bytes: a small buffer where that is enough, or the system has no memory for a large one.
+  public func acquire(forCopying byteCount: UInt64) async -> BufferSlice {
+    while byteCount > UInt64(PoolLimits.bounceBufferByteCount) {
+      if let slice = freeLarge.popLast() { return slice }
+      if largeCount < PoolLimits.copyBufferCount {
+        guard let slice = buffers.reserve(byteCount: PoolLimits.copyBufferByteCount) else {
+          waitingForLarge.wakeAll()  // there is perhaps none left that would come back
+          break
+        }
+        largeCount += 1
+        return slice
+      }
+      await withUnsafeContinuation { waitingForLarge.append($0) }
+    }
+    return await acquire()
+  }
+
+  /// Gives the memory of large buffers that nobody uses back to the system.
+  func releaseIdleLargeBuffers() {
+    for slice in freeLarge { buffers.release(slice.buffer) }
+    largeCount -= freeLarge.count
+    freeLarge.removeAll()
   }
 
   /// For who goes on to the next piece with the same buffer: a write may have succeeded without the disk that hangs, which still sends these
@@ -49,6 +80,7 @@ public final class BounceBuffers: @unchecked Sendable {  // reactor-confined
 
   /// A buffer that a hung request still uses is left to it, and another takes its place. Without memory for that there is one less.
   public func release(_ slice: BufferSlice) {
+    if slice.byteCount > PoolLimits.bounceBufferByteCount { return releaseLarge(slice) }
     if let own = PlantedBug.hungBufferReused.isPlanted ? slice : buffers.exclusive(slice) {
       free.append(own)
       waiting.wakeFirst()
@@ -60,5 +92,16 @@ public final class BounceBuffers: @unchecked Sendable {  // reactor-confined
       free.append(own)
       waiting.wakeFirst()
     }
+  }
+
+  /// One that a hung request still uses is that disk's alone from here on; whoever needs another makes it.
+  private func releaseLarge(_ slice: BufferSlice) {
+    if PlantedBug.hungBufferReused.isPlanted || buffers.isExclusive(slice.buffer) {
+      freeLarge.append(slice)
+    } else {
+      buffers.release(slice.buffer)
+      largeCount -= 1
+    }
+    waitingForLarge.wakeFirst()
   }
 }

@@ -125,7 +125,11 @@ public enum PoolLimits {
   public static let longestName = 64
   /// Buffers for partial blocks, and bytes of each: 1 MiB a pool. Who finds none waits for a disk.
   static let bounceBufferCount = 16
-  static let bounceBufferByteCount = 64 << 10
+  public static let bounceBufferByteCount = 64 << 10
+  /// Buffers that jobs copy through while no applications are at work, and bytes of each: 8 MiB a pool, made for the first piece and given
+  /// back after the last job. A hung disk keeps those that it was given, at most all of them once, until it answers.
+  static let copyBufferCount = 16
+  static let copyBufferByteCount = 512 << 10
   /// Findings that `inspect` tells of one disk; a damaged pool can have millions.
   static let findingCount = 100
 }
@@ -144,10 +148,27 @@ public enum JobLimits {
   /// A disk that is away this long is given up, and its copies are made anew elsewhere. Five minutes, as Storage Spaces waits: longer than
   /// a restart or a pulled cable.
   public static let repairDelayMilliseconds: UInt64 = 300_000
-  /// Rows in work at the same time while applications are at work: so that two disks are busy. And while there are none: half of the
-  /// buffers that rows are copied through.
+  /// Rows in work at the same time while applications are at work: so that two disks are busy. And while there are none: of small slabs as
+  /// many as there are buffers to copy through, because such a row spends half of its time on flushes and commits; of larger ones no more than
+  /// hold `idleDepthByteCount` with one slab each, but enough to keep the disks busy, because a pool that is closed waits for them.
   static let depth = 2
-  static let idleDepth = 8
+  static let idleDepthHighest = PoolLimits.copyBufferCount
+  static let idleDepthLowest = 4
+  static let idleDepthByteCount: UInt64 = 64 << 20
+
+  static func idleDepth(slabByteCount: UInt64) -> Int {
+    max(idleDepthLowest, min(idleDepthHighest, Int(idleDepthByteCount / slabByteCount)))
+  }
+
+  /// Bytes that are copied, locked and counted in one piece while applications are at work: few, so that none of their requests waits long
+  /// (where regions are larger, a region), and not so few that a job gets nothing done in its share of the time. And while there are none.
+  static let pieceByteCount: UInt64 = 256 << 10
+  static let idlePieceByteCount: UInt64 = 1 << 20
+  /// So long without a request of theirs, applications are taken to be at rest.
+  static let quietMilliseconds: UInt64 = 500
+  /// Milliseconds, and rows, that a job works on before it is looked whether another is more urgent.
+  static let turnMilliseconds: UInt64 = 1_000
+  static let rowsPerTurn = 1024
   /// Rows that a job looks at in one go without finding work, before others get their turn: about a tenth of a millisecond.
   static let rowsPerLook = 16_384
   /// Errors of a job until it is suspended.

@@ -49,6 +49,14 @@ public struct RegionSet: Equatable, Sendable {
     return nil
   }
 
+  /// The first members that lie side by side, `start` or higher: at most `limit` of them, which counts as at least 1. Nil when there are none.
+  public func run(from start: Int, limit: Int) -> Range<Int>? {
+    guard let first = (start..<max(start, count)).first(where: { contains($0) }) else { return nil }
+    var end = first + 1
+    while end < count && end - first < limit && contains(end) { end += 1 }
+    return first..<end
+  }
+
   /// As a record holds it.
   public var bytes: [UInt8] { (0..<(count + 7) / 8).map { UInt8(truncatingIfNeeded: words[$0 >> 3] >> UInt64(($0 & 7) * 8)) } }
 }
@@ -79,6 +87,11 @@ public struct RegionLayout: Equatable, Sendable {
   public func bytes(of region: Int) -> Range<UInt64> {
     let start = UInt64(region) * regionByteCount
     return start..<min(start + regionByteCount, rowByteCount)
+  }
+
+  /// The bytes of regions that lie side by side.
+  public func bytes(of run: Range<Int>) -> Range<UInt64> {
+    UInt64(run.lowerBound) * regionByteCount..<min(UInt64(run.upperBound) * regionByteCount, rowByteCount)
   }
 
   /// The set that a record stores, in regions of this layout: of another size it is taken for all that it touches.

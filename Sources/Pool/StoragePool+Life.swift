@@ -74,9 +74,9 @@ extension StoragePool {
 
   /// Opens a pool without writing a byte, from whatever disks of it there are: nobody asks whether they may go on without the others.
   /// `reading` says for which state of the pool they speak. What is in sync by the newest metadata that can be had is read, all else fails;
-  /// nothing is repaired, no job runs. `witness` is the epoch that the pool's witness knows.
+  /// nothing is repaired, no job runs. `witness` is what the pool's witness knows.
   public static func openReadOnly(
-    _ members: [PoolMember], reactor: any Reactor, witness: MembershipEpoch? = nil
+    _ members: [PoolMember], reactor: any Reactor, witness: WitnessedState? = nil
   ) async throws(PoolError) -> StoragePool {
     let store: MetadataStore
     do throws(MetadataError) {

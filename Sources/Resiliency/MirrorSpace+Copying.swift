@@ -16,25 +16,37 @@ extension MirrorSpace {
   /// Copies a range of a row, of whole blocks and locked by the caller, from a copy in sync. Returns the places that failed to take it and
   /// whose disks stay in the pool; the metadata calls them stale by then. Throws when no copy in sync can be read.
   public func copy(row: Int, from start: UInt64, to end: UInt64, _ targets: CopyTargets) async throws(BlockError) -> Set<Int> {
-    var window = await pool.bounceBuffers.acquire()
+    // No more is written again of what a disk cannot read than has to be.
+    let wanted = targets == .unreadableCopies ? 0 : min(end - start, pool.jobs.pacer.pieceByteCount)
+    var window = await pool.bounceBuffers.acquire(forCopying: wanted)
     defer { pool.bounceBuffers.release(window) }
+    var limit = UInt64(window.byteCount)
     var missed: Set<Int> = []
     var position = start
     var tries = 0
     while position < end {
       try pool.bounceBuffers.renew(&window)
-      let piece = piece(row, position, min(end - position, UInt64(window.byteCount)))
+      let piece = piece(row, position, min(end - position, limit))
       do throws(BlockError) {
         missed.formUnion(try await copy(piece, window.part(from: 0, byteCount: Int(piece.byteCount)), targets))
         position = piece.end
       } catch {
-        // The disk that was read from was given up, and keeps the buffer: another copy serves, into a fresh one.
-        tries += 1
-        guard error.cause == .stalled, tries < rows.copies else { throw error }
+        if error.cause == .stalled {
+          // The disk that was read from was given up, and keeps the buffer: another copy serves, into a fresh one.
+          tries += 1
+          guard tries < rows.copies else { throw error }
+        } else {
+          // Perhaps no copy has all of a large piece, but each part of it is on one: stale and bad places may lie side by side.
+          guard limit > smallest else { throw error }
+          limit = smallest
+        }
       }
     }
     return missed
   }
+
+  /// No larger than a region, so that what one copy lacks of a piece does not keep it from serving the rest.
+  private var smallest: UInt64 { UInt64(PoolLimits.bounceBufferByteCount) }
 
   private func copy(_ piece: Piece, _ window: BufferSlice, _ targets: CopyTargets) async throws(BlockError) -> Set<Int> {
     let request = IORequest(ioClass: .resync, cacheHint: .bypass, ownerTerm: pool.ownerTerm)
@@ -50,16 +62,35 @@ extension MirrorSpace {
       return []
     }
     let (source, unreadable) = try await readSource(of: piece, window, request)
-    var missed: Set<Int> = []
-    for place in piece.column * rows.copies..<(piece.column + 1) * rows.copies where place != source {
-      if targets == .unreadableCopies && !unreadable.contains(place) { continue }
-      guard let (device, address) = pool.locate(rows[piece.row, place], piece.offsetInSlab) else { continue }
-      do throws(BlockError) { try await device.write(at: address, from: window, request) } catch {
-        do throws(BlockError) { try await failed(device, error) } catch { missed.insert(place) }
-      }
+    let places = (piece.column * rows.copies..<(piece.column + 1) * rows.copies).filter { place in
+      place != source && (targets != .unreadableCopies || unreadable.contains(place))
     }
+    var missed = try await write(piece, to: places, window, request)
     if targets == .unreadableCopies { missed.formUnion(try await readBack(piece, unreadable.subtracting(missed), window, request)) }
     if !missed.isEmpty { try await keeper?.copiesMissed(row: piece.row, places: missed.sorted()) }
+    return missed
+  }
+
+  /// Writes the piece to several copies at the same time. Returns the places that failed and whose disks have to stay.
+  private func write(
+    _ piece: Piece, to places: [Int], _ window: BufferSlice, _ request: IORequest
+  ) async throws(BlockError) -> Set<Int> {
+    let split = parallel.begin()
+    for place in places {
+      guard let (device, address) = pool.locate(rows[piece.row, place], piece.offsetInSlab) else { continue }
+      split.add(IOPart(.write, device, at: address, byteCount: piece.byteCount, slice: window, tag: place))
+    }
+    await parallel.perform(split, request)
+    var failures: [(place: Int, device: BlockDevice, error: BlockError)] = []
+    for index in 0..<split.count {
+      if let error = split.error(ofPart: index) { failures.append((split.parts[index].tag, split.parts[index].device, error)) }
+    }
+    parallel.end(split)
+    var missed: Set<Int> = []
+    for failure in failures {
+      guard let disk = failure.device as? DataPartition else { continue }
+      do throws(BlockError) { try await failed(disk, failure.error) } catch { missed.insert(failure.place) }
+    }
     return missed
   }
 

@@ -26,7 +26,7 @@ final class OpenWitness: Sendable {
   func close() async { await disk.close() }
 }
 
-/// The files that remember, apart from the pools' disks, which membership each pool is at (rules M): `pools/UUID.witness` in the state
+/// The files that remember, apart from the pools' disks, which membership each pool is at and how far it had come (rules M): `pools/UUID.witness` in the state
 /// directory. A pool that this server forgets loses its witness here: another server may change it meanwhile, and an old witness that came
 /// back would agree with a stale disk. Without one the majority of the disks decides.
 struct WitnessFiles {
@@ -51,7 +51,7 @@ struct WitnessFiles {
   }
 
   /// What the pool's witness says, without writing; nil where there is none, or nothing that can be read.
-  func peek(_ pool: PoolID) async -> MembershipEpoch? {
+  func peek(_ pool: PoolID) async -> WitnessedState? {
     let path = path(of: pool)
     guard
       let port = try? await DescriptorPort.open(path: path, access: .readOnly, on: reactor, blocking: blocking, claimWaitMilliseconds: 0)
@@ -59,7 +59,7 @@ struct WitnessFiles {
     let disk = PhysicalDisk(reactor: reactor, port: port)
     let reading = try? await Witness(device: disk).read(pool: pool)
     await disk.close()
-    return reading?.epoch
+    return reading?.state
   }
 
   /// An empty one for a pool that has no name yet: `adopt` gives it one. Only one at a time.

@@ -4,7 +4,7 @@ public enum FaultKind: String, CaseIterable, Sendable {
   case latentReadError, unreadableDisk, passingReadError, badSectorWrite, passingWriteError
   case flushError, badSectorInMetadata
   case vanishes, losesPowerAlone, missingWhenOpened, returns, staleDisksAlone, twoVictims
-  case someDisksOnly, resyncSourceDies, pastInPlace, cloneBeside
+  case someDisksOnly, resyncSourceDies, pastInPlace, cloneBeside, copyAlone, copyFromUseAlone, twinBeside
   case fileSystemFull, stall, hang, landsAfterEviction
   case journalWraps, slowCheckpoint, journalFull
   case bitFlipInMetadata, phantomWriteInMetadata, misdirectedWriteInMetadata
@@ -36,6 +36,9 @@ public enum FaultKind: String, CaseIterable, Sendable {
     case .passingWriteError: "a write fails once, leaving parts of itself, and not when it is repeated"
     case .flushError: "a flush fails, what it should have kept is lost, and the next one succeeds"
     case .badSectorInMetadata: "metadata of one disk cannot be written any more"
+    case .copyAlone: "only a copy of a disk from before the last opening is there: it must not become a pool"
+    case .copyFromUseAlone: "only a copy of a disk is there that was made before the pool was closed: it must not become a pool"
+    case .twinBeside: "a disk is there twice, the same to the last byte: the pool must not be opened"
     case .vanishes: "a disk is pulled out while clients work"
     case .losesPowerAlone: "a disk alone loses its power, and with it what was not flushed"
     case .missingWhenOpened: "a disk is not there when the pool is opened"

@@ -20,6 +20,8 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
   private(set) var pool: StoragePool?
   private(set) var stack: SimulatedStack?
   var openDisks: [OpenDisk] = []
+  /// Copies of disks that were made in this power-on.
+  var copies: [Int: SavedContent] = [:]
   /// Disks whose readmission is under way.
   var comingBack: Set<Int> = []
   private var handleCount: UInt32 = 1000
@@ -51,6 +53,7 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
 
   func live() async throws {
     if number > 1 && random.below(4) == 0 { try await checkStaleDisksAlone() }
+    if number > 1 { try await checkCopies() }
     let triesOther = random.below(4) == 0 || !scenario.returning.isEmpty
     if number > 1 && schedule != nil && triesOther { try await checkOtherCourse() }
     if isOver { return }
@@ -145,6 +148,7 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     if schedule?.hasHangs == true || (schedule != nil && random.coin()) { pool.startHousekeeping() }
     for disk in openDisks { startClients(of: disk) }
     for (victim, delay) in schedule?.powerLosses ?? [] { losePower(of: victim, after: delay) }
+    copyADisk()
     await Operator(self, pool, SeededRandom(seed: random.next())).run()
     for disk in openDisks { for client in disk.clients { await client.value } }
     await tending?.value

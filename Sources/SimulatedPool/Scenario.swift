@@ -69,6 +69,8 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
   var diskNumbers: [DiskNumber: Int] = [:]
   /// Copies of disks, and after which power-on they were made.
   var pasts: [Int: (content: SavedContent, powerOn: UInt64)] = [:]
+  /// Copies of disks that were made while the pool was used, which was closed in order since.
+  var copiesFromUse: [Int: SavedContent] = [:]
   /// The last power-on in which the pool was opened with that disk.
   var lastUse: [Int: UInt64] = [:]
   /// Disks that were being brought up to date when the last power-on ended.
@@ -184,6 +186,7 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     if let pool = powerOn.pool { countCacheDisks(pool) }
     keepPastOfCacheDisks(isClosed: powerOn.isClosed)
     powerOn.noteEvictions()
+    copiesFromUse = powerOn.isClosed ? powerOn.copies : [:]
     if random.coin() {
       let disk = random.index(below: shape.disks.count)
       pasts[disk] = (machine.disks[disk].save(), number)

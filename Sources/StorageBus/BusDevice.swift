@@ -147,7 +147,9 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
   @discardableResult
   public func bind(_ cacheDisk: CacheDisk, as id: StorageUUID) -> Bool {
     unbind()
-    guard !scheduler.isAbandoned, cacheDisk.isUsable, let number = cacheDisk.addMember(id, isWarm: dataChangeCount == 0) else { return false }
+    guard !scheduler.isAbandoned, cacheDisk.isUsable, let number = cacheDisk.addMember(id, isWarm: dataChangeCount == 0) else {
+      return false
+    }
     let hybrid = HybridPages(cacheDisk, number: number, bus: self)
     cacheDisk.bindings.append(hybrid)
     self.hybrid = hybrid

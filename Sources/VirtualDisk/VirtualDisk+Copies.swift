@@ -181,27 +181,28 @@ extension VirtualDisk {
   func settle(_ row: MappedRow, _ start: UInt64, _ end: UInt64) async throws(BlockError) {
     for region in regions.regions(start, min(end, rowByteCount)) {
       guard slabTable.condition(row.index)?.unsettled.contains(region) == true else { continue }
-      try await bringTogether(row, region: region)
+      try await bringTogether(row, region..<region + 1)
     }
   }
 
-  /// Brings the copies of one region together, under its lock.
-  private func bringTogether(_ row: MappedRow, region: Int) async throws(BlockError) {
-    let range = regions.bytes(of: region)
+  /// Brings the copies of some regions that lie side by side together, under the lock of them all: from before the first is copied until
+  /// their marks are cleared nobody writes there.
+  private func bringTogether(_ row: MappedRow, _ run: Range<Int>) async throws(BlockError) {
+    let range = regions.bytes(of: run)
     let ticket = await row.acquire(range, .exclusive)
     defer { row.lock.release(ticket) }
     if row.state != .mapped { return }
     let membership = pool.membershipChanges
     let missed = try await copyPresent(row, range, to: .otherCopies)
-    if slabTable.condition(row.index)?.unsettled.contains(region) == true {
+    if slabTable.condition(row.index)?.unsettled.overlaps(run) == true {
       // What is not flushed could differ again after the next crash, and then the other way round.
       try await pool.flushDisks(IORequest(virtualDisk: handle, ioClass: .resync))
     }
     // A disk that came or went meanwhile has perhaps missed a part: whoever asked for this looks again.
     guard membership == pool.membershipChanges else { return }
     slabTable.change(row.index) { condition in
-      condition.unsettled.remove(region..<region + 1)
-      for place in condition.stale.keys where !missed.contains(place) { condition.stale[place]?.remove(region..<region + 1) }
+      condition.unsettled.remove(run)
+      for place in condition.stale.keys where !missed.contains(place) { condition.stale[place]?.remove(run) }
     }
   }
 
@@ -223,15 +224,29 @@ extension VirtualDisk {
     guard let row = findRow(at: index), row.state == .mapped, let condition = slabTable.condition(index) else { return }
     let wanted = condition.regionsToResynchronise
     var failure: BlockError?
-    for region in 0..<regions.regionCount where wanted.contains(region) {
+    var next = 0
+    while let run = wanted.run(from: next, limit: Int(pool.jobs.pacer.pieceByteCount / regions.regionByteCount)) {
       let began = reactor.now
-      // One that cannot be brought together keeps no other from being whole: perhaps its bad disk can then be let go.
-      do throws(BlockError) { try await bringTogether(row, region: region) } catch { failure = error }
-      await pool.jobs.pacer.worked(since: began, byteCount: UInt64(regions.bytes(of: region).count))
+      do throws(BlockError) { try await bringTogetherOrEach(row, run) } catch { failure = error }
+      await pool.jobs.pacer.worked(since: began, byteCount: UInt64(regions.bytes(of: run).count))
+      next = run.upperBound
     }
     if let failure { throw failure }
     let stored = slabTable.condition(index)?.storedStale ?? []
     if !stored.isEmpty { try await forgetStoredStale(row, stored) }
+  }
+
+  /// One region that cannot be brought together keeps no other from being whole: perhaps its bad disk can then be let go.
+  private func bringTogetherOrEach(_ row: MappedRow, _ run: Range<Int>) async throws(BlockError) {
+    var failure: BlockError?
+    do throws(BlockError) { return try await bringTogether(row, run) } catch { failure = error }
+    if run.count > 1 {
+      failure = nil
+      for region in run {
+        do throws(BlockError) { try await bringTogether(row, region..<region + 1) } catch { failure = error }
+      }
+    }
+    if let failure { throw failure }
   }
 
   /// Copies that the metadata calls stale have everything again, once that is flushed.

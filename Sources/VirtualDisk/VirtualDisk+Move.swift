@@ -10,6 +10,7 @@ extension VirtualDisk {
   /// Gives a place of a row a new slab: on `destination`, or on the emptiest disk that has no slab of the row. Only one place of a row at a
   /// time; the callers see to it.
   public func move(_ copy: CopyPlace, to destination: DiskNumber? = nil) async throws(BlockError) -> MoveOutcome {
+    var began = reactor.now
     let (index, place) = (copy.row, copy.place)
     guard let row = findRow(at: index), row.state == .mapped, slabTable.condition(index)?.move == nil else { return .notNeeded }
     let old = slabTable[index, place]
@@ -24,16 +25,21 @@ extension VirtualDisk {
     }
     slabTable.change(index) { $0.move = (place, slab) }
     do throws(BlockError) {
-      for region in 0..<regions.regionCount {
-        guard isMoving(row, to: slab) else { break }
-        let began = reactor.now
-        try await fill(row, region: region)
+      var position: UInt64 = 0
+      while position < rowByteCount, isMoving(row, to: slab) {
         // Of the row's columns only one moves.
-        let range = regions.bytes(of: region)
-        await pool.jobs.pacer.worked(since: began, byteCount: UInt64(range.count / slabTable.columns))
+        let columns = UInt64(slabTable.columns)
+        let end = min(position + pool.jobs.pacer.pieceByteCount * columns, rowByteCount)
+        try await fill(row, position..<end)
+        await pool.jobs.pacer.worked(since: began, byteCount: (end - position) / columns)
+        began = reactor.now
+        position = end
       }
       try await pool.flushDisks(IORequest(virtualDisk: handle, ioClass: .repair))
-      return try await finishMove(row, place, old, slab)
+      let outcome = try await finishMove(row, place, old, slab)
+      // Flushing and committing is work that applications feel, too.
+      await pool.jobs.pacer.worked(since: began, byteCount: 0)
+      return outcome
     } catch {
       await abandonMove(row, slab)
       throw error
@@ -44,8 +50,7 @@ extension VirtualDisk {
     row.state == .mapped && slabTable.condition(row.index)?.move?.slab == slab
   }
 
-  private func fill(_ row: MappedRow, region: Int) async throws(BlockError) {
-    let range = regions.bytes(of: region)
+  private func fill(_ row: MappedRow, _ range: Range<UInt64>) async throws(BlockError) {
     // From a region whose copies may differ nothing is copied that a reader could see otherwise.
     while slabTable.isUnsettled(row.index, range.lowerBound, range.upperBound) { try await settle(row, range.lowerBound, range.upperBound) }
     let ticket = await row.acquire(range, .exclusive)

@@ -46,7 +46,7 @@ class MirrorServer(Spaceport):
                 os.fsync(file.fileno())
 
     def backing_file_bytes(self):
-        return self.size_bytes * 3 // 2 // MIB * MIB + GIB
+        return self.size_bytes * 2 // MIB * MIB + GIB
 
     def command(self):
         return super().command() + self.serve_options

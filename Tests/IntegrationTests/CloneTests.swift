@@ -58,6 +58,56 @@ import Testing
     try await server.stop()
   }
 
+  /// With the witness one disk of two is enough, but not a copy of it: neither one from before the last start, nor one made while it was used.
+  @Test func anOlderCopyAloneIsRefusedAndCanBeRead() async throws {
+    let server = try await SpaceportServer.startedQuick(repairDelay: 300)
+    let disks = try await server.makePool(disks: 2, diskByteCount: 256 << 20)
+    try await server.createMirror()
+    let writer = FlushedWriter(server)
+    try await writer.write(round: 1, thenEndBy: SIGTERM)
+    let (old, used) = (disks[1] + "-old", disks[1] + "-used")
+    try await copy(disks[1], to: old)
+    for (round, signal) in [(2, SIGKILL), (3, SIGTERM)] {
+      try await server.startQuick(repairDelay: 300)
+      try await server.waitForPool("ok", health: "healthy")
+      // What was in flight when the server ended is settled first.
+      try await writer.check(round: round - 1)
+      try await writer.start(round: round, lines: 100)
+      if signal == SIGTERM { try await copy(disks[1], to: used) }
+      try await server.end(signal)
+      try await writer.finish()
+      for disk in disks { try FileManager.default.moveItem(atPath: disk, toPath: disk + "-away") }
+      try await copy(signal == SIGTERM ? used : old, to: disks[1])
+      try await server.startQuick(repairDelay: 300)
+      try await server.waitForPool("to say why it does not open") { pool in
+        pool.state == "incomplete" && pool.reason?.contains("\(disks[1]) is from the past, or a copy made then") == true
+      }
+      let words = ["\(disks[1]) is from the past", "The witness knows", "Attach the disks", "pool open \(disks[1]) --read-only"]
+      try await server.refuse(["pool", "open", disks[1]], saying: words)
+      try await server.refuse(["pool", "open", disks[1], "--accept-loss", disks[0]], saying: words)
+      try await server.succeed("pool", "open", disks[1], "--read-only")
+      let text = try await server.succeed("pool", "show", "tank")
+      #expect(text.contains("from the past") && text.contains("Nothing proves that it is the newest"), "\(text)")
+      try await server.succeed("pool", "close", "tank")
+      for disk in disks {
+        if FileManager.default.fileExists(atPath: disk) { try FileManager.default.removeItem(atPath: disk) }
+        try FileManager.default.moveItem(atPath: disk + "-away", toPath: disk)
+      }
+      try await server.waitForPool("ok", health: "healthy")
+      try await writer.check(round: round)
+      try await server.end(SIGTERM)
+    }
+    // Who has nothing but the copy may go back to it, knowing that.
+    try FileManager.default.removeItem(atPath: disks[0])
+    try replace(disks[1], by: old)
+    try await server.startQuick(repairDelay: 300)
+    try await server.waitForPool("to say why it does not open") { $0.nextStep?.contains("pool close tank") == true }
+    try await server.succeed("pool", "close", "tank")
+    try await server.succeed("pool", "open", disks[1], "--accept-loss", disks[0])
+    try await server.waitForPool("degraded", health: "warning")
+    try await server.stop()
+  }
+
   @Test func aCopyBesideItsOriginalIsRefused() async throws {
     try await SpaceportServer.run { server in
       let disks = try await server.makePool(disks: 2, diskByteCount: 256 << 20)

@@ -71,7 +71,7 @@ import Testing
   }
 
   static func open(
-    _ machine: SimulatedMachine, _ reactor: SimulatedReactor, _ indices: [Int], _ models: Models, witness: MembershipEpoch? = nil
+    _ machine: SimulatedMachine, _ reactor: SimulatedReactor, _ indices: [Int], _ models: Models, witness: WitnessedState? = nil
   ) async throws -> Opened {
     let physical = try indices.map { index in
       guard let port = machine.disks[index].open() else { throw Surprise("disk \(index) cannot be opened") }
@@ -286,8 +286,8 @@ import Testing
       let witness = Witness(device: PhysicalDisk(reactor: reactor, port: port))
       let fresh = Models()
       let superblock = try #require(await MetadataStore.probe(try Self.device(machine, reactor, others[0])).newest)
-      let epoch = try await witness.read(pool: superblock.pool).epoch
-      let opened = try await Self.open(machine, reactor, [evicted], fresh, witness: epoch)
+      let state = try await witness.read(pool: superblock.pool).state
+      let opened = try await Self.open(machine, reactor, [evicted], fresh, witness: state)
       let reading = try #require(opened.pool.reading)
       #expect(!reading.isProvenNewest)
       #expect(reading.sentences.contains { $0.contains("The witness knows epoch") })

@@ -1,7 +1,7 @@
 import BlockDevice
 import Reactor
 
-// What each kind of job does, a few rows at a time. A job walks through the rows (RowWalk); what is left to do is counted by those who
+// What each kind of job does, one turn at a time. A job walks through the rows (RowWalk); what is left to do is counted by those who
 // have the rows, so that no piece of work costs more than its own rows.
 
 extension JobRunner {
@@ -87,10 +87,8 @@ extension JobRunner {
 
   private func resynchronise(_ job: Job) async throws(BlockError) -> Bool {
     updateTotal(job)
-    if let rows = job.walk.next(pacer.depth, of: pool.rowOwners, where: { $0.wantsResynchronisation(row: $1) }) {
-      try await inParallel(rows) { item throws(BlockError) in try await item.owner.resynchronise(row: item.row) }
-      return false
-    }
+    let rows = { [self] in job.walk.next(pacer.depth, of: pool.rowOwners, where: { $0.wantsResynchronisation(row: $1) }) }
+    if try await inParallel(job, rows, { row throws(BlockError) in try await row.owner.resynchronise(row: row.row) }) { return false }
     job.walk = RowWalk()
     if !isResynchronised {
       await pool.reactor.sleep(milliseconds: 1)  // what could not be brought together is tried again, with others in between
@@ -139,10 +137,9 @@ extension JobRunner {
     let hasWanted = { (owner: any RowOwner, row: Int) in
       owner.isMapped(row: row) && (0..<owner.slabsPerRow).contains { isWanted(owner, owner.slab(row: row, place: $0)) }
     }
-    guard remainingByteCount(job) > 0, let rows = job.walk.next(pacer.depth, of: pool.rowOwners, where: hasWanted) else {
-      return await endWalk(job)
-    }
-    try await inParallel(rows) { (owner, row) throws(BlockError) in
+    if remainingByteCount(job) == 0 { return await endWalk(job) }
+    let rows = { [self] in job.walk.next(pacer.depth, of: pool.rowOwners, where: hasWanted) }
+    let hadWork = try await inParallel(job, rows) { (owner, row) throws(BlockError) in
       // One copy of a row at a time.
       for place in 0..<owner.slabsPerRow where isWanted(owner, owner.slab(row: row, place: place)) && owner.isMapped(row: row) {
         guard owner.hasWholeCopy(row: row, column: place / owner.copyCount) else {
@@ -156,7 +153,7 @@ extension JobRunner {
         }
       }
     }
-    return false
+    return hadWork ? false : await endWalk(job)
   }
 
   private func endWalk(_ job: Job) async -> Bool {
@@ -181,31 +178,33 @@ extension JobRunner {
     updateTotal(job)
     var rebalancing = pool.rebalancing
     if rebalancing.moveCount == 0 { return true }
-    var moves: [(copy: CopyPlace, owner: any RowOwner, destination: DiskNumber)] = []
-    let rows = job.walk.next(pacer.depth, of: pool.rowOwners) { owner, row in
-      guard let move = rebalancing.takeMove(of: owner, row: row) else { return false }
-      moves.append((CopyPlace(row: row, place: move.place), owner, move.destination))
-      return true
+    typealias Move = (copy: CopyPlace, owner: any RowOwner, destination: DiskNumber)
+    let nextMoves = { [self] () -> [Move]? in
+      var moves: [Move] = []
+      let rows = job.walk.next(pacer.depth, of: pool.rowOwners) { owner, row in
+        guard let move = rebalancing.takeMove(of: owner, row: row) else { return false }
+        moves.append((CopyPlace(row: row, place: move.place), owner, move.destination))
+        return true
+      }
+      return rows == nil ? nil : moves
     }
-    if rows == nil {
-      // Another walk only where this one changed something.
-      let isDone = job.outcome.movedCount == 0
-      job.walk = RowWalk()
-      job.outcome = WalkOutcome()
-      return isDone
-    }
-    try await inParallel(moves) { move throws(BlockError) in
+    let hadWork = try await inParallel(job, nextMoves) { move throws(BlockError) in
       if try await move.owner.move(move.copy, to: move.destination) == .moved { job.outcome.movedCount += 1 }
     }
-    return false
+    if hadWork { return false }
+    // Another walk only where this one changed something.
+    let isDone = job.outcome.movedCount == 0
+    job.walk = RowWalk()
+    job.outcome = WalkOutcome()
+    return isDone
   }
 
   // MARK: Scrub
 
   private func scrub(_ job: Job) async throws(BlockError) -> Bool {
     var walk = RowWalk(virtualDisk: job.record.nextVirtualDisk, row: Int(clamping: job.record.nextRow))
-    let rows = walk.next(pacer.depth, of: pool.rowOwners) { $0.isMapped(row: $1) }
-    try await inParallel(rows ?? []) { [self] (owner, row) throws(BlockError) in
+    let rows = { [self] in walk.next(pacer.depth, of: pool.rowOwners) { $0.isMapped(row: $1) } }
+    let hadWork = try await inParallel(job, rows) { [self] (owner, row) throws(BlockError) in
       let finding = try await owner.scrub(row: row)
       for place in finding.places.prefix(JobLimits.scrubPlaceCount - job.finding.places.count) { report(place) }
       job.finding.add(finding)
@@ -213,7 +212,7 @@ extension JobRunner {
     job.record.nextVirtualDisk = walk.virtualDisk
     job.record.nextRow = UInt64(walk.row)
     job.message = JobRunner.describe(job.finding)
-    return rows == nil
+    return !hadWork
   }
 
   private func report(_ place: ScrubPlace) {
@@ -251,33 +250,11 @@ extension JobRunner {
 
   // MARK: Side by side
 
-  /// Works on some rows at the same time. With none of them it only lets others have their turn.
-  private func inParallel<Item>(_ items: [Item], _ body: @escaping (Item) async throws(BlockError) -> Void) async throws(BlockError) {
-    if items.isEmpty { return await pool.reactor.sleep(milliseconds: 0) }
-    pacer.workerCount = items.count
-    let split = Parallel(items, body)
-    try await split.run(pool.reactor)
-  }
-}
-
-/// A few tasks side by side on one reactor; throws the first error when all have ended.
-private final class Parallel<Item>: @unchecked Sendable {  // reactor-confined
-  private let items: [Item]
-  private let body: (Item) async throws(BlockError) -> Void
-  private var failure: BlockError?
-
-  init(_ items: [Item], _ body: @escaping (Item) async throws(BlockError) -> Void) {
-    self.items = items
-    self.body = body
-  }
-
-  func run(_ reactor: any Reactor) async throws(BlockError) {
-    let tasks = items.indices.map { index in
-      reactor.spawn { [self] in
-        do throws(BlockError) { try await body(items[index]) } catch { failure = failure ?? error }
-      }
-    }
-    for task in tasks { await task.value }
-    if let failure { throw failure }
+  /// Works on the rows that `more` hands out, for one turn; false when there are none. With none for now it only lets others have their turn.
+  private func inParallel<Item>(
+    _ job: Job, _ more: @escaping () -> [Item]?, _ body: @escaping (Item) async throws(BlockError) -> Void
+  ) async throws(BlockError) -> Bool {
+    let turn = JobTurn(pacer, pool.reactor, mayGoOn: { [unowned self] in !isEnding && !job.isEnded }, more, body)
+    return try await turn.run()
   }
 }

@@ -1,7 +1,7 @@
 import BlockDevice
 import Reactor
 
-/// Runs the pool's jobs, the most urgent first, a few rows at a time, so that a more urgent one never waits long. What nobody has to ask
+/// Runs the pool's jobs, the most urgent first, for about a second at a time, so that a more urgent one never waits long. What nobody has to ask
 /// for (resynchronisation, repair of copies whose disk stays away) it starts by itself.
 public final class JobRunner: @unchecked Sendable {  // reactor-confined
   unowned let pool: StoragePool
@@ -12,13 +12,13 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
   var running: Job?
   private var absentSince: [DiskNumber: Instant] = [:]
   private var lastSaved: Instant
-  private var isEnding = false
+  private(set) var isEnding = false
   private var hasEnded = true
   private var endWaiters = WaitQueue()
 
   init(pool: StoragePool) {
     self.pool = pool
-    pacer = JobPacer(reactor: pool.reactor)
+    pacer = JobPacer(reactor: pool.reactor, slabByteCount: pool.slabByteCount)
     lastSaved = pool.reactor.now
     pacer.requestCount = { [unowned pool] in pool.rowOwners.reduce(0) { $0 &+ $1.requestCount } }
     pacer.onProgress = { [unowned self] byteCount in running?.progressed(byteCount, now: pool.reactor.now) }
@@ -41,7 +41,13 @@ public final class JobRunner: @unchecked Sendable {  // reactor-confined
     pool.reactor.spawn { [self] in
       while !isEnding {
         await look()
-        if let job = next() { await step(job) } else { await pool.reactor.sleep(milliseconds: JobLimits.lookMilliseconds) }
+        if let job = next() {
+          await step(job)
+        } else {
+          pool.bounceBuffers.releaseIdleLargeBuffers()
+          pacer.noteRequests()
+          await pool.reactor.sleep(milliseconds: JobLimits.lookMilliseconds)
+        }
       }
       hasEnded = true
       endWaiters.wakeAll()

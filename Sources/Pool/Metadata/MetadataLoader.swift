@@ -21,7 +21,8 @@ final class MetadataLoader {
     guard !voters.isEmpty else { throw members.nobodySpeaks }
     let loads = voters.map(VoterLoad.init)
     _ = await MetadataIO.inParallel(loads) { (load: VoterLoad) async throws(BlockError) in await load.read() }
-    let committed = loads.map(\.committed).max() ?? 0
+    let proven = loads.map(\.committed).max() ?? 0
+    let committed = max(proven, members.witnessedEntry)
     let candidates = loads.filter { $0.isUsable && $0.lastSequence >= committed }.sorted { left, right in
       (left.lastSequence, left.root?.sequence ?? 0) > (right.lastSequence, right.root?.sequence ?? 0)
     }
@@ -32,7 +33,8 @@ final class MetadataLoader {
         return try MetadataLoader(members, loads, pages, candidate, committed)
       }
     }
-    throw noGoodVoter(members, loads, committed)
+    let older = loads.filter { $0.isUsable && $0.lastSequence >= proven && $0.lastSequence < committed }
+    throw older.isEmpty ? noGoodVoter(members, loads, committed) : witnessedPast(members, older)
   }
 
   private init(_ members: PoolMembers, _ loads: [VoterLoad], _ pages: PageStore, _ source: VoterLoad, _ committed: UInt64)
@@ -61,6 +63,21 @@ final class MetadataLoader {
       members.missingVoters.isEmpty ? .damaged : .disksMissing,
       "No disk holds pool \(members.poolName)'s metadata whole. \(reasons.joined(separator: ". ")).\(missing)",
       remedy: "Name all disks of the pool; `spaceport inspect DISK` shows what is left on each.")
+  }
+
+  /// Whole disks, but the witness knows that the pool had come further.
+  private static func witnessedPast(_ members: PoolMembers, _ loads: [VoterLoad]) -> MetadataError {
+    let pasts = loads.map { load in
+      let damage = load.lacksByDamage(committed: members.witnessedEntry) ? ", or its metadata is damaged" : ""
+      return "\(load.disk.label) is from the past, or a copy made then\(damage): it ends at entry \(load.lastSequence)"
+    }
+    let missing = members.missingVoters.isEmpty ? "" : " Not given: \(list(members.missingVoters))."
+    return MetadataError(
+      .stale,
+      "\(pasts.joined(separator: "; ")). The witness knows that pool \(members.poolName) had come to entry \(members.witnessedEntry) on all of "
+        + "its voters.\(missing)\(members.survey.setAsideText)",
+      remedy: "Attach the disks that the pool was last used with: what they hold is newer. To go back to the older data for good, make the "
+        + "server forget the newer (spaceport pool close \(members.poolName)) and open the pool again.")
   }
 
   /// Where two voters show the same entry, it must be the same entry.

@@ -113,6 +113,16 @@ extension MetadataStore {
     if journal.wantsCheckpoint { startCheckpoint() }
   }
 
+  /// An entry that changes nothing: a copy of a disk that was made while the pool was open lacks it, and the witness notes it. The caller is
+  /// the closing, and holds the writer's place.
+  func writeClosingEntry() async {
+    let changes = [MetadataChange.patch(PoolRecord.key, byteOffset: PoolRecord.Offset.ownerTerm, bytes: ownerTerm.value.fieldBytes)]
+    let pending = PendingCommit(changes, MetadataStore.byteCount(of: changes), .essential)
+    queue.append(pending)
+    while pending.result == nil { await writeEntry() }
+    await waitForCheckpoint()  // it may have begun one
+  }
+
   var reservedPageCount: Int { max(StoreLimits.reservedPageCountSmallest, pages.pageCount / StoreLimits.reservedPageFraction) }
 
   /// Takes as many waiting commits as one entry holds, once the journal has room for it.

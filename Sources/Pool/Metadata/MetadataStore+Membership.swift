@@ -103,7 +103,7 @@ extension MetadataStore {
   func establish(_ next: MembershipEpoch) async -> ChangeOutcome {
     let old = epoch.voters.filter { !acceptedLosses.contains($0) }
     let isLate = PlantedBug.witnessWrittenAfterDisks.isPlanted
-    let isWitnessed = isLate ? witness != nil : await tellWitness(next)
+    let isWitnessed = isLate ? witness != nil : await tellWitness(of: next)
     let able = voters.filter { !$0.disk.hasFailed && next.voters.contains($0.disk.id) }
     guard isWitnessed || 2 * able.count > old.count else {
       membershipProblem = cannotChange(able.count, old.count)
@@ -116,7 +116,7 @@ extension MetadataStore {
       return .begun
     }
     takeEffect(next)
-    if isLate { reactor.spawn { _ = await self.tellWitness(next) } }
+    if isLate { reactor.spawn { _ = await self.tellWitness(of: next) } }
     return .stands
   }
 
@@ -148,21 +148,27 @@ extension MetadataStore {
   // MARK: The witness
 
   /// False when there is none, or it cannot be written.
-  private func tellWitness(_ next: MembershipEpoch) async -> Bool {
+  private func tellWitness(of next: MembershipEpoch) async -> Bool {
+    if witness != nil, witnessed?.epoch.id == next.id { return true }
+    return await tellWitness(WitnessedState(epoch: next, committed: journal.committed))
+  }
+
+  private func tellWitness(_ state: WitnessedState) async -> Bool {
     guard let witness else { return false }
-    if witnessedEpoch == next.id { return true }
-    do throws(BlockError) { try await witness.write(next, pool: pool) } catch {
+    if witnessed == state { return true }
+    do throws(BlockError) { try await witness.write(state, pool: pool) } catch {
       witnessProblem = error
-      witnessedEpoch = nil
+      witnessed = nil
       return false
     }
     witnessProblem = nil
-    witnessedEpoch = next.id
+    witnessed = state
     return true
   }
 
-  /// Brings it up to date where an earlier write failed, or it is new.
-  func refreshWitness() async { if proposal == nil { _ = await tellWitness(epoch) } }
+  /// It learns the epoch where an earlier write failed or it is new, and the last entry that all voters have. The caller holds the writer's
+  /// place.
+  func refreshWitness() async { if proposal == nil { _ = await tellWitness(WitnessedState(epoch: epoch, committed: journal.committed)) } }
 
   // MARK: One change at a time
 
@@ -179,7 +185,7 @@ extension MetadataStore {
   }
 
   /// Waits until no checkpoint runs, with the writer's place held.
-  private func waitForCheckpoint() async {
+  func waitForCheckpoint() async {
     while isCheckpointing {
       await settleMembership()
       if isCheckpointing { await withUnsafeContinuation { checkpointWaiters.append($0) } }

@@ -36,13 +36,14 @@ extension MetadataStore {
   /// 3. a new superblock on every disk, with a new owner term and nonce, flushed;
   /// 4. a checkpoint under the new term on every voter, which also heals what was damaged;
   /// 5. voters that are missing leave, by membership changes;
-  /// 6. a commit of the term, the nonces and who was evicted: from here on older copies of the disks are recognised;
+  /// 6. a commit of the term, the nonces and who was evicted, which the witness notes: from here on older copies of the disks are
+  ///    recognised, beside the pool's disks and alone;
   /// 7. where there are fewer voters than there should be, other disks become voters.
   ///
   /// Disks that fail their first writes are evicted, and in `setAside` with `.diskFailed`.
   ///
-  /// Throws `.disksMissing` while disks are missing and `evictMissing` is false; `canOpenDegraded` says whether it would help. `.split`,
-  /// `.cloned`, `.mixedPools`, `.damaged`, `.unsupportedFeature`, `.readOnly`, `.diskFailed` say what else stands in the way.
+  /// Throws `.disksMissing` while disks are missing and `evictMissing` is false; `canOpenDegraded` says whether it would help. `.stale` where
+  /// the witness knows that the pool had come further than all of the disks. `.split`, `.cloned`, `.mixedPools`, `.damaged`, `.unsupportedFeature`, `.readOnly`, `.diskFailed` say what else stands in the way.
   public static func open(
     devices: [BlockDevice], reactor: any Reactor, options: OpenOptions = OpenOptions()
   ) async throws(MetadataError) -> MetadataStore {
@@ -54,9 +55,9 @@ extension MetadataStore {
         MetadataError(.invalidArgument, "\(disk.label) is there, but was declared lost.", remedy: "Open the pool without declaring that."))
     }
     guard let pool = survey.disks.first?.superblock.pool else { throw survey.setAside[0].reason }
-    let witnessEpoch = await readWitness(options.witness, pool, &notes)
+    let witnessed = await readWitness(options.witness, pool, &notes)
     while true {
-      let members = try await PoolMembers(survey, witness: witnessEpoch, lost: options.acceptedLosses)
+      let members = try await PoolMembers(survey, witness: witnessed, lost: options.acceptedLosses)
       let loaded = try await MetadataLoader.load(members, secret: reactor.random())
       await loaded.compareVoters()
       try loaded.replay()
@@ -69,12 +70,12 @@ extension MetadataStore {
   }
 
   /// A witness that cannot be read is as good as none: the majority decides.
-  private static func readWitness(_ witness: Witness?, _ pool: PoolID, _ notes: inout [String]) async -> MembershipEpoch? {
+  private static func readWitness(_ witness: Witness?, _ pool: PoolID, _ notes: inout [String]) async -> WitnessedState? {
     guard let witness else { return nil }
     do throws(BlockError) {
       let reading = try await witness.read(pool: pool)
       notes += reading.notes
-      return reading.epoch
+      return reading.state
     } catch {
       notes.append("The witness \(witness.device.label) cannot be read (\(error)): a majority of the pool's voters decides.")
       return nil
@@ -112,7 +113,7 @@ extension MetadataStore {
     store.setAside = survey.setAside
     store.notes += notes
     store.witness = options.witness
-    store.witnessedEpoch = loaded.members.witnessEpoch?.id
+    store.witnessed = loaded.members.witnessed
     store.acceptedLosses = options.acceptedLosses
     let leaving = loaded.missing(records, present: present)
     store.isOpening = true
@@ -189,5 +190,17 @@ extension MetadataStore {
     await handOver()
     try await commit(changes, priority: .essential)
     noncesAreCommitted = true
+    await noteOpening()
+  }
+
+  /// Before anyone may write. A majority may open a pool though the witness cannot be written.
+  private func noteOpening() async {
+    await acquireWriter()
+    await refreshWitness()
+    await handOver()
+    guard let witness, let witnessProblem else { return }
+    notes.append(
+      "The witness \(witness.device.label) cannot be written (\(witnessProblem)): until it is, it does not tell copies of the disks from "
+        + "before this opening from the disks. Make its file system writable, and open the pool again.")
   }
 }

@@ -41,7 +41,7 @@ extension MetadataStore {
   /// state of the pool these speak. `disks` are those whose data can be told: of the others `setAside` has the reasons. A disk that the
   /// pool had evicted is among `disks` where it is what it was then: it lacks the dirty regions of its rows.
   public static func readOnlyLoad(
-    devices: [BlockDevice], reactor: any Reactor, witness: MembershipEpoch? = nil
+    devices: [BlockDevice], reactor: any Reactor, witness: WitnessedState? = nil
   ) async throws(MetadataError) -> MetadataStore {
     var survey = try await DiskSurvey.read(devices)
     while true {
@@ -64,9 +64,11 @@ extension MetadataStore {
     setAside = survey.setAside
     diskNumbers = records.map(\.number)
     let members = loaded.members
+    let past = loaded.witnessedPast
     let basis = ReadingBasis(
-      epoch: members.epoch, presentVoterCount: members.speakers.count, isProvenNewest: members.judgement.mayGoOn,
-      missing: loaded.missing(records, present: Set(survey.disks.map(\.id))).filter { $0.usage != .cache }, others: members.otherSides)
+      epoch: members.epoch, presentVoterCount: members.speakers.count, isProvenNewest: members.judgement.mayGoOn && past == nil,
+      missing: loaded.missing(records, present: Set(survey.disks.map(\.id))).filter { $0.usage != .cache },
+      others: [past].compactMap { $0 } + members.otherSides)
     readingBasis = basis
     if !basis.isComplete { notes += basis.sentences }
     notes += setAside.map(\.reason.description)
@@ -77,8 +79,8 @@ extension PoolMembers {
   /// What the disks and the witness know of other epochs than the chosen one, in sentences.
   fileprivate var otherSides: [String] {
     var sides: [String] = []
-    if let witnessEpoch, witnessEpoch.id != epoch.id, witnessEpoch.number >= epoch.number {
-      sides.append("The witness knows epoch \(witnessEpoch.number) (\(witnessEpoch.id)): the pool went on without these disks.")
+    if let known = witnessed?.epoch, known.id != epoch.id, known.number >= epoch.number {
+      sides.append("The witness knows epoch \(known.number) (\(known.id)): the pool went on without these disks.")
     }
     for disk in survey.setAside where disk.reason.cause == .split { sides.append(disk.reason.description) }
     return sides
@@ -86,6 +88,13 @@ extension PoolMembers {
 }
 
 extension MetadataLoader {
+  /// That the witness knows of later entries than these disks have, in a sentence; nil where it does not.
+  fileprivate var witnessedPast: String? {
+    guard let witnessed = members.witnessed, witnessed.committed > source.lastSequence else { return nil }
+    return "These disks are from the past, or copies made then: they end at entry \(source.lastSequence), but the witness knows that the "
+      + "pool had come to entry \(witnessed.committed) on all of its voters."
+  }
+
   /// The disks that are there and whose data cannot be told from other data, with the reason. After `replay`.
   fileprivate func notToBeRead(_ records: [DiskRecord]) async -> [(disk: PoolDisk, reason: MetadataError)] {
     let known = Dictionary(records.map { ($0.id, $0) }) { first, _ in first }

@@ -45,7 +45,7 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   public internal(set) var failure: MetadataError?
   /// Why commits wait: a voter has to leave, and neither the witness nor a majority of the voters could be had. Tried again each second.
   public internal(set) var membershipProblem: MetadataError?
-  /// Why the witness does not know the present epoch; nil where it does, or where there is none.
+  /// Why the witness does not know the present epoch, or what it should have noted since; nil where it does, or where there is none.
   public internal(set) var witnessProblem: BlockError?
   /// Called when a disk has failed a write of metadata, after it left the voters. Whether to evict it is the owner's to say.
   /// Not of what failed while the store was being opened: look at `hasFailed` of `disks` then.
@@ -76,8 +76,8 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
   // Membership. Changes are one at a time among themselves (`isChangingMembership`), and are made by whoever holds the writer's place
   // (`isWriting`), so that no entry is in flight.
   var witness: Witness?
-  /// The epoch that the witness is known to hold.
-  var witnessedEpoch: EpochID?
+  /// What the witness is known to hold.
+  var witnessed: WitnessedState?
   var acceptedLosses: Set<DiskID> = []
   /// Of voters that left: the last entry that they must have (`DiskRecord.leftAtSequence`).
   var leftAtSequence: [DiskID: UInt64] = [:]
@@ -219,6 +219,7 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
     state = .closing
     while isWriting || isCheckpointing || isChangingMembership { await withUnsafeContinuation { idleWaiters.append($0) } }
     isWriting = true
+    if failure == nil && witness != nil { await writeClosingEntry() }
     if failure == nil { await checkpoint() }
     if failure == nil { await writeSuperblocks { $0.isClosedCleanly = true } }
     if failure == nil { await settleMembership() }

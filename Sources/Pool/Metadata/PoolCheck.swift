@@ -206,6 +206,12 @@ private struct PoolChecker {
 
   private mutating func checkWitness() async {
     guard let device = store.witness?.device else { return }
+    if let problem = store.witnessProblem {
+      check.add(
+        .warning,
+        "The witness \(device.label) could not be written (\(problem)): it does not tell copies of the disks from before this opening from the "
+          + "disks.")
+    }
     do throws(BlockError) {
       let reading = try await Witness(device: device).read(pool: store.pool)
       for text in reading.notes { check.add(.warning, text) }

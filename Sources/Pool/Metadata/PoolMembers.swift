@@ -5,7 +5,9 @@ struct PoolMembers {
   let survey: DiskSurvey
   let judgement: MembershipJudgement
   /// What the witness said; nil without one, or when it could not be read.
-  let witnessEpoch: MembershipEpoch?
+  let witnessed: WitnessedState?
+  /// The journal entry that a voter must have by the witness's word; 0 where there is none, and for who only reads.
+  let witnessedEntry: UInt64
   let lost: Set<DiskID>
 
   var disks: [PoolDisk] { survey.disks }
@@ -17,29 +19,32 @@ struct PoolMembers {
   /// Voters of the epoch that do not speak.
   var missingVoters: [DiskID] { epoch.voters.filter { !judgement.speaking.contains($0) } }
 
-  init(_ survey: DiskSurvey, witness: MembershipEpoch?, lost: Set<DiskID>) async throws(MetadataError) {
+  init(_ survey: DiskSurvey, witness: WitnessedState?, lost: Set<DiskID>) async throws(MetadataError) {
     self.survey = survey
     self.lost = lost
-    witnessEpoch = witness
+    witnessed = witness
+    witnessedEntry = PlantedBug.witnessedEntryIgnored.isPlanted ? 0 : witness?.committed ?? 0
     guard let first = survey.disks.first else { throw survey.setAside[0].reason }
     let claims = PoolMembers.claims(survey)
-    let progressed = await PoolMembers.progressed(survey, claims, witness)
+    let progressed = await PoolMembers.progressed(survey, claims, witness?.epoch)
     judgement = try MembershipJudgement(
-      claims, witness: witness, lost: lost, progressed: progressed, pool: first.superblock.poolName)
+      claims, witness: witness?.epoch, lost: lost, progressed: progressed, pool: first.superblock.poolName)
   }
 
   /// For who only reads: whom rules M let speak; where they let nobody, the likeliest epoch of which a voter is there
   /// (`judgement.mayGoOn` is false then). The survey has disks.
-  init(reading survey: DiskSurvey, witness: MembershipEpoch?) async {
+  init(reading survey: DiskSurvey, witness: WitnessedState?) async {
     self.survey = survey
     lost = []
-    witnessEpoch = witness
+    witnessed = witness
+    witnessedEntry = 0
     let claims = PoolMembers.claims(survey)
-    let progressed = await PoolMembers.progressed(survey, claims, witness)
+    let epoch = witness?.epoch
+    let progressed = await PoolMembers.progressed(survey, claims, epoch)
     do throws(MetadataError) {
-      let judged = try MembershipJudgement(claims, witness: witness, lost: [], progressed: progressed, pool: "")
-      judgement = judged.speaking.isEmpty ? MembershipJudgement(lookingAt: claims, witness: witness) : judged
-    } catch { judgement = MembershipJudgement(lookingAt: claims, witness: witness) }
+      let judged = try MembershipJudgement(claims, witness: epoch, lost: [], progressed: progressed, pool: "")
+      judgement = judged.speaking.isEmpty ? MembershipJudgement(lookingAt: claims, witness: epoch) : judged
+    } catch { judgement = MembershipJudgement(lookingAt: claims, witness: epoch) }
   }
 
   private static func claims(_ survey: DiskSurvey) -> [MembershipJudgement.Claim] {

@@ -1,16 +1,17 @@
 import BlockDevice
 import Reactor
 
-/// Remembers, apart from the pool's disks, which membership the pool is at: what lets one disk of two go on, and keeps the other from
-/// ever starting alone (docs/on-disk-format.md, Membership). Two slots of 4096 bytes; the older is overwritten, and durable before `write`
+/// Remembers, apart from the pool's disks, which membership the pool is at, and how far its journal had come: what lets one disk of two go
+/// on, and keeps the other, or a copy from the past, from ever starting alone (docs/on-disk-format.md, Membership). Two slots of 4096 bytes; the older is overwritten, and durable before `write`
 /// returns.
 ///
 /// It must never be restored from a backup, nor copied: an old witness agrees with the disks that the pool has left behind.
 /// Reactor-confined; the device stays the caller's.
 public final class Witness: @unchecked Sendable {  // reactor-confined
   public struct Reading: Sendable {
-    /// The newest epoch that is whole; nil when the witness holds none of this pool.
-    public var epoch: MembershipEpoch?
+    /// The newest that is whole; nil when the witness holds nothing of this pool.
+    public var state: WitnessedState?
+    public var epoch: MembershipEpoch? { state?.epoch }
     /// What was found amiss, in words.
     public var notes: [String] = []
   }
@@ -55,15 +56,15 @@ public final class Witness: @unchecked Sendable {  // reactor-confined
     }
     newest = found
     wasRead = true
-    reading.epoch = found?.epoch
+    reading.state = found?.state
     return reading
   }
 
-  /// The epoch is durable when this returns. After an error either may be there, the old or the new.
-  func write(_ epoch: MembershipEpoch, pool: PoolID) async throws(BlockError) {
+  /// The state is durable when this returns. After an error either may be there, the old or the new.
+  func write(_ state: WitnessedState, pool: PoolID) async throws(BlockError) {
     if !wasRead { _ = try await read(pool: pool) }
     guard !isOfAnotherPool else { throw BlockError(.readOnly) }
-    let slot = WitnessSlot(pool: pool, sequence: (newest?.sequence ?? 0) + 1, epoch: epoch)
+    let slot = WitnessSlot(pool: pool, sequence: (newest?.sequence ?? 0) + 1, state: state)
     let buffer = await takeBuffer()
     slot.encode(buffer.bytes)
     do throws(BlockError) { try await device.write(at: slot.offset, from: buffer, MetadataIO.durable) } catch {

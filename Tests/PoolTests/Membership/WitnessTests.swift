@@ -12,6 +12,10 @@ import Testing
       members: [MembershipEpoch.Member(disk: DiskID.random(reactor), number: DiskNumber(1))])
   }
 
+  private static func state(_ number: UInt64, _ reactor: any Reactor) -> WitnessedState {
+    WitnessedState(epoch: epoch(number, reactor), committed: 10 * number)
+  }
+
   private static func disk(_ reactor: any Reactor, _ image: DiskImage = DiskImage(), _ power: Power = Power()) -> CrashDisk {
     CrashDisk(reactor: reactor, byteCount: Witness.byteCount, image: image, power: power, label: "witness")
   }
@@ -26,11 +30,11 @@ import Testing
       disk.onWrite = { offset, _ in places.append(offset) }
       for number in 1...4 as ClosedRange<UInt64> {
         let epoch = Self.epoch(number, reactor)
-        try await witness.write(epoch, pool: pool)
+        try await witness.write(WitnessedState(epoch: epoch, committed: number * 7), pool: pool)
         // Durable when it returns, for whoever starts next.
         let again = Self.disk(reactor, disk.imageAfterPowerLoss())
         let reading = try await Witness(device: again).read(pool: pool)
-        #expect(reading.epoch == epoch)
+        #expect(reading.state == WitnessedState(epoch: epoch, committed: number * 7))
         #expect(reading.notes.isEmpty)
       }
       #expect(places == [4096, 0, 4096, 0])
@@ -46,12 +50,12 @@ import Testing
         let power = Power(offAtWrite: 1, seed: seed)
         let disk = Self.disk(reactor, DiskImage(), power)
         let witness = Witness(device: disk)
-        try await witness.write(Self.epoch(1, reactor), pool: pool)
-        await #expect(throws: BlockError.self) { try await witness.write(Self.epoch(2, reactor), pool: pool) }
+        try await witness.write(Self.state(1, reactor), pool: pool)
+        await #expect(throws: BlockError.self) { try await witness.write(Self.state(2, reactor), pool: pool) }
         let again = Witness(device: Self.disk(reactor, disk.imageAfterPowerLoss()))
         let number = try #require(try await again.read(pool: pool).epoch?.number)
         found.insert(number)
-        try await again.write(Self.epoch(3, reactor), pool: pool)
+        try await again.write(Self.state(3, reactor), pool: pool)
         #expect(try await again.read(pool: pool).epoch?.number == 3)
         witness.releaseBuffer()
         again.releaseBuffer()
@@ -65,7 +69,7 @@ import Testing
       let pool = PoolID.random(reactor)
       let disk = Self.disk(reactor)
       let witness = Witness(device: disk)
-      for number in 1...2 as ClosedRange<UInt64> { try await witness.write(Self.epoch(number, reactor), pool: pool) }
+      for number in 1...2 as ClosedRange<UInt64> { try await witness.write(Self.state(number, reactor), pool: pool) }
       witness.releaseBuffer()
       var image = disk.image
       image.flip(at: 200)  // the newer: sequence 2 is in slot 0
@@ -85,14 +89,14 @@ import Testing
       let disk = Self.disk(reactor)
       let theirs = PoolID.random(reactor)
       let witness = Witness(device: disk)
-      try await witness.write(Self.epoch(9, reactor), pool: theirs)
+      try await witness.write(Self.state(9, reactor), pool: theirs)
       witness.releaseBuffer()
       let ours = Witness(device: disk)
       let reading = try await ours.read(pool: PoolID.random(reactor))
       #expect(reading.epoch == nil)
       #expect(reading.notes.contains { $0.contains("\(theirs)") })
       let writes = disk.writeCount
-      await #expect(throws: BlockError.self) { try await ours.write(Self.epoch(1, reactor), pool: PoolID.random(reactor)) }
+      await #expect(throws: BlockError.self) { try await ours.write(Self.state(1, reactor), pool: PoolID.random(reactor)) }
       #expect(disk.writeCount == writes)
     }
   }
@@ -102,7 +106,7 @@ import Testing
       let pool = PoolID.random(reactor)
       let disk = Self.disk(reactor)
       let witness = Witness(device: disk)
-      try await witness.write(Self.epoch(1, reactor), pool: pool)
+      try await witness.write(Self.state(1, reactor), pool: pool)
       witness.releaseBuffer()
       var random = SeededRandom(5)
       for _ in 0..<2000 {
