@@ -58,7 +58,9 @@ final class Operator: @unchecked Sendable {  // reactor-confined
       }
     } catch {
       // `wrongState`: a job is just releasing the disk.
-      if powerOn.isOver || [.invalid, .noSpace, .notFound, .wrongState].contains(error.cause) || powerOn.schedule?.mayFail == true { return }
+      if powerOn.isOver || [.invalid, .noSpace, .notFound, .wrongState].contains(error.cause) || powerOn.schedule?.mayFail == true {
+        return
+      }
       powerOn.found("the operator: \(error)")
     }
   }
