@@ -58,8 +58,9 @@ final class Operator: @unchecked Sendable {  // reactor-confined
       }
     } catch {
       // `wrongState`: a job is just releasing the disk.
-      let mayBe: [PoolError.Cause] = [.invalid, .noSpace, .notFound, .wrongState]
-      if powerOn.isOver || mayBe.contains(error.cause) || powerOn.schedule?.mayFail == true { return }
+      if powerOn.isOver || [.invalid, .noSpace, .notFound, .wrongState].contains(error.cause) || powerOn.schedule?.mayFail == true {
+        return
+      }
       powerOn.found("the operator: \(error)")
     }
   }
