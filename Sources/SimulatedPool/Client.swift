@@ -23,10 +23,29 @@ final class Client: @unchecked Sendable {  // reactor-confined
       let choice = random.below(24)
       let coin = random.coin()
       let isDurable = random.below(5) == 0
+      if choice > 21 && powerOn.machine.cachePageCount > 0 {
+        await writeBesideRead()
+        continue
+      }
       // Of trims, every third takes whole rows away, so that their slabs are dealt again.
       let sectors = (9..<11).contains(choice) && random.below(3) == 0 ? wholeRow() : range()
       await powerOn.attempt(name, on: open, Client.operation(choice, isDurable: isDurable, coin), sectors)
     }
+  }
+
+  /// Writes a block while the one beside it is read: a page of the read cache that has both is written while it is filled. Then looks what the
+  /// cache made of it.
+  private func writeBesideRead() async {
+    let pairSectorCount: UInt64 = 16  // two blocks of 4096 bytes, of which locks and partial blocks keep nothing of the other
+    let count = min(open.shadowed.sectorCount, 512) / pairSectorCount
+    guard count > 0, let reactor = powerOn.machine.reactor else { return }
+    let start = random.below(count) * pairSectorCount
+    let middle = start + pairSectorCount / 2
+    let reading = reactor.spawn { [self] in await powerOn.attempt(name, on: open, .check, start..<middle) }
+    await powerOn.attempt(name, on: open, .write, middle..<start + pairSectorCount)
+    await reading.value
+    if open.isLeaving || powerOn.isOver { return }
+    await powerOn.attempt(name, on: open, .check, middle..<start + pairSectorCount)
   }
 
   private static func operation(_ choice: UInt64, isDurable: Bool, _ coin: Bool) -> ClientOperation {

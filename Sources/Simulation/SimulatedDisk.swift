@@ -146,6 +146,11 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
     if begun.isChecked && inFlight.contains(where: { $0.bytes.overlaps(bytes) && $0.operation.isCrashPoint }) {
       machine.coverage.count(.overlappingWritesInFlight)
     }
+    // A disk may look at the sectors early and answer late: what changes meanwhile is not in the answer.
+    if operation == .read, let slice, random.coin() {
+      begun.isReadEarly = true
+      medium.read(into: slice.bytes, at: bytes.lowerBound)
+    }
     inFlight.append(begun)
     return begun
   }
@@ -244,7 +249,7 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
     switch operation.operation {
     case .read:
       machine.coverage.count(.read)
-      if let slice = operation.slice { medium.read(into: slice.bytes, at: operation.bytes.lowerBound) }
+      if let slice = operation.slice, !operation.isReadEarly { medium.read(into: slice.bytes, at: operation.bytes.lowerBound) }
     case .write:
       machine.coverage.count(.write)
       change(operation, isDurable: false)

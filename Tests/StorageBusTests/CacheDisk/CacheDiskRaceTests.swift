@@ -63,8 +63,8 @@ import Testing
     if course.faults.isEmpty {
       #expect(counters.errors == 0 && counters.checksumErrors == 0 && counters.timeouts == 0 && race.losses.isEmpty)
     }
-    if course.faults.count > 2 && !course.returns { #expect(counters.checksumErrors > 8) }
-    if course.returns { #expect(race.losses.count > 2) }
+    if course.faults.count > 2 && !course.returns { #expect(counters.checksumErrors >= 4) }
+    if course.returns { #expect(race.losses.count >= 1) }
   }
 }
 
