@@ -148,8 +148,10 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
     }
     // A disk may look at the sectors early and answer late: what changes meanwhile is not in the answer.
     if operation == .read, let slice, random.coin() {
-      begun.isReadEarly = true
-      medium.read(into: slice.bytes, at: bytes.lowerBound)
+      begun.earlyContent = [UInt8](unsafeUninitializedCapacity: slice.byteCount) { buffer, count in
+        medium.read(into: UnsafeMutableRawBufferPointer(buffer), at: bytes.lowerBound)
+        count = slice.byteCount
+      }
     }
     inFlight.append(begun)
     return begun
@@ -249,7 +251,13 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
     switch operation.operation {
     case .read:
       machine.coverage.count(.read)
-      if let slice = operation.slice, !operation.isReadEarly { medium.read(into: slice.bytes, at: operation.bytes.lowerBound) }
+      if let slice = operation.slice {
+        if let content = operation.earlyContent {
+          slice.bytes.copyBytes(from: content)
+        } else {
+          medium.read(into: slice.bytes, at: operation.bytes.lowerBound)
+        }
+      }
     case .write:
       machine.coverage.count(.write)
       change(operation, isDurable: false)

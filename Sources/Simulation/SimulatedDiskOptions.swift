@@ -60,8 +60,8 @@ final class InFlightOperation: @unchecked Sendable {  // reactor-confined
   let coveredSequence: UInt64
   /// The power went, or the disk lost its own, while it was in flight.
   var isLost = false
-  /// Of a read: it has what was there when it began, not when it is answered.
-  var isReadEarly = false
+  /// Of a read that the disk did when it was asked: what it will answer.
+  var earlyContent: [UInt8]?
 
   init(_ operation: DiskOperation, _ bytes: Range<UInt64>, _ slice: BufferSlice?, at began: Instant, coveredSequence: UInt64) {
     self.operation = operation

@@ -13,6 +13,8 @@ public enum StorageBusLimits {
   static let rotationalLatencyBound: UInt64 = 100_000_000
   /// The depth is judged after so many requests, or twice its own number.
   static let shortestDepthWindow = 32
+  /// So many of these windows pass until a slow disk is looked at anew, which costs about two of them.
+  static let windowsPerProbe = 50
   /// Requests of background work in flight to one disk while applications use it, at most.
   public static let backgroundDepthUnderContention = 2
   /// What each request costs a virtual disk of its share beside the bytes, in bytes: what an SSD, and a disk whose heads move, could have moved

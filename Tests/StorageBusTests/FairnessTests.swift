@@ -100,11 +100,12 @@ private final class Load: @unchecked Sendable {  // reactor-confined
 
   @Test func bytesCountToo() throws {
     try run { _, bus, reactor in
-      let small = Load(bus, Self.disk(1), depth: 64, byteCount: 4096)
+      // So many that both always have some that wait.
+      let small = Load(bus, Self.disk(1), depth: 400, byteCount: 4096)
       let large = Load(bus, Self.disk(2), depth: 64, byteCount: 1 << 20)
-      await reactor.sleep(milliseconds: 2000)
+      await reactor.sleep(milliseconds: 1000)
       for load in [small, large] { load.reset() }
-      await reactor.sleep(milliseconds: 4000)
+      await reactor.sleep(milliseconds: 2000)
       // 32 KiB and its bytes each: 36 KiB against 1056.
       let ratio = Double(small.count) / Double(large.count)
       #expect((26...33).contains(ratio), "\(ratio)")

@@ -5,7 +5,7 @@ import BlockDevice
 /// What a disk is given beyond what it can work on only waits inside of it, in its order and not in ours: an application's read behind
 /// a hundred of a neighbour's. What the disk can work on is measured, by the latency of what it has answered lately: adding while it is
 /// within the bound, taking away a quarter when it is not. A disk that is slower than the bound with hardly anything to do gets
-/// a bound of its own, twice of what it then takes.
+/// a bound of its own, twice of what it then takes; now and then it is given hardly anything to do, to see whether it still is.
 struct DepthControl {
   private(set) var depth = StorageBusLimits.firstDepth
   /// Of the last window, in nanoseconds; 0 before the first has passed.
@@ -18,6 +18,16 @@ struct DepthControl {
   private var seenNanoseconds: UInt64 = 0
   /// The whole depth was in use, and somebody waited.
   private var wasExhausted = false
+  /// A look at what the disk takes with hardly anything to do, and the depth to go back to; see `probe`.
+  private enum Probe {
+    case none
+    /// What was asked for before is still being answered.
+    case draining(depth: Int)
+    case measuring(depth: Int)
+  }
+  private var probe = Probe.none
+  /// Windows since the bound was measured.
+  private var age = 0
 
   init(isRotational: Bool) {
     target = isRotational ? StorageBusLimits.rotationalLatencyBound : StorageBusLimits.latencyBound
@@ -38,23 +48,42 @@ struct DepthControl {
     let (read, write) = (statistics[.read], statistics[.write])
     let answered = (read.requests - read.errors) + (write.requests - write.errors)
     let nanoseconds = read.totalNanoseconds &+ write.totalNanoseconds
+    let formerDepth = depth
     if answered > seenRequests {
       meanLatency = (nanoseconds &- seenNanoseconds) / (answered - seenRequests)
       adjust()
     }
     (seenRequests, seenNanoseconds) = (answered, nanoseconds)
     wasExhausted = false
-    // Twice the depth: what is judged next was all asked for under the new depth.
-    left = max(StorageBusLimits.shortestDepthWindow, 2 * depth)
+    // Twice the depth: most of what is judged next was asked for under the new depth.
+    left = max(StorageBusLimits.shortestDepthWindow, 2 * max(depth, formerDepth))
   }
 
   private mutating func adjust() {
-    let isLeast = depth == StorageBusLimits.leastDepth
-    if isLeast || !wasExhausted { bound = max(target, 2 * meanLatency) }
-    if meanLatency > bound {
-      depth = max(StorageBusLimits.leastDepth, depth * 3 / 4)
-    } else if wasExhausted {
-      depth = min(StorageBusLimits.queueDepth, depth + max(1, depth / 8))
+    age += 1
+    switch probe {
+    case .draining(let former): probe = .measuring(depth: former)
+    case .measuring(let former):
+      measureBound()
+      probe = .none
+      depth = former
+    case .none:
+      if depth == StorageBusLimits.leastDepth || !wasExhausted { measureBound() }
+      if meanLatency > bound {
+        depth = max(StorageBusLimits.leastDepth, depth * 3 / 4)
+      } else if wasExhausted {
+        depth = min(StorageBusLimits.queueDepth, depth + max(1, depth / 8))
+      }
+      // Only of a bound that the disk has for being slow: it may have become quick.
+      if bound > target && age >= StorageBusLimits.windowsPerProbe && depth > StorageBusLimits.leastDepth {
+        probe = .draining(depth: depth)
+        depth = StorageBusLimits.leastDepth
+      }
     }
+  }
+
+  private mutating func measureBound() {
+    bound = max(target, 2 * meanLatency)
+    age = 0
   }
 }
