@@ -22,12 +22,14 @@ extension PowerOn {
   }
 
   private func takeBack(_ index: Int, to pool: StoragePool, _ stack: SimulatedStack) async {
+    await stack.close(index)
+    // It was given up, and what it was sent is not over: it is looked for again, as the server does.
+    if machine.disks[index].isClaimed { return }
     scenario.faults.offer(.returns)
     note("taking back \(machine.disks[index].options.name)")
     scenario.evicted.remove(index)
     comingBack.insert(index)
     do {
-      await stack.close(index)
       let member = try stack.open(index)
       do {
         _ = try await pool.readmit(member.device)

@@ -18,7 +18,8 @@ public final class SimulatedDisk: @unchecked Sendable {  // used by one thread a
   private(set) var powerCycle: UInt64 = 0
   /// Rises whenever it is pulled out: ports opened before do not get it back.
   private(set) var attachment: UInt64 = 0
-  private var isClaimed = false
+  /// Somebody has it open, or what an owner that gave it up has sent is not over.
+  public private(set) var isClaimed = false
   private unowned let machine: SimulatedMachine
   private var medium: Medium
   private var random: SeededRandom

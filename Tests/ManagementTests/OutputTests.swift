@@ -74,8 +74,8 @@ struct OutputTests {
         Virtual disks:      none
         Warning:            Too full.
 
-        PATH        POOL  DISK  KIND  I/O       SIZE  ALLOCATED   FREE  SECTOR    ROLE   USAGE  HEALTH   STATE  UUID
-        /srv/a.img  tank     -  file  direct  10 GiB    512 MiB  9 GiB  512/4096  voter  auto   healthy  ok     0f0e0d0c-0b0a-4908-8706-050403020100
+        PATH        POOL  DISK  KIND  I/O       SIZE  ALLOCATED   FREE  SECTOR    ROLE   USAGE  CACHE  HEALTH   STATE  UUID
+        /srv/a.img  tank     -  file  direct  10 GiB    512 MiB  9 GiB  512/4096  voter  auto   -      healthy  ok     0f0e0d0c-0b0a-4908-8706-050403020100
         """)
   }
 
@@ -88,7 +88,7 @@ struct OutputTests {
     disk.reason = "the pool goes on without it"
     disk.nextStep = "Bring it back"
     let text = ObjectTables.disks([disk])
-    #expect(text.contains(" hotspare  warning  lost communication  ") && text.contains("/srv/b.img  tank     2  "))
+    #expect(text.contains(" hotspare  -      warning  lost communication  ") && text.contains("/srv/b.img  tank     2  "))
     #expect(text.hasSuffix("\n/srv/b.img: the pool goes on without it. Bring it back"))
   }
 
