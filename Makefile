@@ -92,6 +92,7 @@ bench: toolchain deps-test build
 	Tests/Bench/bench.py --spaceport $(RELEASE) $(BENCH_FLAGS)
 	Tests/Bench/resiliency.py --spaceport $(RELEASE)
 	SPACEPORT_LONG_TRACES=1 $(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) test $(SWIFT_FLAGS) --filter GoalTests
+	Tests/Bench/cache.py --spaceport $(RELEASE)
 	Tests/Bench/opening.py --spaceport $(RELEASE) --tool .build/release/large-pool
 
 lint: toolchain
