@@ -36,8 +36,10 @@ class SlowDisk:
     """A file whose reads take 5 ms: nbdkit's delay filter before a plain file, mounted as a file by nbdfuse."""
 
     def __init__(self, directory, size_bytes):
+        directory = tempfile.mkdtemp(dir=directory)
+        self.backing = os.path.join(directory, "backing")
         self.path = os.path.join(directory, "slow")
-        backing, sock = os.path.join(directory, "backing"), os.path.join(directory, "slow.sock")
+        backing, sock = self.backing, os.path.join(directory, "slow.sock")
         for path, length in ((backing, size_bytes), (self.path, 0)):
             with open(path, "wb") as file:
                 file.truncate(length)
@@ -45,8 +47,8 @@ class SlowDisk:
         threads = ["-t", str(SLOW_DISK_THREADS)]
         self.processes = [self.start([require_tool("nbdkit", "nbdkit"), "-f", "-U", sock, *threads, *delay])]
         self.wait(lambda: os.path.exists(sock))
-        # As many connections as it takes for all of its threads to be busy.
-        self.processes.append(self.start([require_tool("nbdfuse", "libnbd-bin"), "-C", "4", self.path, "--unix", sock]))
+        # nbdfuse has one request at a time on each connection.
+        self.processes.append(self.start([require_tool("nbdfuse", "libnbd-bin"), "-C", str(SLOW_DISK_THREADS), self.path, "--unix", sock]))
         self.wait(lambda: os.path.getsize(self.path) == size_bytes)
 
     @staticmethod
@@ -71,6 +73,7 @@ class SlowDisk:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        os.remove(self.backing)
 
 
 class CachingSpaceport(Spaceport):
