@@ -96,7 +96,8 @@ final class PowerOn: @unchecked Sendable {  // reactor-confined
     scenario.evicted.formIntersection(scenario.members)
     for disk in pool.usableDisks {
       guard let index = index(of: disk) else { continue }
-      scenario.lastUse[index] = number
+      // An opening in which the power went has left nothing that somebody relies on: a copy from before it is as good.
+      if !isOver { scenario.lastUse[index] = number }
       scenario.evicted.remove(index)  // it was being taken back when the power went, and that stands
     }
     for index in scenario.adding.subtracting(scenario.members).sorted() { await stack.close(index) }

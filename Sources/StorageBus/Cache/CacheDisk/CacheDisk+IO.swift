@@ -60,7 +60,8 @@ extension CacheDisk {
       return reader.end()
     }
     idleReaders.append(reader)
-    waitingForReader.wakeFirst()
+    // All look again: one that wants no reader any more would not pass it on.
+    waitingForReader.wakeAll()
   }
 
   /// A read has ended: whether the page is what was written, and still the page that was asked for.

@@ -119,9 +119,10 @@ public final class CacheDisk: @unchecked Sendable {  // reactor-confined
     if directory.remove(key.value) { members[Int(key.disk)].counters.dropped &+= 1 }
   }
 
-  /// Drops a range of pages, a long one by looking at what is cached.
+  /// Drops a range of pages: by asking for each, or, of a range that is longer than the cache disk, by looking at every slot.
   func drop(_ disk: UInt16, _ range: Range<UInt64>) {
-    if range.count <= directory.count {
+    if directory.count == 0 { return }
+    if range.count <= layout.slotCount {
       for page in range { drop(PageKey(disk: disk, page: page)) }
       return
     }
