@@ -148,7 +148,7 @@ public final class MemoryCache: PageKeeper, @unchecked Sendable {  // reactor-co
 
   /// The memory of a cached page that may be changed; nil where it is not cached. Where somebody uses it, it is dropped, and nil as well.
   func refreshable(_ key: PageKey) -> BufferSlice? {
-    guard let frame = directory.read(key.value) else { return nil }
+    guard let frame = directory.write(key.value) else { return nil }
     if isFilling[frame] == 0 && !directory.isPinned(frame) { return buffers.page(frame) }
     if isFilling[frame] != 0 && PlantedBug.overtakenFillKept.isPlanted { return nil }
     _ = drop(key)

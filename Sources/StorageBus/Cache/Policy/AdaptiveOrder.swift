@@ -34,10 +34,23 @@ struct AdaptiveOrder: EvictionOrder, ~Copyable {
   var expert: Expert { contest.leader }
 
   mutating func hit(_ slot: Int, page: UInt64) {
+    use(slot, page: page)
+    observe(page)
+  }
+
+  /// A shadow may have a page that the cache has not: there, too, the write is a use of it.
+  mutating func wrote(_ slot: Int?, page: UInt64) {
+    if let slot { use(slot, page: page) }
+    guard sample.contains(page) else { return }
+    lruShadow.write(page)
+    arcShadow.write(page)
+    s3fifoShadow.write(page)
+  }
+
+  private mutating func use(_ slot: Int, page: UInt64) {
     lru.hit(slot, page: page)
     arc.hit(slot, page: page)
     s3fifo.hit(slot, page: page)
-    observe(page)
   }
 
   mutating func announce(_ page: UInt64) {
@@ -109,7 +122,10 @@ struct AdaptiveOrder: EvictionOrder, ~Copyable {
 
 /// Who had the most hits lately.
 private struct Contest {
+  /// As long as no page is read twice it looks like a scan or a loop: those S3-FIFO does best. At the first hit of all three ARC takes over:
+  /// until one is seen to be ahead, what it keeps serves the others best.
   private(set) var leader = AdaptiveOrder.Expert.s3fifo
+  private var hasBegun = false
   /// Hits in units of `one`, old ones fading away.
   private var lru = 0
   private var arc = 0
@@ -132,6 +148,10 @@ private struct Contest {
     if arcHit { arc += Contest.one }
     if s3fifoHit { s3fifo += Contest.one }
     reads += 1
+    if !hasBegun && lruHit && arcHit && s3fifoHit {
+      hasBegun = true
+      leader = .arc
+    }
     if lruHit != arcHit || arcHit != s3fifoHit { choose() }
     guard reads >= fadePeriod else { return }
     reads = 0

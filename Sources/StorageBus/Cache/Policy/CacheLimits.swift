@@ -36,19 +36,19 @@ public enum CacheLimits {
   /// Frames of one directory: their numbers take 31 bits.
   public static let frames = 1 << 30
   /// Slots of each shadow directory in which a policy is tried. A larger cache is tried on a sample of its pages.
-  static let shadowSlots = 8192
+  static let shadowSlots = 16_384
   /// Policies are compared over about so many of the last reads per slot of a shadow.
   static let contestReadsPerSlot = 4
   /// Hits by which a policy must lead to take over: this, and one more for so many slots of its shadow.
-  static let contestLead = 4
-  static let contestSlotsPerLead = 256
+  static let contestLead = 2
+  static let contestSlotsPerLead = 4096
 
   /// Slots of the directory that tries the present size for the advice.
   static let adviceSlots = 1024
   /// The advice is about so many of the last reads per slot, up to twice as many.
   static let adviceReadsPerSlot: UInt64 = 16
   /// Victims that may be passed over for one page that comes in.
-  static let mostSpared = 16
+  static let mostSpared = 64
 
   /// Reads up to this are admitted when they miss for the first time.
   public static let firstMissByteCount: UInt64 = 64 << 10

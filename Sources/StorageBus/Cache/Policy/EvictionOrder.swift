@@ -9,6 +9,9 @@ protocol EvictionOrder: ~Copyable {
   /// The page in this slot was read.
   mutating func hit(_ slot: Int, page: UInt64)
 
+  /// A page was written: the one in this slot, which takes the new content, or with nil one that is not in the cache and stays out.
+  mutating func wrote(_ slot: Int?, page: UInt64)
+
   /// A page that is not in the cache was read and is about to come in: the time to learn from ghosts.
   mutating func announce(_ page: UInt64)
 
@@ -22,6 +25,12 @@ protocol EvictionOrder: ~Copyable {
 
   /// - Parameter isEvicted: whether it made room for another, not: whether it became invalid.
   mutating func remove(_ slot: Int, page: UInt64, isEvicted: Bool)
+}
+
+extension EvictionOrder where Self: ~Copyable {
+  @inline(__always) mutating func wrote(_ slot: Int?, page: UInt64) {
+    if let slot { hit(slot, page: page) }
+  }
 }
 
 /// How many users each slot has. A slot with users is never a victim.

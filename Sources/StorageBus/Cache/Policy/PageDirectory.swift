@@ -57,6 +57,13 @@ struct PageDirectory<Order: EvictionOrder & ~Copyable>: ~Copyable {
     return frame
   }
 
+  /// The page's frame, if it is in the cache, for a write: a use of it as a read is.
+  @inline(__always) @discardableResult mutating func write(_ page: UInt64) -> Int? {
+    let frame = index.slot(of: page, in: pages)
+    order.wrote(frame, page: page)
+    return frame
+  }
+
   /// Makes room for a page that is not in the cache. Its frame is pinned once.
   /// - Returns: nil if all frames are in use by I/O.
   mutating func insert(_ page: UInt64) -> Insertion? {

@@ -122,7 +122,7 @@ private final class Run<Order: EvictionOrder & ~Copyable>: Runner {
   private func write(_ request: BlockTraceRequest) {
     for page in pages(of: request) {
       counts.writes += 1
-      if directory.read(page) != nil { counts.writeHits += 1 }
+      if directory.write(page) != nil { counts.writeHits += 1 }
     }
   }
 
