@@ -18,8 +18,8 @@ TEST_PACKAGES := gdisk fdisk parted xfsprogs libnbd-bin python3-libnbd nbdkit qe
 	$(shell cat Tests/Kernel/packages.txt Tests/Bench/packages.txt 2>/dev/null | grep -v '^\#')
 
 SIMULATOR := .build/release/spaceport-sim
-# Seeds that `make sim` runs, and so does its part of `make test`: always the same, two to five minutes; and how many at the same time.
-SIM_SEEDS ?= 2000
+# Seeds that `make sim` runs, and so does its part of `make test`: always the same, three to five minutes; and how many at the same time.
+SIM_SEEDS ?= 1000
 SIM_JOBS ?= $(shell nproc)
 
 .PHONY: help deps deps-build deps-test toolchain build run test test-unit test-kernel sim soak bench lint install clean

@@ -131,7 +131,7 @@ struct Arguments {
     torn and lost sectors, disks that fail. It always makes the same: two runs of a seed with the same --ops print the same digest. A model
     in memory checks every read, and everything after each start.
 
-    At the end the faults are listed, with how often each could have happened (offered) and did (fired). In a run of 2,000 seeds or more it
+    At the end the faults are listed, with how often each could have happened (offered) and did (fired). In a run of 1,000 seeds or more it
     is a failure when one never did.
 
     Exit status: 0 no seed failed; 1 one did: its number, what was wrong, the command that repeats it, and the last events are printed;

@@ -148,5 +148,5 @@ struct Runner {
   }
 
   /// In so many seeds every kind of fault has fired.
-  private static let seedsForAllFaults: UInt64 = 2000
+  private static let seedsForAllFaults: UInt64 = 1000
 }
