@@ -5,7 +5,7 @@ import Reactor
 /// cache has need not go to the disk at all. It knows nothing of resiliency.
 public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-confined
   public let disk: BlockDevice
-  private let scheduler: DiskScheduler
+  let scheduler: DiskScheduler
   /// Its pages in the read cache; nil without one.
   private var pages: DiskPages?
   /// Its pages on a cache disk; nil while it is bound to none.
