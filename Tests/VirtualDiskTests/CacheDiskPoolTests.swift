@@ -129,6 +129,32 @@ import Testing
     }
   }
 
+  /// The capacity disks are put back as they were while the pool was open, beside cache disks that were closed later: the nonces are the same.
+  @Test func aCopyOfACapacityDiskInUseIsCold() throws {
+    let course = Course()
+    let all = [0, 1, 2, 4, 5]
+    let copies = Copies()
+    try course.run(with: all) { stack, pool, shadowed in
+      for index in CacheDiskPoolTests.caches { _ = try await pool.addCacheDisk(stack.member(index)) }
+      copies.disks = (0..<4).map { stack.machine.disks[$0].save() }
+      copies.shadow = shadowed.shadow.save()
+      try await shadowed.write(0..<DiskLossTests.sectorCount)
+      try await shadowed.flush()
+      for _ in 0..<2 { try await CacheDiskPoolTests.read(shadowed) }
+    }
+    for (index, content) in copies.disks.enumerated() { course.machine.disks[index].restore(content) }
+    course.shadow.restore(try #require(copies.shadow))
+    try course.run(with: all) { stack, pool, shadowed in
+      #expect(CacheDiskPoolTests.counters(pool).warm == 0)
+      try await shadowed.checkAll()
+    }
+  }
+
+  private final class Copies: @unchecked Sendable {  // used by one thread at a time
+    var disks: [SavedContent] = []
+    var shadow: ShadowDisk.Saved?
+  }
+
   /// Pulled out, and failing all writes: requests go on, nothing is degraded, and what returns is used again.
   @Test(arguments: [true, false]) func aLostOneIsGivenUpAndTakenBack(vanishes: Bool) throws {
     try Course().run(with: []) { stack, pool, shadowed in

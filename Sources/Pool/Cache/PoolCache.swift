@@ -9,7 +9,8 @@ import StorageBus
 /// then durably writes a new, random one on each. The cache disks are opened with the nonces that were read, before anything can change a
 /// byte of data: `MetadataStore.open` writes metadata alone, and the virtual disks are opened later. So either the clean mark is erased
 /// before the first write of data; or the cache disk was not there, failed, or lied about it, and its mark then names a nonce that every
-/// opening since has replaced on the capacity disks. At the end it is closed with the nonces of this opening, after the last write.
+/// opening since has replaced on the capacity disks. At the end it is closed with the nonces of this opening, after the last write. A copy of
+/// a capacity disk that was made before that write, and put back, has the same nonce; it does not say that it was closed in order.
 public final class PoolCache: @unchecked Sendable {  // reactor-confined
   private unowned let pool: StoragePool
   /// Those that are there, in the order of their numbers.
@@ -41,7 +42,7 @@ public final class PoolCache: @unchecked Sendable {  // reactor-confined
 
   // MARK: Opening and closing
 
-  /// `found`: the capacity disks that are there, with the nonces they had before this opening of the pool changed them.
+  /// `found`: the capacity disks that were closed in order, with the nonces they had before this opening of the pool changed them.
   func open(_ found: [CapacityDiskNonce]) async {
     for disk in disks { await use(disk, found) }
     for disk in disks { await disk.leaving?.value }

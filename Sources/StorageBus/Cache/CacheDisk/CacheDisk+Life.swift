@@ -37,6 +37,7 @@ extension CacheDisk {
   /// - Parameters:
   ///   - range: of the device, in bytes; starts on a multiple of 4096. Nothing else of the device is touched.
   ///   - found: the capacity disks that will be bound to it, with the nonces they had when the pool was found, before this opening changed them.
+  ///     Only those that were closed in order: a disk put back as it was in the middle of an opening has that opening's nonce, too.
   ///   - onLost: called once, on the reactor, if the cache disk is given up. The cache needs no help then; the device is the owner's to abandon.
   /// - Throws: `.noSpace` for a range without room for a page, `.noMemory`, or what the device failed with; the cache disk is not used then, and
   ///   its clean mark may still be there: the nonces protect from what it names.
