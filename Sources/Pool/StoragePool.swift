@@ -48,6 +48,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// In the order they came: a dictionary's order would differ from run to run, and a simulated run could not be repeated.
   private(set) var reclaimers: [any SpaceReclaimer] = []
   private(set) var isClosing = false
+  private(set) var isClosed = false
   /// How long a disk may leave a request unanswered, in milliseconds, before it is given up.
   public var stallLimitMilliseconds = PoolLimits.stallLimitMilliseconds
   // Evictions, see StoragePool+Membership.swift.
@@ -382,6 +383,8 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// Marks the pool as closed in order. The virtual disks are closed before; afterwards the disks can be closed.
   public func close() async throws(PoolError) {
     isClosing = true
+    watchClosing()
+    defer { isClosed = true }
     if !isReadOnly { await jobs.stop() }
     cache.beginClosing()
     let failure = await store.close()

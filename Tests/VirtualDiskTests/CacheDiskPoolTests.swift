@@ -150,6 +150,32 @@ import Testing
     }
   }
 
+  /// Disks that hang hold up the end of a pool for a limited time. What was cached of one is cold afterwards, of the others it is not.
+  @Test(arguments: [1, 3]) func aPoolIsClosedThoughDisksHang(count: Int) throws {
+    let course = Course()
+    try course.run(with: [0, 1, 2, 4, 5], isClosed: false) { stack, pool, shadowed in
+      for index in CacheDiskPoolTests.caches { _ = try await pool.addCacheDisk(stack.member(index)) }
+      for _ in 0..<2 { try await CacheDiskPoolTests.read(shadowed) }
+      try await shadowed.disk.close()
+      for index in 0..<count { stack.machine.plan.add(FaultRule(.hang, .always, disk: index, operations: [.write, .flush])) }
+      let began = stack.reactor.now
+      do throws(PoolError) {
+        try await pool.close()
+        #expect(count == 1)
+      } catch { #expect(count == 3, "\(error)") }
+      #expect(stack.reactor.now.nanoseconds(since: began) / 1_000_000 < 3 * pool.stallLimitMilliseconds)
+      for disk in stack.open.values { await disk.close() }  // the server waits for this, too
+      stack.machine.plan.rules.removeAll()
+      for index in 0..<count { stack.machine.disks[index].releaseHung() }
+    }
+    course.shadow.crashed()
+    try course.run(with: [0, 1, 2, 4, 5]) { stack, pool, shadowed in
+      let warm = pool.disks.map { ($0.disk as? BusDevice)?.cacheDiskCounters.warm ?? 0 }
+      #expect(warm[0] == 0 && (count == 3) == (warm.max() == 0), "\(warm)")
+      try await shadowed.checkAll()
+    }
+  }
+
   private final class Copies: @unchecked Sendable {  // used by one thread at a time
     var disks: [SavedContent] = []
     var shadow: ShadowDisk.Saved?

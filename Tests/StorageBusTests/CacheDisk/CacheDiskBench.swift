@@ -36,6 +36,7 @@ final class CapacityDisk: BlockDevice, @unchecked Sendable {  // reactor-confine
   var flushHasFailed = false
   /// Nanoseconds that each operation takes.
   var latency: UInt64 = 100_000
+  var flushLatency: UInt64 = 0
 
   init(_ content: CapacityContent, reactor: any Reactor) {
     self.content = content
@@ -76,6 +77,7 @@ final class CapacityDisk: BlockDevice, @unchecked Sendable {  // reactor-confine
       flushHasFailed = true
       throw BlockError(.ioFailed)
     }
+    if flushLatency > 0 { await reactor.sleep(until: Instant(nanoseconds: reactor.now.nanoseconds + flushLatency)) }
     return FlushToken(number: 1)
   }
 }

@@ -154,6 +154,17 @@ import Testing
     }
   }
 
+  /// Those that hang are then given up together, not one after the other.
+  @Test func capacityDisksAreFlushedAtTheSameTime() throws {
+    let bench = CacheDiskBench(seed: 11, capacityDisks: 4)
+    try bench.run { bench in
+      try await bench.open()
+      for disk in bench.capacity { disk.flushLatency = 1_000_000_000 }
+      let milliseconds = try await time(bench) { try await bench.close() }
+      #expect(milliseconds < 1500)
+    }
+  }
+
   /// The newer header decays: the older one must not bring back what it knew.
   @Test(arguments: [UInt64(0), 64 << 10]) func aDamagedHeaderIsCold(offset: UInt64) throws {
     let bench = try run(seed: 8) { bench in try await bench.close() }

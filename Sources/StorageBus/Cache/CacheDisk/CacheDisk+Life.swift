@@ -168,7 +168,8 @@ extension CacheDisk {
   /// capacity disk has only in its own cache, and must not know it better after a loss of power.
   /// - Parameters:
   ///   - nonces: of the capacity disks, as they are now and will be found. Disks that are not named are cold next time.
-  ///   - deadline: how long reads and fills that hang are waited for. A disk that hangs later is the owner's to abandon.
+  ///   - deadline: how long reads and fills that hang are waited for. A cache disk or capacity disk that hangs later is the owner's to
+  ///     abandon; of such a capacity disk nothing is kept.
   /// - Returns: whether the cache will be warm. Not where the cache disk was lost, failed or hung.
   @discardableResult
   public func close(nonces: [CapacityDiskNonce], deadline: Instant = .distantFuture) async -> Bool {
@@ -181,10 +182,11 @@ extension CacheDisk {
       return false
     }
     defer { reactor.buffers.release(memory.buffer) }
+    let areFlushed = await flush(bound.map(\.bus))
     var disks: [CacheDiskHeader.Disk] = []
-    for (bus, number, _) in bound where disks.count < CacheDiskFormat.diskEntryCount {
+    for ((_, number, _), isFlushed) in zip(bound, areFlushed) where isFlushed && disks.count < CacheDiskFormat.diskEntryCount {
       let id = members[Int(number)].id
-      guard let nonce = nonces.first(where: { $0.id == id })?.nonce, await isFlushed(bus) else { continue }
+      guard let nonce = nonces.first(where: { $0.id == id })?.nonce else { continue }
       disks.append(CacheDiskHeader.Disk(id: id, nonce: nonce, number: number))
     }
     var isClean = false
@@ -209,7 +211,15 @@ extension CacheDisk {
     lose(.gone(BlockError(.shuttingDown)))
   }
 
-  private func isFlushed(_ bus: BusDevice) async -> Bool {
+  /// Flushes capacity disks, all at the same time, so that those that hang are given up at the same time. Says which succeeded.
+  private func flush(_ buses: [BusDevice]) async -> [Bool] {
+    let flushes = buses.map { bus in Task(executorPreference: reactor) { await CacheDisk.isFlushed(bus) } }
+    var results: [Bool] = []
+    for flush in flushes { results.append(await flush.value) }
+    return results
+  }
+
+  private static func isFlushed(_ bus: BusDevice) async -> Bool {
     do throws(BlockError) { try await bus.disk.flush(CacheDisk.request) } catch { return false }
     return !bus.disk.hasFailedFlush
   }
