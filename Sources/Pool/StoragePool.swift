@@ -1,5 +1,6 @@
 import BlockDevice
 import Reactor
+import StorageBus
 
 /// A device that may have freed slabs that it has not committed yet.
 public protocol SpaceReclaimer: AnyObject {
@@ -61,8 +62,9 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// A disk is the pool's no more: whoever holds it may let go.
   public var onDiskReleased: ((DiskNumber) -> Void)?
   /// Its cache disks, which are none of `disks`.
-  public private(set) lazy var cache = PoolCache(pool: self, cacheMembers)
+  public private(set) lazy var cache = PoolCache(pool: self, cacheMembers, directoryMemory)
   private let cacheMembers: [PoolDisk]
+  private let directoryMemory: DirectoryMemory
   /// Told of each event as it happens: for the log.
   public var onEvent: ((EventRecord) -> Void)?
   /// Seconds since 1970, UTC, for what is written down with a date.
@@ -74,12 +76,13 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
 
   init(
     reactor: any Reactor, store: MetadataStore, disks: [DataPartition], absentNumbers: Set<DiskNumber>, record: PoolRecord,
-    allocator: SlabAllocator, cacheMembers: [PoolDisk]
+    allocator: SlabAllocator, cacheMembers: [PoolDisk], directoryMemory: DirectoryMemory
   ) {
     self.reactor = reactor
     self.store = store
     self.disks = disks
     self.cacheMembers = cacheMembers
+    self.directoryMemory = directoryMemory
     id = record.id
     name = record.name
     slabByteCount = record.slabByteCount

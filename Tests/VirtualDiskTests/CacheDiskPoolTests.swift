@@ -18,6 +18,7 @@ import Testing
     let machine = DiskLossTests.machine(seed: 1, files: true)
     let shadow = ShadowDisk(sectorCount: DiskLossTests.sectorCount)
     private var isFirst = true
+    var directoryMemory = OpenOptions().directoryMemory
 
     init() { for number in 1...2 { machine.addDisk(.file("cache\(number)", byteCount: 32 << 20)) } }
 
@@ -29,6 +30,7 @@ import Testing
       self.isFirst = false
       _ = machine.powerOn()
       let stack = try DiskLossTests.Stack(machine)
+      stack.directoryMemory = directoryMemory
       let shadow = shadow
       try stack.reactor.runToCompletion {
         let pool = try await isFirst ? stack.createPool() : stack.openPool(disks)
@@ -62,6 +64,8 @@ import Testing
   private static func counters(_ pool: StoragePool) -> CacheDiskCounters {
     pool.cache.disks.reduce(into: CacheDiskCounters()) { $0.add($1.store?.counters ?? CacheDiskCounters()) }
   }
+
+  private static func pages(_ pool: StoragePool) -> [Int] { pool.cache.disks.map { $0.store?.pageCount ?? 0 } }
 
   private static func settle(_ pool: StoragePool, _ isDone: () -> Bool) async throws {
     let deadline = pool.reactor.now.advanced(milliseconds: 60_000)
@@ -147,6 +151,28 @@ import Testing
     try course.run(with: all) { stack, pool, shadowed in
       #expect(CacheDiskPoolTests.counters(pool).warm == 0)
       try await shadowed.checkAll()
+    }
+  }
+
+  /// Each takes a part, and one is left for the next. With the same parts at the next opening they are warm, whether all are there or not.
+  @Test func theDirectoriesOfCacheDisksShareTheMemory() throws {
+    let course = Course()
+    let part = 40 * CacheLimits.cacheDiskMemoryPerPage
+    course.directoryMemory = DirectoryMemory(byteCount: 2 * part)
+    try course.run(with: []) { stack, pool, shadowed in
+      for index in CacheDiskPoolTests.caches { _ = try await pool.addCacheDisk(stack.member(index)) }
+      #expect(CacheDiskPoolTests.pages(pool) == [40, 20])
+      #expect(pool.cache.disks[0].disk.remarks.contains { $0.contains("lie idle") })
+    }
+    for (number, present) in [[0, 1, 2, 4, 5], [0, 1, 2, 4, 5], [0, 1, 2, 4], [0, 1, 2, 4]].enumerated() {
+      let memory = DirectoryMemory(byteCount: 3 * part)
+      course.directoryMemory = memory
+      try course.run(with: present) { stack, pool, shadowed in
+        #expect(CacheDiskPoolTests.pages(pool).allSatisfy { $0 == 40 } && memory.usedByteCount == part * (present.count - 3))
+        #expect((number == 0) == (CacheDiskPoolTests.counters(pool).warm == 0), "opening \(number)")
+        for _ in 0..<2 { try await CacheDiskPoolTests.read(shadowed) }
+        #expect(CacheDiskPoolTests.counters(pool).fills > 20)
+      }
     }
   }
 

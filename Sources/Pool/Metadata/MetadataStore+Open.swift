@@ -1,5 +1,6 @@
 import BlockDevice
 import Reactor
+import StorageBus
 
 /// Who opens a pool, and what they know of disks that are not there.
 public struct OpenOptions: Sendable {
@@ -12,6 +13,8 @@ public struct OpenOptions: Sendable {
   /// Disks that the operator has declared gone for good. They are evicted, and the majority is taken over the others. That makes no
   /// stale disk good.
   public var acceptedLosses: Set<DiskID>
+  /// For what cache disks know of their pages: one for all pools of a machine.
+  public var directoryMemory = DirectoryMemory(byteCount: 2 * CacheLimits.cacheDiskMemoryByteCount)
 
   public init(
     ownerNode: NodeID = .none, fencingKey: UInt64 = 0, witness: Witness? = nil, evictMissing: Bool = false,

@@ -26,17 +26,19 @@ public final class MemoryCache: PageKeeper, @unchecked Sendable {  // reactor-co
   private var freeDiskNumbers: [UInt16] = []
   private var lastDiskNumber: UInt16 = 0
 
-  /// nil where the reactor was started without pages.
+  /// nil where the reactor was started without pages, or the system has no memory to know them.
   public init?(reactor: any Reactor, admission rule: CacheAdmission = .windows) {
     buffers = reactor.buffers
     clock = reactor.clock
     guard buffers.pageCount > 0 else { return nil }
     pageByteCount = buffers.pageByteCount
     pageShift = UInt64(pageByteCount.trailingZeroBitCount)
-    directory = PageDirectory(capacity: buffers.pageCount)
-    admission = AdmissionFilter(rule: rule)
-    advice = CacheAdvice(capacity: buffers.pageCount)
-    isFilling = FlatArray(repeating: 0, count: buffers.pageCount)
+    do throws(BlockError) {
+      directory = try PageDirectory(capacity: buffers.pageCount)
+      admission = try AdmissionFilter(rule: rule)
+      advice = try CacheAdvice(capacity: buffers.pageCount)
+      isFilling = try FlatArray(count: buffers.pageCount)
+    } catch { return nil }
     buffers.pageKeeper = self
   }
 

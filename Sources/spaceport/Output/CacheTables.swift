@@ -49,6 +49,9 @@ enum CacheTables {
     if disk.isOverdue { fields.add("State", "it does not answer in time, and is not asked before it does") }
     fields.add("Pages", "\(disk.pages) of \(Figures.size(disk.pageBytes)), \(disk.freePages) free")
     fields.add("Memory", "\(Figures.size(disk.memoryBytes)) to know what they hold")
+    if disk.idleBytes > 0 {
+      fields.add("Idle", "\(Figures.size(disk.idleBytes)) of the disk: to know more pages would take more memory than it may have")
+    }
     fields.add("Warm", "\(disk.counters.warm) pages were there when the pool was opened")
     var table = Table(
       .left("OF"), .right("HITS"), .right("MISSES"), .right("RATIO"), .right("HIT"), .right("ADMITTED"), .right("SECOND MISS"),

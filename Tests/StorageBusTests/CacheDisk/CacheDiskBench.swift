@@ -144,6 +144,12 @@ final class CacheDiskBench: @unchecked Sendable {  // used by one thread at a ti
     for (bus, content) in zip(buses, contents) { #expect(bus.bind(store, as: content.id)) }
   }
 
+  /// What would hold on to the cache otherwise.
+  func forget() {
+    store = nil
+    buses = []
+  }
+
   @discardableResult
   func close() async throws -> Bool {
     let isClean = try await #require(store).close(nonces: contents.map(\.found))

@@ -39,19 +39,20 @@ extension CacheDisk {
   ///   - found: the capacity disks that will be bound to it, with the nonces they had when the pool was found, before this opening changed them.
   ///     Only those that were closed in order: a disk put back as it was in the middle of an opening has that opening's nonce, too.
   ///   - onLost: called once, on the reactor, if the cache disk is given up. The cache needs no help then; the device is the owner's to abandon.
-  /// - Throws: `.noSpace` for a range without room for a page, `.noMemory`, or what the device failed with; the cache disk is not used then, and
-  ///   its clean mark may still be there: the nonces protect from what it names.
+  /// - Throws: `.noSpace` for a range without room for a page, `.noMemory` where the system, or `options`, has none for the directory, or what
+  ///   the device failed with; the cache disk is not used then, and its clean mark may still be there: the nonces protect from what it names.
   public static func open(
     _ device: BlockDevice, range: Range<UInt64>, options: CacheDiskOptions, found: [CapacityDiskNonce],
     onLost: (@Sendable (CacheDiskLoss) -> Void)? = nil
   ) async throws(BlockError) -> CacheDisk {
+    if options.memoryByteCount < CacheLimits.cacheDiskMemoryPerPage { throw BlockError(.noMemory) }
     guard let layout = options.layout(byteCount: UInt64(range.count)) else { throw BlockError(.noSpace) }
     let buffers = device.reactor.buffers
     guard let memory = buffers.reserve(byteCount: CacheLimits.cacheDiskPieceByteCount) else { throw BlockError(.noMemory) }
     defer { buffers.release(memory.buffer) }
 
     let newest = try await newestHeader(device, range.lowerBound, memory)
-    let store = CacheDisk(
+    let store = try CacheDisk(
       device, start: range.lowerBound, layout: layout, options: options, session: device.reactor.random(),
       generation: newest?.generation ?? 0)
     // Both headers: the old one would come to the fore again if the new one decayed.
@@ -128,9 +129,10 @@ extension CacheDisk {
       for block in blocks {
         let part = slice.part(from: (block - first) * CacheDiskFormat.indexBlockByteCount, byteCount: CacheDiskFormat.indexBlockByteCount)
         takeOver(part.bytes, block, header.session)
+        // Others have their turn: other pools are served meanwhile.
+        if (block + 1) % CacheLimits.cacheDiskBlocksPerTurn == 0 { await reactor.sleep(milliseconds: 0) }
       }
     }
-    directory.endRestoring()
   }
 
   private func isBelieved(_ disk: CacheDiskHeader.Disk, _ found: [CapacityDiskNonce]) -> Bool {
