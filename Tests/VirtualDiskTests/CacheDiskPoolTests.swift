@@ -207,6 +207,30 @@ import Testing
     var shadow: ShadowDisk.Saved?
   }
 
+  /// Its superblocks cannot be read at first: whatever it is taken for meanwhile, it never becomes a disk for data.
+  @Test func oneThatCannotBeReadAtFirstStaysACacheDisk() throws {
+    try Course().run(with: []) { stack, pool, shadowed in
+      let number = try await pool.addCacheDisk(stack.member(4)).number
+      var failures = 0
+      // A read is tried three times, and a look at a disk is four reads.
+      for count in [3, 12, 14, 24, 36] as [UInt64] {
+        pool.cache.giveUp(try #require(pool.cache.disk(number)), because: "of a test")
+        try await CacheDiskPoolTests.settle(pool) { pool.cache.disks.isEmpty }
+        await stack.open[4]?.close()
+        stack.machine.plan.add(FaultRule(.ioError, .always, disk: 4, operations: [.read], limit: count))
+        for _ in 0..<5 where pool.cache.disks.isEmpty {
+          let device = try stack.member(4).device
+          do throws(PoolError) { _ = try await pool.takeBack(device) } catch {
+            failures += 1
+            await stack.open[4]?.close()
+          }
+        }
+        try #require(pool.cache.disks.map(\.number) == [number] && pool.disks.count == 3 && pool.isWhole)
+      }
+      #expect(failures > 0)
+    }
+  }
+
   /// Pulled out, and failing all writes: requests go on, nothing is degraded, and what returns is used again.
   @Test(arguments: [true, false]) func aLostOneIsGivenUpAndTakenBack(vanishes: Bool) throws {
     try Course().run(with: []) { stack, pool, shadowed in
