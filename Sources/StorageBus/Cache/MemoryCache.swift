@@ -134,10 +134,12 @@ public final class MemoryCache: PageKeeper, @unchecked Sendable {  // reactor-co
     return true
   }
 
-  /// Drops the pages of `range` of a disk, of a long range by looking at what is cached; says how many there were.
+  /// Drops the pages of `range` of a disk: by asking for each, or, of a range that is longer than the cache, by looking at every frame. Says how
+  /// many there were.
   func drop(_ disk: UInt16, _ range: Range<UInt64>) -> Int {
+    if directory.count == 0 { return 0 }
     var count = 0
-    if range.count <= directory.count {
+    if range.count <= pageCount {
       for page in range where drop(PageKey(disk: disk, page: page)) { count += 1 }
       return count
     }
