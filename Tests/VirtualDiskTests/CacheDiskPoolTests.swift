@@ -207,6 +207,34 @@ import Testing
     var shadow: ShadowDisk.Saved?
   }
 
+  /// Copies of a cache disk keep no pool from being opened or called sound. One that is given alone is used; those that cannot be told apart are not.
+  @Test func copiesOfACacheDiskAreNoTrouble() throws {
+    let course = Course()
+    try course.run(with: []) { stack, pool, shadowed in
+      for index in CacheDiskPoolTests.caches { _ = try await pool.addCacheDisk(stack.member(index)) }
+    }
+    let clone = course.machine.addClone(of: course.machine.disks[4], name: "clone").index
+    for order in [[0, 1, 2, 4, 5, clone], [clone, 5, 4, 2, 1, 0]] {
+      let kept = course.machine.disks.map { $0.save() }
+      try course.run(with: order) { stack, pool, shadowed in
+        #expect(pool.cache.disks.count == 1 && pool.cache.absentNumbers.count == 1 && pool.isWhole)
+        #expect(pool.rejectedDisks.map(\.reason.cause) == [.cloned, .cloned])
+        let check = await pool.check()
+        #expect(check.isSound && check.findings.count { $0.severity == .note && $0.text.contains("copy") } == 2, "\(check.findings)")
+        // The right one, whichever that is: from now on the other is from the past.
+        for index in [4, clone] { await stack.open[index]?.close() }
+        _ = try await pool.takeBack(stack.member(4).device)
+        #expect(pool.cache.disks.count == 2 && pool.cache.absentNumbers.isEmpty)
+      }
+      try course.run(with: order) { stack, pool, shadowed in
+        #expect(pool.cache.disks.count == 2 && pool.rejectedDisks.map(\.reason.cause) == [.cloned])
+        #expect(await pool.check().isSound)
+        try await shadowed.checkAll()
+      }
+      for (disk, content) in zip(course.machine.disks, kept) { disk.restore(content) }
+    }
+  }
+
   /// Its superblocks cannot be read at first: whatever it is taken for meanwhile, it never becomes a disk for data.
   @Test func oneThatCannotBeReadAtFirstStaysACacheDisk() throws {
     try Course().run(with: []) { stack, pool, shadowed in
