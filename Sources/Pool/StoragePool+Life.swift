@@ -1,6 +1,7 @@
 import BlockDevice
 import PartitionTable
 import Reactor
+import StorageBus
 
 // Making, opening and erasing pools.
 
@@ -57,7 +58,7 @@ extension StoragePool {
       store = try await MetadataStore.open(devices: members.map(\.device), reactor: reactor, options: options)
     } catch { throw PoolError(error, doing: "opening a pool") }
     let pool: StoragePool
-    do throws(PoolError) { pool = try assemble(store, reactor) } catch {
+    do throws(PoolError) { pool = try assemble(store, reactor, options.directoryMemory) } catch {
       await store.close()
       throw error
     }
@@ -82,7 +83,7 @@ extension StoragePool {
     do throws(MetadataError) {
       store = try await MetadataStore.readOnlyLoad(devices: members.map(\.device), reactor: reactor, witness: witness)
     } catch { throw PoolError(error, doing: "opening a pool to read it") }
-    let pool = try assemble(store, reactor)
+    let pool = try assemble(store, reactor, OpenOptions().directoryMemory)
     do throws(PoolError) { try pool.loadRows() } catch {
       _ = try? await pool.close()
       throw error
@@ -101,7 +102,9 @@ extension StoragePool {
     } catch { throw PoolError(error, doing: "looking for the pool's missing disks") }
   }
 
-  private static func assemble(_ store: MetadataStore, _ reactor: any Reactor) throws(PoolError) -> StoragePool {
+  private static func assemble(
+    _ store: MetadataStore, _ reactor: any Reactor, _ directoryMemory: DirectoryMemory
+  ) throws(PoolError) -> StoragePool {
     let record: PoolRecord
     var records: [DiskNumber: DiskRecord] = [:]
     do throws(MetadataError) {
@@ -128,7 +131,8 @@ extension StoragePool {
     }
     let absent = Set(records.values.filter { $0.state != .removed }.map(\.number)).subtracting(disks.map(\.number))
     return StoragePool(
-      reactor: reactor, store: store, disks: disks, absentNumbers: absent, record: record, allocator: allocator, cacheMembers: cacheMembers)
+      reactor: reactor, store: store, disks: disks, absentNumbers: absent, record: record, allocator: allocator, cacheMembers: cacheMembers,
+      directoryMemory: directoryMemory)
   }
 
   /// Addresses are reckoned from the pool's record: every disk must be laid out by the same sizes.

@@ -231,4 +231,15 @@ extension StoragePool {
     guard age >= stallLimitMilliseconds, !isClosing else { return }
     reactor.spawn { [self] in _ = try? await evict(disk, because: "a request has not been answered for \(age / 1000) s") }
   }
+
+  /// Of a pool that is being closed no disk is evicted any more: one that hangs is given up, whatever it holds, and what it was asked for
+  /// fails. The virtual disks were closed before.
+  func watchClosing() {
+    reactor.spawn { [self] in
+      while !isClosed {
+        for disk in disks where disk.disk.oldestRequestAge(now: reactor.now) / 1_000_000 >= stallLimitMilliseconds { disk.disk.abandon() }
+        await reactor.sleep(milliseconds: PoolLimits.watchMilliseconds)
+      }
+    }
+  }
 }

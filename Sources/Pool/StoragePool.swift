@@ -1,5 +1,6 @@
 import BlockDevice
 import Reactor
+import StorageBus
 
 /// A device that may have freed slabs that it has not committed yet.
 public protocol SpaceReclaimer: AnyObject {
@@ -48,6 +49,7 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// In the order they came: a dictionary's order would differ from run to run, and a simulated run could not be repeated.
   private(set) var reclaimers: [any SpaceReclaimer] = []
   private(set) var isClosing = false
+  private(set) var isClosed = false
   /// How long a disk may leave a request unanswered, in milliseconds, before it is given up.
   public var stallLimitMilliseconds = PoolLimits.stallLimitMilliseconds
   // Evictions, see StoragePool+Membership.swift.
@@ -60,8 +62,9 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// A disk is the pool's no more: whoever holds it may let go.
   public var onDiskReleased: ((DiskNumber) -> Void)?
   /// Its cache disks, which are none of `disks`.
-  public private(set) lazy var cache = PoolCache(pool: self, cacheMembers)
+  public private(set) lazy var cache = PoolCache(pool: self, cacheMembers, directoryMemory)
   private let cacheMembers: [PoolDisk]
+  private let directoryMemory: DirectoryMemory
   /// Told of each event as it happens: for the log.
   public var onEvent: ((EventRecord) -> Void)?
   /// Seconds since 1970, UTC, for what is written down with a date.
@@ -73,12 +76,13 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
 
   init(
     reactor: any Reactor, store: MetadataStore, disks: [DataPartition], absentNumbers: Set<DiskNumber>, record: PoolRecord,
-    allocator: SlabAllocator, cacheMembers: [PoolDisk]
+    allocator: SlabAllocator, cacheMembers: [PoolDisk], directoryMemory: DirectoryMemory
   ) {
     self.reactor = reactor
     self.store = store
     self.disks = disks
     self.cacheMembers = cacheMembers
+    self.directoryMemory = directoryMemory
     id = record.id
     name = record.name
     slabByteCount = record.slabByteCount
@@ -382,6 +386,8 @@ public final class StoragePool: @unchecked Sendable {  // reactor-confined
   /// Marks the pool as closed in order. The virtual disks are closed before; afterwards the disks can be closed.
   public func close() async throws(PoolError) {
     isClosing = true
+    watchClosing()
+    defer { isClosed = true }
     if !isReadOnly { await jobs.stop() }
     cache.beginClosing()
     let failure = await store.close()

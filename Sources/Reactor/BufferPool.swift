@@ -192,13 +192,15 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
   /// A page-aligned zeroed buffer beyond the limits of the pool, held once; nil when the system has no memory. For the few that their owner
   /// keeps for long and must never wait for (journal, bounce buffers). It goes back to the system with its last holder.
   public func reserve(byteCount: Int) -> BufferSlice? {
-    guard let start = BufferPool.map(byteCount) else { return nil }
+    guard !refusesToReserve, let start = BufferPool.map(byteCount) else { return nil }
     let index = add(Entry(start: start, byteCount: byteCount, holders: 1, sizeClass: BufferPool.reserved))
     reservedByteCount += byteCount
     return BufferSlice(start: start, byteCount: byteCount, buffer: BufferID(index: index))
   }
 
   private static let reserved: Int8 = -1
+  /// For tests: as if the system had no memory.
+  package var refusesToReserve = false
 
   // MARK: Holders
 

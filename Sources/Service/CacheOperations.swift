@@ -37,7 +37,7 @@ extension StorageService {
       return CacheDiskReport(
         pool: served.name, path: path, number: disk.number.value, isUsed: true, isOverdue: store.isOverdue,
         pageBytes: UInt64(store.pageByteCount), pages: UInt64(store.pageCount), freePages: UInt64(store.freePageCount),
-        memoryBytes: UInt64(store.memoryByteCount), counters: CacheDiskReport.Counters(store.counters),
+        memoryBytes: UInt64(store.memoryByteCount), idleBytes: store.idleByteCount, counters: CacheDiskReport.Counters(store.counters),
         disks: bound.map { CacheDiskReport.Part(name: $0.path, counters: CacheDiskReport.Counters($0.bus.cacheDiskCounters)) },
         virtualDisks: served.sortedVirtualDisks.map { disk in
           CacheDiskReport.Part(name: disk.disk.label, counters: CacheDiskReport.Counters(store.counters(of: disk.disk.handle)))

@@ -35,7 +35,8 @@ extension StorageService {
   private func create(_ name: String, on disks: [ClaimedDisk], _ layout: LayoutChoice) async throws(APIError) -> PoolInfo {
     var witness = try await stated { () throws(ServiceError) in try await witnesses.openNew() }
     do throws(APIError) {
-      let options = OpenOptions(witness: witness.witness)
+      var options = OpenOptions(witness: witness.witness)
+      options.directoryMemory = directoryMemory
       let pool = try await explained { () throws(PoolError) in
         try await StoragePool.create(
           named: name, on: disks.map(\.member), layout: layout, createdSeconds: wallClockSeconds(), reactor: reactor, options: options)
@@ -94,6 +95,7 @@ extension StorageService {
     do throws(ServiceError) { witness = try await witnesses.open(opening.id) } catch { warn(error.description) }
     do throws(APIError) {
       var options = OpenOptions(witness: witness?.witness, evictMissing: opening.evictsMissing)
+      options.directoryMemory = directoryMemory
       options.acceptedLosses = try await acceptedLosses(opening, disks)
       let pool: StoragePool
       do throws(PoolError) { pool = try await StoragePool.open(disks.map(\.member), reactor: reactor, options: options) } catch {

@@ -5,11 +5,13 @@ import Reactor
 /// cache has need not go to the disk at all. It knows nothing of resiliency.
 public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-confined
   public let disk: BlockDevice
-  private let scheduler: DiskScheduler
+  let scheduler: DiskScheduler
   /// Its pages in the read cache; nil without one.
   private var pages: DiskPages?
   /// Its pages on a cache disk; nil while it is bound to none.
   private(set) var hybrid: HybridPages?
+  /// The cache that lies on it, where it is a cache disk.
+  weak var carriedCache: CacheDisk?
   /// Changes under way that `hybrid` does not know of, because it was not there when they began: nothing comes in until they are over.
   private(set) var unwatchedChanges = 0
   /// Changes so far, but for the pool's metadata, which is never cached.
@@ -38,6 +40,7 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
       remarks.append("latency \(scheduler.meanLatency / 1000) us of at most \(scheduler.latencyBound / 1000) us")
     }
     if let hybrid { remarks.append("cached on \(hybrid.store.device.label)") }
+    if let carriedCache { remarks += carriedCache.remarks }
     if scheduler.waitingCount > 0 { remarks.append("\(scheduler.waitingCount) wait") }
     if scheduler.backgroundInFlight > 0 { remarks.append("\(scheduler.backgroundInFlight) in the background") }
     return remarks

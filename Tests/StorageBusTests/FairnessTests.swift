@@ -1,8 +1,9 @@
 import BlockDevice
 import Reactor
 import Simulation
-import StorageBus
 import Testing
+
+@testable import StorageBus
 
 /// A disk that works on a number of requests at a time, each for the same time and for so long as its bytes take; the others wait inside,
 /// first come first served.
@@ -94,6 +95,24 @@ private final class Load: @unchecked Sendable {  // reactor-confined
       #expect((0.45...0.55).contains(three / one), "\(three) to \(one)")
       // And nothing of the disk is lost by it: 8 at a time, 1.004 ms each.
       #expect(one + two + three > 0.97 * 2000 * 8 / 1.0041, "\(one + two + three)")
+      return loads
+    }
+  }
+
+  /// After years, and where it would have run over.
+  @Test(arguments: [StorageBusLimits.virtualTimeLimit, UInt64.max]) func sharesHoldWhenVirtualTimeBeginsAnew(limit: UInt64) throws {
+    let shares = VirtualDiskShares()
+    shares.set(300, of: VirtualDiskHandle(number: 2))
+    try run(shares: shares) { _, bus, reactor in
+      // A tenth of a second before.
+      bus.scheduler.virtualTime = limit - 200 * 72 * 10_000
+      let loads = [Load(bus, Self.disk(1), depth: 100), Load(bus, Self.disk(2), depth: 100)]
+      await reactor.sleep(milliseconds: 1000)
+      for load in loads { load.reset() }
+      await reactor.sleep(milliseconds: 2000)
+      let ratio = Double(loads[1].count) / Double(loads[0].count)
+      #expect((2.8...3.2).contains(ratio), "\(ratio)")
+      #expect(bus.scheduler.virtualTime < StorageBusLimits.virtualTimeLimit)
       return loads
     }
   }

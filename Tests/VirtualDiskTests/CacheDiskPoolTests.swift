@@ -18,6 +18,7 @@ import Testing
     let machine = DiskLossTests.machine(seed: 1, files: true)
     let shadow = ShadowDisk(sectorCount: DiskLossTests.sectorCount)
     private var isFirst = true
+    var directoryMemory = OpenOptions().directoryMemory
 
     init() { for number in 1...2 { machine.addDisk(.file("cache\(number)", byteCount: 32 << 20)) } }
 
@@ -29,6 +30,7 @@ import Testing
       self.isFirst = false
       _ = machine.powerOn()
       let stack = try DiskLossTests.Stack(machine)
+      stack.directoryMemory = directoryMemory
       let shadow = shadow
       try stack.reactor.runToCompletion {
         let pool = try await isFirst ? stack.createPool() : stack.openPool(disks)
@@ -62,6 +64,8 @@ import Testing
   private static func counters(_ pool: StoragePool) -> CacheDiskCounters {
     pool.cache.disks.reduce(into: CacheDiskCounters()) { $0.add($1.store?.counters ?? CacheDiskCounters()) }
   }
+
+  private static func pages(_ pool: StoragePool) -> [Int] { pool.cache.disks.map { $0.store?.pageCount ?? 0 } }
 
   private static func settle(_ pool: StoragePool, _ isDone: () -> Bool) async throws {
     let deadline = pool.reactor.now.advanced(milliseconds: 60_000)
@@ -126,6 +130,132 @@ import Testing
     try course.run(with: all) { stack, pool, shadowed in
       #expect(CacheDiskPoolTests.counters(pool).warm > 0)
       try await shadowed.checkAll()
+    }
+  }
+
+  /// The capacity disks are put back as they were while the pool was open, beside cache disks that were closed later: the nonces are the same.
+  @Test func aCopyOfACapacityDiskInUseIsCold() throws {
+    let course = Course()
+    let all = [0, 1, 2, 4, 5]
+    let copies = Copies()
+    try course.run(with: all) { stack, pool, shadowed in
+      for index in CacheDiskPoolTests.caches { _ = try await pool.addCacheDisk(stack.member(index)) }
+      copies.disks = (0..<4).map { stack.machine.disks[$0].save() }
+      copies.shadow = shadowed.shadow.save()
+      try await shadowed.write(0..<DiskLossTests.sectorCount)
+      try await shadowed.flush()
+      for _ in 0..<2 { try await CacheDiskPoolTests.read(shadowed) }
+    }
+    for (index, content) in copies.disks.enumerated() { course.machine.disks[index].restore(content) }
+    course.shadow.restore(try #require(copies.shadow))
+    try course.run(with: all) { stack, pool, shadowed in
+      #expect(CacheDiskPoolTests.counters(pool).warm == 0)
+      try await shadowed.checkAll()
+    }
+  }
+
+  /// Each takes a part, and one is left for the next. With the same parts at the next opening they are warm, whether all are there or not.
+  @Test func theDirectoriesOfCacheDisksShareTheMemory() throws {
+    let course = Course()
+    let part = 40 * CacheLimits.cacheDiskMemoryPerPage
+    course.directoryMemory = DirectoryMemory(byteCount: 2 * part)
+    try course.run(with: []) { stack, pool, shadowed in
+      for index in CacheDiskPoolTests.caches { _ = try await pool.addCacheDisk(stack.member(index)) }
+      #expect(CacheDiskPoolTests.pages(pool) == [40, 20])
+      #expect(pool.cache.disks[0].disk.remarks.contains { $0.contains("lie idle") })
+    }
+    for (number, present) in [[0, 1, 2, 4, 5], [0, 1, 2, 4, 5], [0, 1, 2, 4], [0, 1, 2, 4]].enumerated() {
+      let memory = DirectoryMemory(byteCount: 3 * part)
+      course.directoryMemory = memory
+      try course.run(with: present) { stack, pool, shadowed in
+        #expect(CacheDiskPoolTests.pages(pool).allSatisfy { $0 == 40 } && memory.usedByteCount == part * (present.count - 3))
+        #expect((number == 0) == (CacheDiskPoolTests.counters(pool).warm == 0), "opening \(number)")
+        for _ in 0..<2 { try await CacheDiskPoolTests.read(shadowed) }
+        #expect(CacheDiskPoolTests.counters(pool).fills > 20)
+      }
+    }
+  }
+
+  /// Disks that hang hold up the end of a pool for a limited time. What was cached of one is cold afterwards, of the others it is not.
+  @Test(arguments: [1, 3]) func aPoolIsClosedThoughDisksHang(count: Int) throws {
+    let course = Course()
+    try course.run(with: [0, 1, 2, 4, 5], isClosed: false) { stack, pool, shadowed in
+      for index in CacheDiskPoolTests.caches { _ = try await pool.addCacheDisk(stack.member(index)) }
+      for _ in 0..<2 { try await CacheDiskPoolTests.read(shadowed) }
+      try await shadowed.disk.close()
+      for index in 0..<count { stack.machine.plan.add(FaultRule(.hang, .always, disk: index, operations: [.write, .flush])) }
+      let began = stack.reactor.now
+      do throws(PoolError) {
+        try await pool.close()
+        #expect(count == 1)
+      } catch { #expect(count == 3, "\(error)") }
+      #expect(stack.reactor.now.nanoseconds(since: began) / 1_000_000 < 3 * pool.stallLimitMilliseconds)
+      for disk in stack.open.values { await disk.close() }  // the server waits for this, too
+      stack.machine.plan.rules.removeAll()
+      for index in 0..<count { stack.machine.disks[index].releaseHung() }
+    }
+    course.shadow.crashed()
+    try course.run(with: [0, 1, 2, 4, 5]) { stack, pool, shadowed in
+      let warm = pool.disks.map { ($0.disk as? BusDevice)?.cacheDiskCounters.warm ?? 0 }
+      #expect(warm[0] == 0 && (count == 3) == (warm.max() == 0), "\(warm)")
+      try await shadowed.checkAll()
+    }
+  }
+
+  private final class Copies: @unchecked Sendable {  // used by one thread at a time
+    var disks: [SavedContent] = []
+    var shadow: ShadowDisk.Saved?
+  }
+
+  /// Copies of a cache disk keep no pool from being opened or called sound. One that is given alone is used; those that cannot be told apart are not.
+  @Test func copiesOfACacheDiskAreNoTrouble() throws {
+    let course = Course()
+    try course.run(with: []) { stack, pool, shadowed in
+      for index in CacheDiskPoolTests.caches { _ = try await pool.addCacheDisk(stack.member(index)) }
+    }
+    let clone = course.machine.addClone(of: course.machine.disks[4], name: "clone").index
+    for order in [[0, 1, 2, 4, 5, clone], [clone, 5, 4, 2, 1, 0]] {
+      let kept = course.machine.disks.map { $0.save() }
+      try course.run(with: order) { stack, pool, shadowed in
+        #expect(pool.cache.disks.count == 1 && pool.cache.absentNumbers.count == 1 && pool.isWhole)
+        #expect(pool.rejectedDisks.map(\.reason.cause) == [.cloned, .cloned])
+        let check = await pool.check()
+        #expect(check.isSound && check.findings.count { $0.severity == .note && $0.text.contains("copy") } == 2, "\(check.findings)")
+        // The right one, whichever that is: from now on the other is from the past.
+        for index in [4, clone] { await stack.open[index]?.close() }
+        _ = try await pool.takeBack(stack.member(4).device)
+        #expect(pool.cache.disks.count == 2 && pool.cache.absentNumbers.isEmpty)
+      }
+      try course.run(with: order) { stack, pool, shadowed in
+        #expect(pool.cache.disks.count == 2 && pool.rejectedDisks.map(\.reason.cause) == [.cloned])
+        #expect(await pool.check().isSound)
+        try await shadowed.checkAll()
+      }
+      for (disk, content) in zip(course.machine.disks, kept) { disk.restore(content) }
+    }
+  }
+
+  /// Its superblocks cannot be read at first: whatever it is taken for meanwhile, it never becomes a disk for data.
+  @Test func oneThatCannotBeReadAtFirstStaysACacheDisk() throws {
+    try Course().run(with: []) { stack, pool, shadowed in
+      let number = try await pool.addCacheDisk(stack.member(4)).number
+      var failures = 0
+      // A read is tried three times, and a look at a disk is four reads.
+      for count in [3, 12, 14, 24, 36] as [UInt64] {
+        pool.cache.giveUp(try #require(pool.cache.disk(number)), because: "of a test")
+        try await CacheDiskPoolTests.settle(pool) { pool.cache.disks.isEmpty }
+        await stack.open[4]?.close()
+        stack.machine.plan.add(FaultRule(.ioError, .always, disk: 4, operations: [.read], limit: count))
+        for _ in 0..<5 where pool.cache.disks.isEmpty {
+          let device = try stack.member(4).device
+          do throws(PoolError) { _ = try await pool.takeBack(device) } catch {
+            failures += 1
+            await stack.open[4]?.close()
+          }
+        }
+        try #require(pool.cache.disks.map(\.number) == [number] && pool.disks.count == 3 && pool.isWhole)
+      }
+      #expect(failures > 0)
     }
   }
 

@@ -25,6 +25,13 @@ import Testing
     let reactor: SimulatedReactor
     let witness: Witness
     var open: [Int: PhysicalDisk] = [:]
+    var directoryMemory = OpenOptions().directoryMemory
+
+    private func options(evictMissing: Bool = false) -> OpenOptions {
+      var options = OpenOptions(witness: witness, evictMissing: evictMissing)
+      options.directoryMemory = directoryMemory
+      return options
+    }
 
     init(_ machine: SimulatedMachine) throws {
       self.machine = machine
@@ -47,13 +54,12 @@ import Testing
       layout.metadataByteCount = 2 << 20
       layout.journalByteCount = 64 << 10
       let pool = try await StoragePool.create(
-        named: "tank", on: members, layout: layout, createdSeconds: 1, reactor: reactor, options: OpenOptions(witness: witness))
+        named: "tank", on: members, layout: layout, createdSeconds: 1, reactor: reactor, options: options())
       return pool
     }
 
     func openPool(_ indices: [Int], evictMissing: Bool = false) async throws -> StoragePool {
-      try await StoragePool.open(
-        indices.map(member), reactor: reactor, options: OpenOptions(witness: witness, evictMissing: evictMissing))
+      try await StoragePool.open(indices.map(member), reactor: reactor, options: options(evictMissing: evictMissing))
     }
 
     func bringBack(_ index: Int, to pool: StoragePool, _ disks: [VirtualDisk]) async throws {

@@ -81,6 +81,8 @@ public struct CacheDiskReport: Codable, Sendable, Equatable {
   public var freePages: UInt64
   /// Memory that it takes to know what it holds, in bytes.
   public var memoryBytes: UInt64
+  /// Bytes of the disk that lie idle, because to know more pages would take more memory than it may have.
+  public var idleBytes: UInt64
   public var counters: Counters
   /// The disks that are bound to it, and the virtual disks.
   public var disks: [Part]
@@ -88,7 +90,8 @@ public struct CacheDiskReport: Codable, Sendable, Equatable {
 
   public init(
     pool: String, path: String, number: UInt32, isUsed: Bool, isOverdue: Bool = false, pageBytes: UInt64 = 0, pages: UInt64 = 0,
-    freePages: UInt64 = 0, memoryBytes: UInt64 = 0, counters: Counters = Counters(), disks: [Part] = [], virtualDisks: [Part] = []
+    freePages: UInt64 = 0, memoryBytes: UInt64 = 0, idleBytes: UInt64 = 0, counters: Counters = Counters(), disks: [Part] = [],
+    virtualDisks: [Part] = []
   ) {
     self.pool = pool
     self.path = path
@@ -99,6 +102,7 @@ public struct CacheDiskReport: Codable, Sendable, Equatable {
     self.pages = pages
     self.freePages = freePages
     self.memoryBytes = memoryBytes
+    self.idleBytes = idleBytes
     self.counters = counters
     self.disks = disks
     self.virtualDisks = virtualDisks

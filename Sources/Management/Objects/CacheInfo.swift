@@ -41,7 +41,7 @@ public struct CacheInfo: Codable, Sendable, Equatable {
     public var hitRatio: Double { hits + misses == 0 ? 0 : Double(hits) / Double(hits + misses) }
   }
 
-  /// What another size of the memory would have given lately: hits for each page that was read, 0...1.
+  /// What another size of the memory would have given lately: hits for each page that was read and is there or may come in, 0...1.
   public struct Advice: Codable, Sendable, Equatable {
     public var half: Double
     public var same: Double

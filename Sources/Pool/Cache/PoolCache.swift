@@ -9,17 +9,21 @@ import StorageBus
 /// then durably writes a new, random one on each. The cache disks are opened with the nonces that were read, before anything can change a
 /// byte of data: `MetadataStore.open` writes metadata alone, and the virtual disks are opened later. So either the clean mark is erased
 /// before the first write of data; or the cache disk was not there, failed, or lied about it, and its mark then names a nonce that every
-/// opening since has replaced on the capacity disks. At the end it is closed with the nonces of this opening, after the last write.
+/// opening since has replaced on the capacity disks. At the end it is closed with the nonces of this opening, after the last write. A copy of
+/// a capacity disk that was made before that write, and put back, has the same nonce; it does not say that it was closed in order.
 public final class PoolCache: @unchecked Sendable {  // reactor-confined
   private unowned let pool: StoragePool
+  /// For the directories of its cache disks, and those of others.
+  private let memory: DirectoryMemory
   /// Those that are there, in the order of their numbers.
   public private(set) var disks: [PooledCacheDisk]
   private var isOpen = false
   /// Why cache disks were given up since the pool was opened, in words.
   public private(set) var losses: [DiskNumber: String] = [:]
 
-  init(pool: StoragePool, _ members: [PoolDisk]) {
+  init(pool: StoragePool, _ members: [PoolDisk], _ memory: DirectoryMemory) {
     self.pool = pool
+    self.memory = memory
     disks = members.map(PooledCacheDisk.init).sorted { $0.number < $1.number }
   }
 
@@ -41,9 +45,11 @@ public final class PoolCache: @unchecked Sendable {  // reactor-confined
 
   // MARK: Opening and closing
 
-  /// `found`: the capacity disks that are there, with the nonces they had before this opening of the pool changed them.
+  /// `found`: the capacity disks that were closed in order, with the nonces they had before this opening of the pool changed them.
   func open(_ found: [CapacityDiskNonce]) async {
-    for disk in disks { await use(disk, found) }
+    // Whether all are there or not, each has the same part: with another it would be divided into other pages, and cold.
+    let byteCount = memory.part(ofCount: disks.count + absentNumbers.count)
+    for disk in disks { await use(disk, found, memoryByteCount: byteCount) }
     for disk in disks { await disk.leaving?.value }
     isOpen = true
     var present: [StorageUUID: StorageUUID] = [:]
@@ -59,8 +65,10 @@ public final class PoolCache: @unchecked Sendable {  // reactor-confined
   }
 
   /// Takes a cache disk into use. One that cannot be is given up.
-  private func use(_ disk: PooledCacheDisk, _ found: [CapacityDiskNonce]) async {
-    let options = CacheDiskOptions(pool: StorageUUID(pool.id), id: StorageUUID(disk.id))
+  private func use(_ disk: PooledCacheDisk, _ found: [CapacityDiskNonce], memoryByteCount: Int) async {
+    var options = CacheDiskOptions(pool: StorageUUID(pool.id), id: StorageUUID(disk.id))
+    options.memory = memory
+    options.memoryByteCount = memoryByteCount
     disk.isBusy = true
     watch(disk)
     defer { disk.isBusy = false }
@@ -139,7 +147,7 @@ public final class PoolCache: @unchecked Sendable {  // reactor-confined
     disks.append(disk)
     disks.sort { $0.number < $1.number }
     losses[disk.number] = nil
-    await use(disk, [])
+    await use(disk, [], memoryByteCount: memory.part(ofCount: 1))
     rebind()
     return disk
   }

@@ -9,7 +9,7 @@ extension StoragePool {
   public var awayDiskNumbers: [DiskNumber] { (absentDiskNumbers + cache.absentNumbers).sorted() }
 
   func openCache() async {
-    let found = store.disks.filter { cache.disk($0.number) == nil && !$0.hasFailed }
+    let found = store.disks.filter { cache.disk($0.number) == nil && !$0.hasFailed && $0.wasFoundClean }
     await cache.open(found.map { CapacityDiskNonce(id: StorageUUID($0.id), nonce: $0.foundNonce) })
   }
 
@@ -23,11 +23,12 @@ extension StoragePool {
 
   /// Takes back any disk that left: a capacity disk as `readmit` does, a cache disk cold. Says which it is.
   public func takeBack(_ device: BlockDevice) async throws(PoolError) -> DiskNumber {
-    guard let superblock = await StoragePool.superblock(of: device), cache.absentNumbers.contains(superblock.diskNumber),
-      store.diskRecord(superblock.diskNumber)?.id == superblock.disk
+    guard let superblock = await StoragePool.superblock(of: device), let record = store.diskRecord(superblock.diskNumber),
+      record.id == superblock.disk, record.usage == .cache
     else { return try await readmit(device).number }
+    await cache.disk(record.number)?.leaving?.value
     let member: PoolDisk
-    do throws(MetadataError) { member = try await store.readmit(device, state: .active) } catch {
+    do throws(MetadataError) { member = try await store.readmit(device, state: .active, isCache: true) } catch {
       throw PoolError(error, doing: "taking \(device.label) back into the pool \(name)")
     }
     let disk = await cache.arrive(member)

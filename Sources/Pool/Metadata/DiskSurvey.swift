@@ -4,6 +4,8 @@ import BlockDevice
 public struct SetAsideDisk: Sendable {
   public let device: BlockDevice
   public let reason: MetadataError
+  /// Which disk of a pool it says it is; nil where it says nothing.
+  var disk: DiskID?
 }
 
 /// Reads the superblocks of the given devices and puts aside what is recognisably none of the pool's disks as they are now, so that it
@@ -11,6 +13,8 @@ public struct SetAsideDisk: Sendable {
 struct DiskSurvey {
   private(set) var disks: [PoolDisk] = []
   private(set) var setAside: [SetAsideDisk] = []
+  /// Of disks of which there are copies that nobody can tell apart, and that hold no metadata, the one that is among `disks`.
+  private var twins: [(disk: PoolDisk, reason: MetadataError)] = []
 
   static func read(_ devices: [BlockDevice]) async throws(MetadataError) -> DiskSurvey {
     guard !devices.isEmpty, devices.count <= StoreLimits.diskCount else {
@@ -34,7 +38,17 @@ struct DiskSurvey {
 
   mutating func setAside(_ disk: PoolDisk, _ reason: MetadataError) {
     disks.removeAll { $0 === disk }
-    setAside.append(SetAsideDisk(device: disk.device, reason: reason))
+    setAside.append(SetAsideDisk(device: disk.device, reason: reason, disk: disk.id))
+  }
+
+  /// Of the copies of a cache disk that nobody can tell apart none is used, and nothing is missed: what it holds is elsewhere as well. Of any other
+  /// disk that stands in the way of the pool.
+  mutating func settleTwins(_ records: [DiskRecord]) throws(MetadataError) {
+    for (disk, reason) in twins {
+      guard records.contains(where: { $0.id == disk.id && $0.usage == .cache }) else { throw reason }
+      if disks.contains(where: { $0 === disk }) { setAside(disk, reason) }
+    }
+    twins = []
   }
 
   /// For messages: what was put aside, with the reasons.
@@ -90,7 +104,8 @@ struct DiskSurvey {
     }
   }
 
-  /// Of disks with one UUID the one that was written last may be the right one; its nonce will tell. Where none was, nobody can tell.
+  /// Of disks with one UUID the one that was written last may be the right one; its nonce will tell. Where none was, nobody can tell: see
+  /// `settleTwins` for those that hold no metadata.
   private mutating func sortOutClones() throws(MetadataError) {
     func age(_ disk: PoolDisk) -> (UInt64, UInt64) { (disk.superblock.epoch.number, disk.superblock.sequence) }
     let groups = Dictionary(grouping: disks, by: \.id).values.filter { $0.count > 1 }
@@ -100,7 +115,10 @@ struct DiskSurvey {
         let reason = MetadataError(
           .cloned, "\(newest.label) and \(disk.label) say they are the same disk (\(disk.id)): one is a copy of the other.",
           remedy: "Take the copy away, or wipe it.")
-        if age(disk) == age(newest) { throw reason }
+        if age(disk) == age(newest) {
+          if disk.isVoter || newest.isVoter { throw reason }
+          twins.append((newest, reason))
+        }
         setAside(disk, reason)
       }
     }

@@ -111,15 +111,19 @@ extension MetadataStore {
   /// `changes` in the same commit. It gets a new nonce, and becomes a voter where there is room.
   ///
   /// Throws `.notPooled`, `.mixedPools`, `.stale` (not the disk that was evicted, but a copy or an earlier state of it; or removed),
-  /// `.split` (it went on without the pool), `.cloned` (the disk is here already), `.diskFailed`, and as `commit` does.
+  /// `.split` (it went on without the pool), `.cloned` (the disk is here already), `.diskFailed` (also where its record does not say
+  /// `isCache`: the caller took it for something else, for want of a superblock that could be read), and as `commit` does.
   public func readmit(
-    _ device: BlockDevice, state: DiskRecord.State, changes: [MetadataChange] = []
+    _ device: BlockDevice, state: DiskRecord.State, isCache: Bool = false, changes: [MetadataChange] = []
   ) async throws(MetadataError) -> PoolDisk {
     try await lockMembership()
     defer { unlockMembership() }
     let survey = try await DiskSurvey.read([device])
     let disk = survey.disks[0]
     let record = try checkReturning(disk)
+    guard (record.usage == .cache) == isCache else {
+      throw MetadataError(.diskFailed, "\(device.label) could not be read at first.", remedy: "Try again, or see to the disk.")
+    }
     try await checkHistory(disk, record)
     var superblock = disk.superblock
     superblock.sequence += 1

@@ -1,5 +1,6 @@
 import BlockDevice
 import Reactor
+import StorageBus
 
 /// Who opens a pool, and what they know of disks that are not there.
 public struct OpenOptions: Sendable {
@@ -12,6 +13,8 @@ public struct OpenOptions: Sendable {
   /// Disks that the operator has declared gone for good. They are evicted, and the majority is taken over the others. That makes no
   /// stale disk good.
   public var acceptedLosses: Set<DiskID>
+  /// For what cache disks know of their pages: one for all pools of a machine.
+  public var directoryMemory = DirectoryMemory(byteCount: 2 * CacheLimits.cacheDiskMemoryByteCount)
 
   public init(
     ownerNode: NodeID = .none, fencingKey: UInt64 = 0, witness: Witness? = nil, evictMissing: Bool = false,
@@ -43,7 +46,8 @@ extension MetadataStore {
   /// Disks that fail their first writes are evicted, and in `setAside` with `.diskFailed`.
   ///
   /// Throws `.disksMissing` while disks are missing and `evictMissing` is false; `canOpenDegraded` says whether it would help. `.stale` where
-  /// the witness knows that the pool had come further than all of the disks. `.split`, `.cloned`, `.mixedPools`, `.damaged`, `.unsupportedFeature`, `.readOnly`, `.diskFailed` say what else stands in the way.
+  /// the witness knows that the pool had come further than all of the disks. `.split`, `.cloned`
+  /// (but for cache disks), `.mixedPools`, `.damaged`, `.unsupportedFeature`, `.readOnly`, `.diskFailed` say what else stands in the way.
   public static func open(
     devices: [BlockDevice], reactor: any Reactor, options: OpenOptions = OpenOptions()
   ) async throws(MetadataError) -> MetadataStore {
@@ -93,6 +97,7 @@ extension MetadataStore {
         remedy: "Check which disks are to be given up.")
     }
     var survey = survey
+    try survey.settleTwins(records)
     // What a cache disk cannot do keeps no pool from opening; nobody waits for one that is not there.
     let cacheDisks = Set(records.filter { $0.usage == .cache }.map(\.id))
     for disk in survey.disks where cacheDisks.contains(disk.id) {
@@ -183,7 +188,7 @@ extension MetadataStore {
     }
     changes += leavingChanges(missing.map(\.number) + failed.map(\.number), .evicted, at: leavingNumber)
     for disk in failed {
-      setAside.append(SetAsideDisk(device: disk.device, reason: disk.failure ?? noVoterLeft))
+      setAside.append(SetAsideDisk(device: disk.device, reason: disk.failure ?? noVoterLeft, disk: disk.id))
     }
     disks.removeAll(where: \.hasFailed)
     state = .open

@@ -54,6 +54,7 @@ extension MetadataStore {
       guard !survey.disks.isEmpty else { throw survey.setAside[0].reason }
       // Who speaks for the pool and is no disk of it after all: the others have to do.
       if rejected.contains(where: { members.judgement.speaking.contains($0.disk.id) }) { continue }
+      try survey.settleTwins(records)
       return MetadataStore(reading: loaded, survey, records, reactor)
     }
   }

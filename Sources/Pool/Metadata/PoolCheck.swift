@@ -192,9 +192,14 @@ private struct PoolChecker {
     }
     for record in store.absentDisks {
       let path = record.pathHint.isEmpty ? "" : ", last seen as \(record.pathHint)"
-      check.add(.error, "Disk \(record.number) of the pool is not there (\(record.id)\(path)).")
+      let what = record.usage == .cache ? ", a cache disk," : ""
+      check.add(severity(record), "Disk \(record.number)\(what) of the pool is not there (\(record.id)\(path)).")
     }
-    for disk in store.setAside { check.add(.error, disk.reason.description) }
+    let records = store.diskNumbers.compactMap(store.diskRecord)
+    for disk in store.setAside {
+      let record = records.first { $0.id == disk.disk }
+      check.add(severity(record), disk.reason.description)
+    }
     if let problem = store.membershipProblem { check.add(.error, problem.description) }
     if let problem = store.failure { check.add(.error, problem.description) }
     if let basis = store.readingBasis {
@@ -203,6 +208,9 @@ private struct PoolChecker {
     }
     await checkWitness()
   }
+
+  /// Nothing is lost with a cache disk, and a copy of one harms nobody.
+  private func severity(_ record: DiskRecord?) -> PoolCheck.Finding.Severity { record?.usage == .cache ? .note : .error }
 
   private mutating func checkWitness() async {
     guard let device = store.witness?.device else { return }

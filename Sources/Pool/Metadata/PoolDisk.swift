@@ -7,6 +7,8 @@ public final class PoolDisk: @unchecked Sendable {  // reactor-confined
   public internal(set) var superblock: Superblock
   /// What its superblock said when it was found, before this opening of the pool changed it.
   let foundNonce: UInt64
+  /// It was closed in order by the opening of that nonce, and so is what it was then: a copy made in the middle of it has the same nonce.
+  let wasFoundClean: Bool
   /// Superblock places that were damaged when the disk was read; healed by the next writings.
   public let damagedSuperblockOffsets: [UInt64]
   /// Why the store does not write to it any more; nil while it does.
@@ -17,6 +19,7 @@ public final class PoolDisk: @unchecked Sendable {  // reactor-confined
     self.device = device
     self.superblock = superblock
     foundNonce = superblock.nonce
+    wasFoundClean = superblock.isClosedCleanly
     self.damagedSuperblockOffsets = damagedSuperblockOffsets
   }
 

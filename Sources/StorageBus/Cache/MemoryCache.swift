@@ -26,17 +26,19 @@ public final class MemoryCache: PageKeeper, @unchecked Sendable {  // reactor-co
   private var freeDiskNumbers: [UInt16] = []
   private var lastDiskNumber: UInt16 = 0
 
-  /// nil where the reactor was started without pages.
+  /// nil where the reactor was started without pages, or the system has no memory to know them.
   public init?(reactor: any Reactor, admission rule: CacheAdmission = .windows) {
     buffers = reactor.buffers
     clock = reactor.clock
     guard buffers.pageCount > 0 else { return nil }
     pageByteCount = buffers.pageByteCount
     pageShift = UInt64(pageByteCount.trailingZeroBitCount)
-    directory = PageDirectory(capacity: buffers.pageCount)
-    admission = AdmissionFilter(rule: rule)
-    advice = CacheAdvice(capacity: buffers.pageCount)
-    isFilling = FlatArray(repeating: 0, count: buffers.pageCount)
+    do throws(BlockError) {
+      directory = try PageDirectory(capacity: buffers.pageCount)
+      admission = try AdmissionFilter(rule: rule)
+      advice = try CacheAdvice(capacity: buffers.pageCount)
+      isFilling = try FlatArray(count: buffers.pageCount)
+    } catch { return nil }
     buffers.pageKeeper = self
   }
 
@@ -132,10 +134,12 @@ public final class MemoryCache: PageKeeper, @unchecked Sendable {  // reactor-co
     return true
   }
 
-  /// Drops the pages of `range` of a disk, of a long range by looking at what is cached; says how many there were.
+  /// Drops the pages of `range` of a disk: by asking for each, or, of a range that is longer than the cache, by looking at every frame. Says how
+  /// many there were.
   func drop(_ disk: UInt16, _ range: Range<UInt64>) -> Int {
+    if directory.count == 0 { return 0 }
     var count = 0
-    if range.count <= directory.count {
+    if range.count <= pageCount {
       for page in range where drop(PageKey(disk: disk, page: page)) { count += 1 }
       return count
     }

@@ -40,7 +40,8 @@ final class DiskScheduler: @unchecked Sendable {  // reactor-confined
   /// Those that wait.
   private var waitingFlows: [Int] = []
   private(set) var waitingCount = 0
-  private var virtualTime: UInt64 = 0
+  /// Not private for tests, which begin near its limit.
+  var virtualTime: UInt64 = 0
   private var waitingBackground = WaitQueue()
   private(set) var inFlight = 0
   private(set) var backgroundInFlight = 0
@@ -130,13 +131,25 @@ final class DiskScheduler: @unchecked Sendable {  // reactor-confined
   @inline(__always)
   private func charge(_ number: Int, _ byteCount: Int) -> UInt64 {
     if number >= flows.count { makeFlows(upTo: number) }
+    if virtualTime > StorageBusLimits.virtualTimeLimit { beginTimeAnew() }
     let start = max(virtualTime, flows[number].end)
-    // In sectors, so that the price of the smallest share does not run over in centuries.
+    // In sectors: bytes would only make the numbers larger.
     flows[number].end = start &+ (fixedCost + UInt64(byteCount)) / 512 * shares.price(of: number)
     return start
   }
 
   private func makeFlows(upTo number: Int) { flows += (flows.count...number).map { _ in Flow() } }
+
+  /// Once in billions of requests: takes from all times what has passed, before they run over, which would put some flows ahead for good.
+  private func beginTimeAnew() {
+    for number in flows.indices {
+      flows[number].end -= min(flows[number].end, virtualTime)
+      for index in flows[number].waiters.indices {
+        flows[number].waiters[index].start -= min(flows[number].waiters[index].start, virtualTime)
+      }
+    }
+    virtualTime = 0
+  }
 
   private func wakeApplications() {
     while waitingCount > 0 && inFlight < control.depth {

@@ -70,7 +70,7 @@ struct CacheSimulateCommand: AsyncParsableCommand {
   var json = false
 
   func run() async throws {
-    let simulations = try configurations().map { CacheSimulation($0) }
+    let simulations = try configurations().map { try CacheSimulation($0) }
     try TraceFile.run(path: Paths.absolute(trace)) { request in
       for simulation in simulations { simulation.handle(request) }
     }

@@ -17,7 +17,7 @@ enum CacheTables {
     fields.add("Evictions", "\(info.evictions)")
     if let advice = info.advice {
       fields.add(
-        "Hit ratio lately",
+        "Hit ratio lately, of reads that may come in",
         "\(percent(advice.same)); with half the memory \(percent(advice.half)), twice \(percent(advice.twice)), "
           + "four times \(percent(advice.fourTimes))")
     }
@@ -26,15 +26,18 @@ enum CacheTables {
       .right("SEQUENTIAL"), .right("LARGE"), .right("REFRESHED"), .right("DROPPED"), .right("ERRORS"))
     add("all", info.counters, to: &table)
     for disk in info.disks { add(disk.name, disk.counters, to: &table) }
-    for disk in info.virtualDisks { add(disk.name, disk.counters, to: &table) }
+    for disk in info.virtualDisks { add(disk.name, disk.counters, isVirtualDisk: true, to: &table) }
     return "\(fields.text)\n\n\(table.text)"
   }
 
-  private static func add(_ name: String, _ counters: CacheInfo.Counters, to table: inout Table) {
+  /// What becomes of a page is known by disk: several virtual disks may have a part of it.
+  private static func add(_ name: String, _ counters: CacheInfo.Counters, isVirtualDisk: Bool = false, to table: inout Table) {
+    func ofDisk(_ figure: String) -> String { isVirtualDisk ? "–" : figure }
     table.add(
       name, "\(counters.hits)", "\(counters.misses)", percent(counters.hitRatio), Figures.size(counters.hitBytes),
       Figures.size(counters.admittedBytes), Figures.size(counters.secondMissBytes), Figures.size(counters.bypassedSequentialBytes),
-      Figures.size(counters.bypassedLargeBytes), Figures.size(counters.refreshedBytes), "\(counters.dropped)", "\(counters.errors)")
+      Figures.size(counters.bypassedLargeBytes), ofDisk(Figures.size(counters.refreshedBytes)), ofDisk("\(counters.dropped)"),
+      ofDisk("\(counters.errors)"))
   }
 
   // MARK: The second level
@@ -49,6 +52,9 @@ enum CacheTables {
     if disk.isOverdue { fields.add("State", "it does not answer in time, and is not asked before it does") }
     fields.add("Pages", "\(disk.pages) of \(Figures.size(disk.pageBytes)), \(disk.freePages) free")
     fields.add("Memory", "\(Figures.size(disk.memoryBytes)) to know what they hold")
+    if disk.idleBytes > 0 {
+      fields.add("Idle", "\(Figures.size(disk.idleBytes)) of the disk: to know more pages would take more memory than it may have")
+    }
     fields.add("Warm", "\(disk.counters.warm) pages were there when the pool was opened")
     var table = Table(
       .left("OF"), .right("HITS"), .right("MISSES"), .right("RATIO"), .right("HIT"), .right("ADMITTED"), .right("SECOND MISS"),
@@ -56,16 +62,17 @@ enum CacheTables {
       .right("TIMEOUTS"))
     add("all", disk.counters, to: &table)
     for part in disk.disks { add(part.name, part.counters, to: &table) }
-    for part in disk.virtualDisks { add(part.name, part.counters, to: &table) }
+    for part in disk.virtualDisks { add(part.name, part.counters, isVirtualDisk: true, to: &table) }
     return "\(fields.text)\n\n\(table.text)"
   }
 
-  private static func add(_ name: String, _ counters: CacheDiskReport.Counters, to table: inout Table) {
+  private static func add(_ name: String, _ counters: CacheDiskReport.Counters, isVirtualDisk: Bool = false, to table: inout Table) {
+    func ofDisk(_ count: UInt64) -> String { isVirtualDisk ? "–" : "\(count)" }
     table.add(
       name, "\(counters.hits)", "\(counters.misses)", percent(counters.hitRatio), Figures.size(counters.hitBytes),
       Figures.size(counters.admittedBytes), Figures.size(counters.secondMissBytes), Figures.size(counters.bypassedSequentialBytes),
-      Figures.size(counters.bypassedLargeBytes), Figures.size(counters.bypassedBytes), "\(counters.fills)", "\(counters.dropped)",
-      "\(counters.evictions)", "\(counters.errors + counters.checksumErrors)", "\(counters.timeouts)")
+      Figures.size(counters.bypassedLargeBytes), Figures.size(counters.bypassedBytes), ofDisk(counters.fills), ofDisk(counters.dropped),
+      ofDisk(counters.evictions), ofDisk(counters.errors + counters.checksumErrors), ofDisk(counters.timeouts))
   }
 
   private static func percent(_ ratio: Double) -> String { "\(Int((min(max(ratio, 0), 1) * 100).rounded())) %" }

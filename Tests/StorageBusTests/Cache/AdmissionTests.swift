@@ -6,14 +6,14 @@ import Testing
 @Suite struct AdmissionTests {
   private static let minute: UInt64 = 60_000_000
 
-  @Test func readsOf64KiBComeInAtTheFirstMiss() {
-    var filter = AdmissionFilter(rule: .windows)
+  @Test func readsOf64KiBComeInAtTheFirstMiss() throws {
+    var filter = try AdmissionFilter(rule: .windows)
     #expect(decision(&filter, page: 1, offset: 0, byteCount: 65_536) == .admitted)
     #expect(decision(&filter, page: 100, offset: 1 << 30, byteCount: 65_537) == .bypassedLarge)
   }
 
-  @Test func largerReadsComeInAtTheSecondMissWithinTenMinutes() {
-    var filter = AdmissionFilter(rule: .windows)
+  @Test func largerReadsComeInAtTheSecondMissWithinTenMinutes() throws {
+    var filter = try AdmissionFilter(rule: .windows)
     #expect(decision(&filter, page: 1, offset: 0, byteCount: 1 << 20, at: 0) == .bypassedLarge)
     #expect(decision(&filter, page: 1, offset: 0, byteCount: 1 << 20, at: 10 * Self.minute) == .secondMiss)
     #expect(decision(&filter, page: 2, offset: 1 << 30, byteCount: 1 << 20, at: 10 * Self.minute) == .bypassedLarge)
@@ -21,8 +21,8 @@ import Testing
     #expect(decision(&filter, page: 2, offset: 1 << 30, byteCount: 1 << 20, at: 21 * Self.minute) == .secondMiss)
   }
 
-  @Test func runsOver32KiBPassTheCacheBy() {
-    var filter = AdmissionFilter(rule: .windows)
+  @Test func runsOver32KiBPassTheCacheBy() throws {
+    var filter = try AdmissionFilter(rule: .windows)
     for read in 0..<20 as Range<UInt64> {
       let expected = (read + 1) * 4096 > 32_768 ? AdmissionDecision.bypassedSequential : .admitted
       #expect(decision(&filter, page: read, offset: read * 4096, byteCount: 4096) == expected, "read \(read)")
@@ -30,8 +30,8 @@ import Testing
     #expect(decision(&filter, page: 900, offset: 900 * 4096, byteCount: 4096) == .admitted, "another place is no run")
   }
 
-  @Test func runsSideBySideAreToldApart() {
-    var filter = AdmissionFilter(rule: .windows)
+  @Test func runsSideBySideAreToldApart() throws {
+    var filter = try AdmissionFilter(rule: .windows)
     for read in 0..<20 as Range<UInt64> {
       for stream in 0..<8 as Range<UInt32> {
         let found = decision(&filter, page: read, stream: stream, offset: read * 8192, byteCount: 8192)
@@ -40,8 +40,8 @@ import Testing
     }
   }
 
-  @Test func theMemoryOfMissesIsBounded() {
-    var misses = RecentMisses(capacity: 3)
+  @Test func theMemoryOfMissesIsBounded() throws {
+    var misses = try RecentMisses(capacity: 3)
     let first = (1...4).map { misses.isSecond($0, at: 0) }
     #expect(first == [false, false, false, false])
     let isForgotten = misses.isSecond(1, at: 1)
@@ -50,8 +50,8 @@ import Testing
     #expect(isKept)
   }
 
-  @Test func allAdmitsAll() {
-    var filter = AdmissionFilter(rule: .all)
+  @Test func allAdmitsAll() throws {
+    var filter = try AdmissionFilter(rule: .all)
     for read in 0..<20 as Range<UInt64> {
       #expect(decision(&filter, page: read, offset: read << 20, byteCount: 1 << 20) == .admitted)
     }

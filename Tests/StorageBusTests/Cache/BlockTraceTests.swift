@@ -42,8 +42,8 @@ import Testing
     #expect(error?.problem.contains(words) == true, "\(String(describing: error))")
   }
 
-  @Test func hitsAreCountedInPagesOfReads() {
-    let simulation = CacheSimulation(CacheConfiguration(policy: .lru, admission: .all, size: 4 * 16_384, pageSize: 16_384))
+  @Test func hitsAreCountedInPagesOfReads() throws {
+    let simulation = try CacheSimulation(CacheConfiguration(policy: .lru, admission: .all, size: 4 * 16_384, pageSize: 16_384))
     func run(_ isWrite: Bool, _ offset: UInt64, _ byteCount: UInt64) {
       simulation.handle(BlockTraceRequest(microseconds: 0, isWrite: isWrite, offset: offset, byteCount: byteCount))
     }

@@ -1,14 +1,16 @@
+import BlockDevice
+import Glibc
 import Testing
 
 @testable import StorageBus
 
 /// The directory's promises under reads, fills, removals and pins in any order.
 @Suite struct DirectoryTests {
-  @Test(arguments: [2, 3, 64, 500]) func promisesHold(capacity: Int) {
-    check(PageDirectory<LRUOrder>(capacity: capacity))
-    check(PageDirectory<ARCOrder>(capacity: capacity))
-    check(PageDirectory<S3FIFOOrder>(capacity: capacity))
-    check(PageDirectory<AdaptiveOrder>(capacity: capacity))
+  @Test(arguments: [2, 3, 64, 500]) func promisesHold(capacity: Int) throws {
+    check(try PageDirectory<LRUOrder>(capacity: capacity))
+    check(try PageDirectory<ARCOrder>(capacity: capacity))
+    check(try PageDirectory<S3FIFOOrder>(capacity: capacity))
+    check(try PageDirectory<AdaptiveOrder>(capacity: capacity))
   }
 
   /// A page is where the model says, a frame has one page, and a frame in use is given to no other.
@@ -63,7 +65,7 @@ import Testing
   }
 
   @Test func aRemovedPageInUseKeepsItsFrame() throws {
-    var directory = PageDirectory<AdaptiveOrder>(capacity: 2)
+    var directory = try PageDirectory<AdaptiveOrder>(capacity: 2)
     let first = directory.insert(7)
     let frame = try #require(first).frame
     directory.remove(7)
@@ -80,9 +82,49 @@ import Testing
     #expect(try #require(fourth).frame == frame)
   }
 
-  @Test func theIndexFindsWhatIsThere() {
-    var index = PageIndex(capacity: 64)
-    var pages = FlatArray<UInt64>(repeating: 0, count: 64)
+  /// 700 MB, were all of it used.
+  @Test func aLargeDirectoryTakesNoMemoryBeforeItIsUsed() throws {
+    let before = try residentByteCount()
+    var directory = try PageDirectory<AdaptiveOrder>(capacity: 1 << 22)
+    for page in 0..<1000 as Range<UInt64> { _ = directory.readThrough(page) }
+    let taken = try residentByteCount() - before
+    #expect(taken < 300 << 20, "\(taken >> 20) MiB")
+    let (count, freeCount) = (directory.count, directory.freeCount)
+    #expect(count == 1000 && freeCount == 1 << 22 - 1000)
+  }
+
+  private func residentByteCount() throws -> Int {
+    let file = try #require(fopen("/proc/self/statm", "r"))
+    defer { fclose(file) }
+    var text = [CChar](repeating: 0, count: 200)
+    _ = try #require(fgets(&text, 200, file))
+    let fields = text.withUnsafeBytes { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }.split(separator: " ")
+    return try #require(Int(fields[1])) * sysconf(Int32(_SC_PAGESIZE))
+  }
+
+  @Test func whatTheSystemHasNoMemoryForIsRefused() throws {
+    #expect(throws: BlockError(.noMemory)) { _ = try FlatArray<UInt64>(count: 1 << 59) }
+  }
+
+  @Test func pagesAreRestoredInTheOrderOfTheirFrames() throws {
+    var directory = try PageDirectory<AdaptiveOrder>(capacity: 8)
+    let restored = [(10, 1), (11, 4), (11, 5), (12, 3), (13, 6), (14, 8)].map { directory.restore(UInt64($0), in: $1) }
+    #expect(restored == [true, true, false, false, true, false])
+    let counts = (directory.count, directory.freeCount)
+    #expect(counts == (3, 5))
+    var frames: Set<Int> = []
+    for page in 20..<25 as Range<UInt64> {
+      let insertion = directory.insert(page)
+      frames.insert(try #require(insertion).frame)
+    }
+    #expect(frames == [0, 2, 3, 5, 7])
+    let found = [10, 11, 13].map { directory.frame(of: $0) }
+    #expect(found == [1, 4, 6])
+  }
+
+  @Test func theIndexFindsWhatIsThere() throws {
+    var index = try PageIndex(capacity: 64)
+    var pages = try FlatArray<UInt64>(count: 64)
     var model: [UInt64: Int] = [:]
     var free = Array(0..<64)
     var random = TestRandom(seed: 1)

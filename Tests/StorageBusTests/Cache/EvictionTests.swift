@@ -6,19 +6,19 @@ import Testing
 @Suite struct EvictionTests {
   private static let reads = 60_000
 
-  @Test(arguments: [1, 2, 7, 50, 300]) func lruIsLRU(capacity: Int) {
+  @Test(arguments: [1, 2, 7, 50, 300]) func lruIsLRU(capacity: Int) throws {
     var model = LRUModel(capacity: capacity)
-    compare(PageDirectory<LRUOrder>(capacity: capacity)) { model.read($0) }
+    compare(try PageDirectory<LRUOrder>(capacity: capacity)) { model.read($0) }
   }
 
-  @Test(arguments: [1, 2, 7, 50, 300]) func arcIsARC(capacity: Int) {
+  @Test(arguments: [1, 2, 7, 50, 300]) func arcIsARC(capacity: Int) throws {
     var model = ARCModel(capacity: capacity)
-    compare(PageDirectory<ARCOrder>(capacity: capacity)) { model.read($0) }
+    compare(try PageDirectory<ARCOrder>(capacity: capacity)) { model.read($0) }
   }
 
-  @Test(arguments: [2, 7, 50, 300]) func s3fifoIsS3FIFO(capacity: Int) {
+  @Test(arguments: [2, 7, 50, 300]) func s3fifoIsS3FIFO(capacity: Int) throws {
     var model = S3FIFOModel(capacity: capacity)
-    compare(PageDirectory<S3FIFOOrder>(capacity: capacity)) { model.read($0) }
+    compare(try PageDirectory<S3FIFOOrder>(capacity: capacity)) { model.read($0) }
   }
 
   private func compare<Order: EvictionOrder & ~Copyable>(_ directory: consuming PageDirectory<Order>, _ model: (UInt64) -> Bool) {

@@ -36,6 +36,7 @@ final class CapacityDisk: BlockDevice, @unchecked Sendable {  // reactor-confine
   var flushHasFailed = false
   /// Nanoseconds that each operation takes.
   var latency: UInt64 = 100_000
+  var flushLatency: UInt64 = 0
 
   init(_ content: CapacityContent, reactor: any Reactor) {
     self.content = content
@@ -76,6 +77,7 @@ final class CapacityDisk: BlockDevice, @unchecked Sendable {  // reactor-confine
       flushHasFailed = true
       throw BlockError(.ioFailed)
     }
+    if flushLatency > 0 { await reactor.sleep(until: Instant(nanoseconds: reactor.now.nanoseconds + flushLatency)) }
     return FlushToken(number: 1)
   }
 }
@@ -140,6 +142,12 @@ final class CacheDiskBench: @unchecked Sendable {  // used by one thread at a ti
   func bind() {
     guard let store else { return }
     for (bus, content) in zip(buses, contents) { #expect(bus.bind(store, as: content.id)) }
+  }
+
+  /// What would hold on to the cache otherwise.
+  func forget() {
+    store = nil
+    buses = []
   }
 
   @discardableResult

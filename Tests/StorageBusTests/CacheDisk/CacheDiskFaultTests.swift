@@ -154,6 +154,46 @@ import Testing
     }
   }
 
+  /// Those that hang are then given up together, not one after the other.
+  @Test func capacityDisksAreFlushedAtTheSameTime() throws {
+    let bench = CacheDiskBench(seed: 11, capacityDisks: 4)
+    try bench.run { bench in
+      try await bench.open()
+      for disk in bench.capacity { disk.flushLatency = 1_000_000_000 }
+      let milliseconds = try await time(bench) { try await bench.close() }
+      #expect(milliseconds < 1500)
+    }
+  }
+
+  /// Their buffers are in use elsewhere, and there is no memory for others: workers go, none is left behind, and who waited for one looks again.
+  @Test func workersWithoutMemoryGo() throws {
+    _ = try run(seed: 12) { bench in
+      let store = try #require(bench.store)
+      let buffers = store.reactor.buffers
+      let key = PageKey(disk: 1, page: 1)
+      let reader = try #require(store.beginRead(key))
+      #expect(await store.finish(reader))
+      store.drop(key)
+      let fill = try #require(store.takeFill(key))
+      store.giveBack(fill)
+      let waiting = store.reactor.spawn { await store.waitForReader() }
+      await store.reactor.sleep(milliseconds: 1)
+      let held = [reader.buffer.buffer, fill.buffer.buffer]
+      for buffer in held { buffers.retain(buffer) }
+      buffers.refusesToReserve = true
+      store.giveBack(reader)
+      await waiting.value
+      #expect(!store.readers.contains { $0 === reader })
+      while let other = store.takeFill(key) { #expect(other !== fill) }
+      #expect(!store.fills.contains { $0 === fill } && store.counters.skippedFills > 0)
+      buffers.refusesToReserve = false
+      for buffer in held { buffers.release(buffer) }
+      #expect(try await bench.close())
+      await store.reactor.sleep(milliseconds: 1000)
+      #expect(buffers.reservedByteCount == 0 && buffers.heldCount == 0)
+    }
+  }
+
   /// The newer header decays: the older one must not bring back what it knew.
   @Test(arguments: [UInt64(0), 64 << 10]) func aDamagedHeaderIsCold(offset: UInt64) throws {
     let bench = try run(seed: 8) { bench in try await bench.close() }

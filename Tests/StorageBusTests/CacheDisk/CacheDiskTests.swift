@@ -68,6 +68,11 @@ import Testing
       try await bench.read(300..<303)
       try await bench.settle()
       #expect(bench.store?.counters.fills == 25)
+      // What became of the misses is told by virtual disk, too.
+      let counters = try #require(bench.store).counters
+      let own = bench.store?.counters(of: IORequest().virtualDisk)
+      #expect(counters.bypassedSequentialBytes > 0 && own?.bypassedSequentialBytes == counters.bypassedSequentialBytes)
+      #expect(own?.admittedBytes == counters.admittedBytes && own?.missBytes == counters.missBytes)
       #expect(try await bench.close())
     }
   }
@@ -337,6 +342,72 @@ import Testing
         }
       })
     #expect(report.pointCount > 20)
+  }
+
+  // MARK: Memory
+
+  @Test func aDiskWithMorePagesThanMayBeKnownIsUsedInPart() throws {
+    let bench = CacheDiskBench(seed: 13, slots: 64)
+    let memory = DirectoryMemory(byteCount: 1 << 20)
+    bench.options.memory = memory
+    bench.options.memoryByteCount = 10 * CacheLimits.cacheDiskMemoryPerPage
+    for round in 0..<2 {
+      try bench.run { bench in
+        try await bench.open()
+        #expect(memory.usedByteCount == 10 * CacheLimits.cacheDiskMemoryPerPage)
+        #expect(bench.store?.pageCount == 10 && bench.store?.idleByteCount == 54 * 4096 && bench.store?.remarks.count == 1)
+        #expect((bench.store?.counters.warm == 10) == (round > 0))
+        try await bench.readAll()
+        try await bench.settle()
+        #expect(try await bench.close())
+        bench.forget()
+        await bench.machine.reactor?.sleep(milliseconds: 1000)  // its workers end
+        #expect(memory.usedByteCount == 0)
+      }
+    }
+    bench.options.memoryByteCount = CacheLimits.cacheDiskMemoryPerPage - 1
+    try bench.run { bench in await #expect(throws: BlockError(.noMemory)) { try await bench.open() } }
+    bench.options.memoryByteCount = 1 << 20
+    try bench.run { bench in
+      try await bench.open()
+      #expect(bench.store?.pageCount == 64 && bench.store?.idleByteCount == 0 && bench.store?.remarks == [])
+      try await bench.close()
+    }
+  }
+
+  @Test func memoryIsSharedOut() {
+    let limit = CacheLimits.cacheDiskMemoryByteCount
+    #expect(DirectoryMemory(machineByteCount: 64 << 30).part(ofCount: 2) == limit)
+    let memory = DirectoryMemory(machineByteCount: 2 << 30)
+    #expect(memory.byteCount == 512 << 20 && memory.part(ofCount: 3) == 128 << 20)
+    for _ in 0..<3 { memory.take(128 << 20) }
+    // One more, whenever it comes; and a disk that left and returns finds what it had.
+    #expect(memory.part(ofCount: 1) == 64 << 20)
+    memory.giveBack(128 << 20)
+    #expect(memory.part(ofCount: 1) == 128 << 20)
+    memory.take(600 << 20)
+    #expect(memory.part(ofCount: 1) == 0)
+  }
+
+  /// Taking over a large index does not hold up whoever else lives on the reactor.
+  @Test func othersHaveTheirTurnWhileAnIndexIsTakenOver() throws {
+    func stepsOfOpening(blocks: Int) throws -> UInt64 {
+      let bench = CacheDiskBench(seed: 14, slots: blocks * CacheDiskFormat.slotsPerBlock)
+      nonisolated(unsafe) var steps: UInt64 = 0
+      for _ in 0..<2 {
+        try bench.run { bench in
+          let before = bench.machine.reactor?.stepCount ?? 0
+          try await bench.open()
+          steps = (bench.machine.reactor?.stepCount ?? 0) - before
+          try await bench.readAll()
+          try await bench.settle()
+          #expect(try await bench.close())
+        }
+      }
+      return steps
+    }
+    let (few, many) = (try stepsOfOpening(blocks: 1), try stepsOfOpening(blocks: 1000))
+    #expect(many - few > UInt64(1000 / CacheLimits.cacheDiskBlocksPerTurn), "\(few) and \(many) turns")
   }
 
   @Test func theLayoutFitsAndIsAlignedAndItsMemoryIsBounded() throws {

@@ -55,11 +55,12 @@ extension CacheDisk {
   }
 
   func giveBack(_ reader: PageReader) {
-    guard state == .open, reader.renewBuffer() else {
+    if state == .open && reader.renewBuffer() {
+      idleReaders.append(reader)
+    } else {
       readers.removeAll { $0 === reader }
-      return reader.end()
+      reader.end()
     }
-    idleReaders.append(reader)
     // All look again: one that wants no reader any more would not pass it on.
     waitingForReader.wakeAll()
   }
@@ -93,7 +94,10 @@ extension CacheDisk {
   /// An idle fill for a page that is not cached, its buffer the caller's to be filled; nil when too much is on its way already.
   func takeFill(_ key: PageKey) -> PageFill? {
     if state != .open || directory.frame(of: key.value) != nil { return nil }
-    if overdueCount == 0, let fill = idleFill(), fill.renewBuffer() { return fill }
+    if overdueCount == 0, let fill = idleFill() {
+      if fill.renewBuffer() { return fill }
+      remove(fill)
+    }
     members[Int(key.disk)].counters.skippedFills &+= 1
     return nil
   }
@@ -120,11 +124,12 @@ extension CacheDisk {
   }
 
   func giveBack(_ fill: PageFill) {
-    guard state == .open else {
-      fills.removeAll { $0 === fill }
-      return fill.end()
-    }
-    idleFills.append(fill)
+    if state == .open { idleFills.append(fill) } else { remove(fill) }
+  }
+
+  private func remove(_ fill: PageFill) {
+    fills.removeAll { $0 === fill }
+    fill.end()
   }
 
   /// The page is there from now on, unless it was written meanwhile or the cache disk failed.

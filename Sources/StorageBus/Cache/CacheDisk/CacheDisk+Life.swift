@@ -37,20 +37,22 @@ extension CacheDisk {
   /// - Parameters:
   ///   - range: of the device, in bytes; starts on a multiple of 4096. Nothing else of the device is touched.
   ///   - found: the capacity disks that will be bound to it, with the nonces they had when the pool was found, before this opening changed them.
+  ///     Only those that were closed in order: a disk put back as it was in the middle of an opening has that opening's nonce, too.
   ///   - onLost: called once, on the reactor, if the cache disk is given up. The cache needs no help then; the device is the owner's to abandon.
-  /// - Throws: `.noSpace` for a range without room for a page, `.noMemory`, or what the device failed with; the cache disk is not used then, and
-  ///   its clean mark may still be there: the nonces protect from what it names.
+  /// - Throws: `.noSpace` for a range without room for a page, `.noMemory` where the system, or `options`, has none for the directory, or what
+  ///   the device failed with; the cache disk is not used then, and its clean mark may still be there: the nonces protect from what it names.
   public static func open(
     _ device: BlockDevice, range: Range<UInt64>, options: CacheDiskOptions, found: [CapacityDiskNonce],
     onLost: (@Sendable (CacheDiskLoss) -> Void)? = nil
   ) async throws(BlockError) -> CacheDisk {
+    if options.memoryByteCount < CacheLimits.cacheDiskMemoryPerPage { throw BlockError(.noMemory) }
     guard let layout = options.layout(byteCount: UInt64(range.count)) else { throw BlockError(.noSpace) }
     let buffers = device.reactor.buffers
     guard let memory = buffers.reserve(byteCount: CacheLimits.cacheDiskPieceByteCount) else { throw BlockError(.noMemory) }
     defer { buffers.release(memory.buffer) }
 
     let newest = try await newestHeader(device, range.lowerBound, memory)
-    let store = CacheDisk(
+    let store = try CacheDisk(
       device, start: range.lowerBound, layout: layout, options: options, session: device.reactor.random(),
       generation: newest?.generation ?? 0)
     // Both headers: the old one would come to the fore again if the new one decayed.
@@ -127,9 +129,10 @@ extension CacheDisk {
       for block in blocks {
         let part = slice.part(from: (block - first) * CacheDiskFormat.indexBlockByteCount, byteCount: CacheDiskFormat.indexBlockByteCount)
         takeOver(part.bytes, block, header.session)
+        // Others have their turn: other pools are served meanwhile.
+        if (block + 1) % CacheLimits.cacheDiskBlocksPerTurn == 0 { await reactor.sleep(milliseconds: 0) }
       }
     }
-    directory.endRestoring()
   }
 
   private func isBelieved(_ disk: CacheDiskHeader.Disk, _ found: [CapacityDiskNonce]) -> Bool {
@@ -167,7 +170,8 @@ extension CacheDisk {
   /// capacity disk has only in its own cache, and must not know it better after a loss of power.
   /// - Parameters:
   ///   - nonces: of the capacity disks, as they are now and will be found. Disks that are not named are cold next time.
-  ///   - deadline: how long reads and fills that hang are waited for. A disk that hangs later is the owner's to abandon.
+  ///   - deadline: how long reads and fills that hang are waited for. A cache disk or capacity disk that hangs later is the owner's to
+  ///     abandon; of such a capacity disk nothing is kept.
   /// - Returns: whether the cache will be warm. Not where the cache disk was lost, failed or hung.
   @discardableResult
   public func close(nonces: [CapacityDiskNonce], deadline: Instant = .distantFuture) async -> Bool {
@@ -180,10 +184,11 @@ extension CacheDisk {
       return false
     }
     defer { reactor.buffers.release(memory.buffer) }
+    let areFlushed = await flush(bound.map(\.bus))
     var disks: [CacheDiskHeader.Disk] = []
-    for (bus, number, _) in bound where disks.count < CacheDiskFormat.diskEntryCount {
+    for ((_, number, _), isFlushed) in zip(bound, areFlushed) where isFlushed && disks.count < CacheDiskFormat.diskEntryCount {
       let id = members[Int(number)].id
-      guard let nonce = nonces.first(where: { $0.id == id })?.nonce, await isFlushed(bus) else { continue }
+      guard let nonce = nonces.first(where: { $0.id == id })?.nonce else { continue }
       disks.append(CacheDiskHeader.Disk(id: id, nonce: nonce, number: number))
     }
     var isClean = false
@@ -208,7 +213,15 @@ extension CacheDisk {
     lose(.gone(BlockError(.shuttingDown)))
   }
 
-  private func isFlushed(_ bus: BusDevice) async -> Bool {
+  /// Flushes capacity disks, all at the same time, so that those that hang are given up at the same time. Says which succeeded.
+  private func flush(_ buses: [BusDevice]) async -> [Bool] {
+    let flushes = buses.map { bus in Task(executorPreference: reactor) { await CacheDisk.isFlushed(bus) } }
+    var results: [Bool] = []
+    for flush in flushes { results.append(await flush.value) }
+    return results
+  }
+
+  private static func isFlushed(_ bus: BusDevice) async -> Bool {
     do throws(BlockError) { try await bus.disk.flush(CacheDisk.request) } catch { return false }
     return !bus.disk.hasFailedFlush
   }

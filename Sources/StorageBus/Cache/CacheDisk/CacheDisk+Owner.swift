@@ -16,7 +16,7 @@ extension CacheDisk {
 // MARK: - By virtual disk
 
 extension CacheDisk {
-  /// What it did for a virtual disk: pages and bytes of hits and misses.
+  /// What it did for a virtual disk: hits and misses. What becomes of a page later is not known by virtual disk.
   public func counters(of virtualDisk: VirtualDiskHandle) -> CacheDiskCounters {
     let number = Int(virtualDisk.number)
     return number < virtualDiskCounters.count ? virtualDiskCounters[number] : CacheDiskCounters()
@@ -29,11 +29,11 @@ extension CacheDisk {
     virtualDiskCounters[Int(virtualDisk.number)].hitBytes &+= UInt64(byteCount)
   }
 
-  @inline(__always)
-  func count(miss byteCount: Int, _ pages: Int, _ virtualDisk: VirtualDiskHandle) {
+  /// - Parameter decision: nil where the memory cache has decided not to keep it.
+  func count(miss byteCount: Int, _ decision: AdmissionDecision?, _ disk: UInt16, _ virtualDisk: VirtualDiskHandle) {
+    members[Int(disk)].counters.miss(decision, byteCount)
     if Int(virtualDisk.number) >= virtualDiskCounters.count { makeCounters(upTo: virtualDisk) }
-    virtualDiskCounters[Int(virtualDisk.number)].misses &+= UInt64(pages)
-    virtualDiskCounters[Int(virtualDisk.number)].missBytes &+= UInt64(byteCount)
+    virtualDiskCounters[Int(virtualDisk.number)].miss(decision, byteCount)
   }
 
   private func makeCounters(upTo virtualDisk: VirtualDiskHandle) {

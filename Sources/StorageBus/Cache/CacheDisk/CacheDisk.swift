@@ -73,7 +73,7 @@ public final class CacheDisk: @unchecked Sendable {  // reactor-confined
 
   init(
     _ device: BlockDevice, start: UInt64, layout: CacheDiskLayout, options: CacheDiskOptions, session: UInt64, generation: UInt64
-  ) {
+  ) throws(BlockError) {
     self.device = device
     self.start = start
     self.layout = layout
@@ -81,15 +81,19 @@ public final class CacheDisk: @unchecked Sendable {  // reactor-confined
     self.session = session
     self.generation = generation
     reactor = device.reactor
-    directory = PageDirectory(capacity: layout.slotCount)
-    checksums = FlatArray(repeating: 0, count: layout.slotCount)
-    isFilling = FlatArray(repeating: 0, count: layout.slotCount)
-    admission = AdmissionFilter(rule: options.admission)
+    directory = try PageDirectory(capacity: layout.slotCount)
+    checksums = try FlatArray(count: layout.slotCount)
+    isFilling = try FlatArray(count: layout.slotCount)
+    admission = try AdmissionFilter(rule: options.admission)
     readers.reserveCapacity(CacheLimits.cacheDiskReads)
     idleReaders.reserveCapacity(CacheLimits.cacheDiskReads)
     fills.reserveCapacity(CacheLimits.cacheDiskFills)
     idleFills.reserveCapacity(CacheLimits.cacheDiskFills)
+    options.memory?.take(memoryByteCount)
+    (device as? BusDevice)?.carriedCache = self
   }
+
+  deinit { options.memory?.giveBack(memoryByteCount) }
 
   public var pageByteCount: Int { layout.pageByteCount }
   public var pageCount: Int { layout.slotCount }
@@ -101,6 +105,20 @@ public final class CacheDisk: @unchecked Sendable {  // reactor-confined
   public var isOverdue: Bool { overdueCount > 0 }
   /// Bytes of memory that the directory takes, at most.
   public var memoryByteCount: Int { layout.slotCount * CacheLimits.cacheDiskMemoryPerPage }
+  /// Bytes of the disk that lie idle for want of memory for the directory.
+  public var idleByteCount: UInt64 {
+    let whole = CacheDiskLayout(byteCount: layout.byteCount, pageByteCount: pageByteCount, mostSlots: .max)
+    return UInt64((whole?.slotCount ?? 0) - layout.slotCount) * UInt64(pageByteCount)
+  }
+
+  /// For people, of the disk that it lies on.
+  var remarks: [String] {
+    let idle = idleByteCount
+    if idle == 0 { return [] }
+    return [
+      "\(idle >> 20) MiB lie idle: to know the pages there would take more memory than the \(options.memoryByteCount >> 20) MiB that it may take"
+    ]
+  }
 
   /// Of all capacity disks, those that are bound no more included.
   public var counters: CacheDiskCounters { members.reduce(into: pastCounters) { $0.add($1.counters) } }
@@ -199,6 +217,8 @@ public struct CacheDiskOptions: Sendable {
   public var pageByteCount: Int?
   /// Bytes of memory that may be taken to know its pages; of a disk with more of them the rest lies idle.
   public var memoryByteCount = CacheLimits.cacheDiskMemoryByteCount
+  /// What that memory is taken from; nil where nobody counts.
+  public var memory: DirectoryMemory?
   /// For capacity disks without a memory cache; those with one admit what that admits.
   public var admission = CacheAdmission.windows
   public var patienceMilliseconds = CacheLimits.cacheDiskPatienceMilliseconds

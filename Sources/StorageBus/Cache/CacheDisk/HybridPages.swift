@@ -90,9 +90,7 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
         done += count
         continue
       }
-      let missed = try await readMissed(at: position, into: slice.part(from: done, byteCount: slice.byteCount - done), &passage, request)
-      store.count(miss: missed, pages(position, UInt64(missed)).count, virtualDisk)
-      done += missed
+      done += try await readMissed(at: position, into: slice.part(from: done, byteCount: slice.byteCount - done), &passage, request)
     }
   }
 
@@ -153,7 +151,7 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
   ) async throws(BlockError) -> Int {
     let first = piece(offset, slice.byteCount)
     let keeps = keeps(first.page, &passage)
-    countMiss(first.byteCount, passage)
+    countMiss(first.byteCount, passage, request)
     if keeps && first.byteCount < store.pageByteCount {
       try await readPage(first.page, first.skip, into: slice.part(from: 0, byteCount: first.byteCount), request)
       return first.byteCount
@@ -163,19 +161,21 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
       let next = piece(offset + UInt64(end), slice.byteCount - end)
       if store.mayRead && store.isCached(key(next.page)) { break }
       if self.keeps(next.page, &passage) != keeps || (keeps && next.byteCount < store.pageByteCount) { break }
-      countMiss(next.byteCount, passage)
+      countMiss(next.byteCount, passage, request)
       end += next.byteCount
     }
     try await readRun(at: offset, into: slice.part(from: 0, byteCount: end), keeps: keeps, request)
     return end
   }
 
-  private func countMiss(_ byteCount: Int, _ passage: Passage) {
+  private func countMiss(_ byteCount: Int, _ passage: Passage, _ request: IORequest) {
     if isEnded { return }
-    switch passage.keeping {
-    case .decided(let keeps): store.members[Int(number)].counters.miss(keeps ? .admitted : nil, byteCount)
-    case .asked: store.members[Int(number)].counters.miss(passage.decided?.decision, byteCount)
-    }
+    let decision: AdmissionDecision? =
+      switch passage.keeping {
+      case .decided(let keeps): keeps ? .admitted : nil
+      case .asked: passage.decided?.decision
+      }
+    store.count(miss: byteCount, decision, number, request.virtualDisk)
   }
 
   private func keeps(_ page: UInt64, _ passage: inout Passage) -> Bool {

@@ -1,3 +1,5 @@
+import BlockDevice
+
 /// Adaptive replacement (Megiddo and Modha, FAST 2003): pages read once and pages read again are kept apart, and how much of the cache the
 /// former get follows from which of the lately evicted are asked for again.
 struct ARCOrder: EvictionOrder, ~Copyable {
@@ -13,10 +15,12 @@ struct ARCOrder: EvictionOrder, ~Copyable {
   /// The ghost list that the announced page was found in.
   private var origin: Int?
 
-  init(capacity: Int) {
+  init(capacity: Int) throws(BlockError) {
+    let lists = try SlotLists(capacity: capacity, lists: 2)
+    let ghosts = try GhostPages(capacity: capacity + 1, lists: 2)
     self.capacity = capacity
-    lists = SlotLists(capacity: capacity, lists: 2)
-    ghosts = GhostPages(capacity: capacity + 1, lists: 2)
+    self.lists = lists
+    self.ghosts = ghosts
   }
 
   mutating func hit(_ slot: Int, page: UInt64) { lists.move(slot, to: ARCOrder.again) }

@@ -1,3 +1,5 @@
+import BlockDevice
+
 /// Spaceport's own policy: does what the best of LRU, ARC and S3-FIFO would do, and finds out which that is while it runs.
 ///
 /// All three orders are kept for the pages that are really in the cache; the one in charge names the victims. Beside them each policy
@@ -17,16 +19,23 @@ struct AdaptiveOrder: EvictionOrder, ~Copyable {
   private let sample: PageSample
   private var contest: Contest
 
-  init(capacity: Int) {
-    lru = LRUOrder(capacity: capacity)
-    arc = ARCOrder(capacity: capacity)
-    s3fifo = S3FIFOOrder(capacity: capacity)
-    pages = FlatArray(repeating: 0, count: capacity)
+  init(capacity: Int) throws(BlockError) {
     let slots = min(capacity, CacheLimits.shadowSlots)
+    let lru = try LRUOrder(capacity: capacity)
+    let arc = try ARCOrder(capacity: capacity)
+    let s3fifo = try S3FIFOOrder(capacity: capacity)
+    let lruShadow = try PageDirectory<LRUOrder>(capacity: slots)
+    let arcShadow = try PageDirectory<ARCOrder>(capacity: slots)
+    let s3fifoShadow = try PageDirectory<S3FIFOOrder>(capacity: slots)
+    let pages = try FlatArray<UInt64>(count: capacity)
+    self.lru = lru
+    self.arc = arc
+    self.s3fifo = s3fifo
+    self.lruShadow = lruShadow
+    self.arcShadow = arcShadow
+    self.s3fifoShadow = s3fifoShadow
+    self.pages = pages
     sample = PageSample(share: slots, of: capacity)
-    lruShadow = PageDirectory(capacity: slots)
-    arcShadow = PageDirectory(capacity: slots)
-    s3fifoShadow = PageDirectory(capacity: slots)
     contest = Contest(slots: slots)
   }
 

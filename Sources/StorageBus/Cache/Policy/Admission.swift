@@ -1,3 +1,5 @@
+import BlockDevice
+
 /// Whether a page that was read and missed comes into the cache.
 public enum CacheAdmission: String, CaseIterable, Sendable {
   /// As Windows does by default: reads of up to 64 KiB at their first miss, larger ones at the second within ten minutes, sequential
@@ -27,11 +29,13 @@ struct AdmissionFilter: ~Copyable {
   private var streams: StreamTable
   private var misses: RecentMisses
 
-  init(rule: CacheAdmission) {
-    self.rule = rule
+  init(rule: CacheAdmission) throws(BlockError) {
     let isNeeded = rule == .windows
-    streams = StreamTable(capacity: isNeeded ? CacheLimits.streams : 0)
-    misses = RecentMisses(capacity: isNeeded ? CacheLimits.rememberedMisses : 0)
+    let streams = try StreamTable(capacity: isNeeded ? CacheLimits.streams : 0)
+    let misses = try RecentMisses(capacity: isNeeded ? CacheLimits.rememberedMisses : 0)
+    self.rule = rule
+    self.streams = streams
+    self.misses = misses
   }
 
   /// To be told of every read, hit or miss, so that runs are seen whole.
@@ -70,8 +74,8 @@ struct StreamTable: ~Copyable {
   private var runs: FlatArray<Run>
   private var uses: UInt64 = 0
 
-  init(capacity: Int) {
-    runs = FlatArray(repeating: Run(stream: 0, next: 0, byteCount: 0, lastUse: 0), count: capacity)
+  init(capacity: Int) throws(BlockError) {
+    runs = try FlatArray(count: capacity)
   }
 
   /// - Returns: the length of the run with this read in bytes, or 0 if the read goes on from none; then it begins one, in place of
@@ -105,11 +109,14 @@ struct RecentMisses: ~Copyable {
   private var next = 0
   private var count = 0
 
-  init(capacity: Int) {
+  init(capacity: Int) throws(BlockError) {
+    let pages = try FlatArray<UInt64>(count: capacity)
+    let times = try FlatArray<UInt64>(count: capacity)
+    let index = try PageIndex(capacity: capacity)
     self.capacity = capacity
-    pages = FlatArray(repeating: 0, count: capacity)
-    times = FlatArray(repeating: 0, count: capacity)
-    index = PageIndex(capacity: capacity)
+    self.pages = pages
+    self.times = times
+    self.index = index
   }
 
   /// Whether the page was missed within the last ten minutes; else it is from now on remembered.

@@ -1,3 +1,5 @@
+import BlockDevice
+
 /// What hit ratio another size of the cache would give: the same policy run without data, for several sizes at once, on a sample of the
 /// pages small enough that it takes a few hundred KiB and a few nanoseconds per read.
 struct CacheAdvice: ~Copyable {
@@ -14,18 +16,24 @@ struct CacheAdvice: ~Copyable {
   private var same: PageDirectory<AdaptiveOrder>
   private var twice: PageDirectory<AdaptiveOrder>
   private var fourTimes: PageDirectory<AdaptiveOrder>
-  private var hits = FlatArray<UInt64>(repeating: 0, count: 4)
+  private var hits: FlatArray<UInt64>
   private var reads: UInt64 = 0
   private let fadePeriod: UInt64
 
   /// - Parameter capacity: the cache's, in frames.
-  init(capacity: Int) {
+  init(capacity: Int) throws(BlockError) {
     let slots = min(capacity, CacheLimits.adviceSlots)
     sample = PageSample(share: slots, of: capacity)
-    half = PageDirectory(capacity: max(1, slots / 2))
-    same = PageDirectory(capacity: slots)
-    twice = PageDirectory(capacity: slots * 2)
-    fourTimes = PageDirectory(capacity: slots * 4)
+    let half = try PageDirectory<AdaptiveOrder>(capacity: max(1, slots / 2))
+    let same = try PageDirectory<AdaptiveOrder>(capacity: slots)
+    let twice = try PageDirectory<AdaptiveOrder>(capacity: slots * 2)
+    let fourTimes = try PageDirectory<AdaptiveOrder>(capacity: slots * 4)
+    let hits = try FlatArray<UInt64>(count: 4)
+    self.half = half
+    self.same = same
+    self.twice = twice
+    self.fourTimes = fourTimes
+    self.hits = hits
     fadePeriod = UInt64(slots) * CacheLimits.adviceReadsPerSlot
   }
 

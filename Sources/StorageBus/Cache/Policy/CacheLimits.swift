@@ -13,8 +13,11 @@ public enum CacheLimits {
   /// Bytes of memory for each page slot of a cache disk, at most: what the directory knows of it (135 to 181 by how near the slots are to a
   /// power of two).
   public static let cacheDiskMemoryPerPage = 184
-  /// For all slots of one cache disk, unless told otherwise. Its pages are larger where that does not do with 16 KiB.
+  /// For all slots of one cache disk, at most. Its pages are larger where that does not do with 16 KiB.
   public static let cacheDiskMemoryByteCount = 1 << 30
+  /// So much of a machine's memory may the slots of all cache disks take together: a quarter. The other layers, and what else the machine does,
+  /// want theirs.
+  static let directoryMemoryDivisor: UInt64 = 4
   /// Reads of one cache disk in flight, each with a buffer of one page. More wait: the capacity disk is slower yet.
   static let cacheDiskReads = 128
   /// Of one client's request.
@@ -32,6 +35,8 @@ public enum CacheLimits {
   static let cacheDiskPieceByteCount = 1 << 20
   /// Slots that are looked through in one go when a disk's pages are forgotten: a fraction of a millisecond.
   static let cacheDiskSlotsPerTurn = 32_768
+  /// Index blocks whose pages are taken over in one go, each up to 252: a few milliseconds.
+  static let cacheDiskBlocksPerTurn = 32
 
   /// Frames of one directory: their numbers take 31 bits.
   public static let frames = 1 << 30

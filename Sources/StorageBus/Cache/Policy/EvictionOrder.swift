@@ -1,10 +1,13 @@
+import BlockDevice
+
 /// What an eviction policy knows of the pages in a cache, by the slots they are in: the order in which they should go. The directory
 /// (`PageDirectory`) says which page is where and tells the order what happens; several orders can follow one directory.
 ///
 /// A page that comes in is announced (`announce`), then room is made for it (`victim`, `remove`), then it is put in (`insert`).
 protocol EvictionOrder: ~Copyable {
   /// - Parameter capacity: the number of slots.
-  init(capacity: Int)
+  /// - Throws: `.noMemory`.
+  init(capacity: Int) throws(BlockError)
 
   /// The page in this slot was read.
   mutating func hit(_ slot: Int, page: UInt64)

@@ -1,18 +1,26 @@
+import BlockDevice
+
 /// The numbers of pages that are not in the cache, but were lately: a bounded directory of one or more lists, each in the order in which
 /// its pages came.
 struct GhostPages: ~Copyable {
   private var pages: FlatArray<UInt64>
   private var index: PageIndex
-  /// The ghosts' lists, and behind them the list of free slots.
+  /// The ghosts' lists, and behind them the list of slots that are free again.
   private var lists: SlotLists
   private let freeList: Int
+  private let capacity: Int
+  /// Slots from here on were never used.
+  private var fresh = 0
 
-  init(capacity: Int, lists count: Int) {
-    pages = FlatArray(repeating: 0, count: capacity)
-    index = PageIndex(capacity: capacity)
-    lists = SlotLists(capacity: capacity, lists: count + 1)
+  init(capacity: Int, lists count: Int) throws(BlockError) {
+    let pages = try FlatArray<UInt64>(count: capacity)
+    let index = try PageIndex(capacity: capacity)
+    let lists = try SlotLists(capacity: capacity, lists: count + 1)
+    self.capacity = capacity
+    self.pages = pages
+    self.index = index
+    self.lists = lists
     freeList = count
-    for slot in 0..<capacity { lists.add(slot, to: freeList) }
   }
 
   func count(_ list: Int) -> Int { lists.count(list) }
@@ -27,11 +35,17 @@ struct GhostPages: ~Copyable {
 
   /// Adds a page that is not there. When all slots are taken, the oldest of the same list goes, else nothing is added.
   mutating func add(_ page: UInt64, to list: Int) {
-    if lists.oldest(of: freeList) == nil { dropOldest(of: list) }
-    guard let slot = lists.oldest(of: freeList) else { return }
+    if fresh == capacity && lists.oldest(of: freeList) == nil { dropOldest(of: list) }
+    guard let slot = freeSlot() else { return }
     pages[slot] = page
     index.insert(page, slot: slot)
     lists.move(slot, to: list)
+  }
+
+  private mutating func freeSlot() -> Int? {
+    if fresh == capacity { return lists.oldest(of: freeList) }
+    fresh += 1
+    return fresh - 1
   }
 
   mutating func dropOldest(of list: Int) {

@@ -1,3 +1,5 @@
+import BlockDevice
+
 /// Which page of a disk is in which frame of a cache, and which goes when room is needed. It holds no data and does no I/O; all memory is
 /// taken at the start, and every call takes a short time that does not depend on the capacity.
 ///
@@ -28,24 +30,33 @@ struct PageDirectory<Order: EvictionOrder & ~Copyable>: ~Copyable {
   private var index: PageIndex
   private var pins: PinCounts
   private var states: FlatArray<UInt8>
-  /// A stack of the free frames.
+  /// A stack of the frames that are free again.
   private var free: FlatArray<UInt32>
-  private(set) var freeCount: Int
+  private var freeAgainCount = 0
+  /// Frames from here on were never used: nothing is written down of them, so that a large directory is made in no time.
+  private var fresh = 0
   private(set) var order: Order
 
   /// - Parameter capacity: 1 ... `CacheLimits.frames`.
-  init(capacity: Int) {
+  /// - Throws: `.noMemory`.
+  init(capacity: Int) throws(BlockError) {
     precondition(capacity >= 1 && capacity <= CacheLimits.frames)
+    let pages = try FlatArray<UInt64>(count: capacity)
+    let index = try PageIndex(capacity: capacity)
+    let pins = try PinCounts(count: capacity)
+    let states = try FlatArray<UInt8>(count: capacity)
+    let free = try FlatArray<UInt32>(count: capacity)
+    let order = try Order(capacity: capacity)
     self.capacity = capacity
-    pages = FlatArray(repeating: 0, count: capacity)
-    index = PageIndex(capacity: capacity)
-    pins = FlatArray(repeating: 0, count: capacity)
-    states = FlatArray(repeating: State.free, count: capacity)
-    free = FlatArray(repeating: 0, count: capacity)
-    freeCount = capacity
-    for frame in 0..<capacity { free[frame] = UInt32(capacity - 1 - frame) }
-    order = Order(capacity: capacity)
+    self.pages = pages
+    self.index = index
+    self.pins = pins
+    self.states = states
+    self.free = free
+    self.order = order
   }
+
+  var freeCount: Int { freeAgainCount + capacity - fresh }
 
   /// The page's frame, if it is in the cache. Counts as no use of it.
   @inline(__always) func frame(of page: UInt64) -> Int? { index.slot(of: page, in: pages) }
@@ -70,9 +81,12 @@ struct PageDirectory<Order: EvictionOrder & ~Copyable>: ~Copyable {
     assert(frame(of: page) == nil)
     order.announce(page)
     var insertion: Insertion
-    if freeCount > 0 {
-      freeCount -= 1
-      insertion = Insertion(frame: Int(free[freeCount]))
+    if freeAgainCount > 0 {
+      freeAgainCount -= 1
+      insertion = Insertion(frame: Int(free[freeAgainCount]))
+    } else if fresh < capacity {
+      insertion = Insertion(frame: fresh)
+      fresh += 1
     } else {
       guard let victim = order.victim(pins: pins) else { return nil }
       insertion = Insertion(frame: victim, evicted: pages[victim])
@@ -120,25 +134,21 @@ struct PageDirectory<Order: EvictionOrder & ~Copyable>: ~Copyable {
   /// Whether the frame still holds this page: false once it was removed, even while it is pinned.
   func holds(_ page: UInt64, in frame: Int) -> Bool { states[frame] == State.used && pages[frame] == page }
 
-  /// Puts a page into a frame of its own choosing, before anything else is done: a cache that is taken over as it was left. When all pages are
-  /// there, `endRestoring` is called. False, and nothing done, where the frame or the page is there already.
+  /// Puts a page into a frame of its own choosing, before anything else is done: a cache that is taken over as it was left, in the order of
+  /// its frames. False, and nothing done, where a later frame, or the page, is there already.
   mutating func restore(_ page: UInt64, in frame: Int) -> Bool {
-    guard frame >= 0 && frame < capacity, states[frame] == State.free, self.frame(of: page) == nil else { return false }
+    guard frame >= fresh && frame < capacity, self.frame(of: page) == nil else { return false }
+    while fresh < frame {
+      release(fresh)
+      fresh += 1
+    }
+    fresh += 1
     pages[frame] = page
     states[frame] = State.used
     index.insert(page, slot: frame)
     order.insert(frame, page: page)
     count += 1
     return true
-  }
-
-  /// Finds out which frames are free, after the last `restore`.
-  mutating func endRestoring() {
-    freeCount = 0
-    for frame in (0..<capacity).reversed() where states[frame] == State.free {
-      free[freeCount] = UInt32(frame)
-      freeCount += 1
-    }
   }
 
   private mutating func take(_ frame: Int, isEvicted: Bool) {
@@ -149,8 +159,8 @@ struct PageDirectory<Order: EvictionOrder & ~Copyable>: ~Copyable {
 
   private mutating func release(_ frame: Int) {
     states[frame] = State.free
-    free[freeCount] = UInt32(frame)
-    freeCount += 1
+    free[freeAgainCount] = UInt32(frame)
+    freeAgainCount += 1
   }
 }
 

@@ -1,3 +1,5 @@
+import BlockDevice
+
 /// Finds the slot in which a page is: an open-addressing hash table of at most half load, with linear probing. The pages' numbers lie in
 /// an array of the owner's, by slot; the table holds 32 bits of each page's hash beside the slot, so that it seldom looks there in vain.
 struct PageIndex: ~Copyable {
@@ -5,10 +7,10 @@ struct PageIndex: ~Copyable {
   private var entries: FlatArray<UInt64>
   private let mask: UInt64
 
-  init(capacity: Int) {
+  init(capacity: Int) throws(BlockError) {
     var size = 4
     while size < 2 * capacity { size *= 2 }
-    entries = FlatArray(repeating: 0, count: size)
+    entries = try FlatArray(count: size)
     mask = UInt64(size - 1)
   }
 

@@ -1,3 +1,5 @@
+import BlockDevice
+
 /// S3-FIFO (Yang and others, SOSP 2023): new pages pass a small queue, a tenth of the cache; those read at least twice in it go on to the
 /// main queue, the others leave and are remembered for a while: asked for again, they enter the main queue at once. There a page that was
 /// read since it last came to the end goes round again.
@@ -11,15 +13,16 @@ struct S3FIFOOrder: EvictionOrder, ~Copyable {
   private var reads: FlatArray<UInt8>
   private var ghosts: GhostPages
   private let smallTarget: Int
-  private let ghostCapacity: Int
   private var isRemembered = false
 
-  init(capacity: Int) {
-    lists = SlotLists(capacity: capacity, lists: 2)
-    reads = FlatArray(repeating: 0, count: capacity)
+  init(capacity: Int) throws(BlockError) {
     smallTarget = max(1, capacity / 10)
-    ghostCapacity = max(1, capacity - smallTarget)
-    ghosts = GhostPages(capacity: ghostCapacity, lists: 1)
+    let lists = try SlotLists(capacity: capacity, lists: 2)
+    let reads = try FlatArray<UInt8>(count: capacity)
+    let ghosts = try GhostPages(capacity: max(1, capacity - smallTarget), lists: 1)
+    self.lists = lists
+    self.reads = reads
+    self.ghosts = ghosts
   }
 
   mutating func hit(_ slot: Int, page: UInt64) { reads[slot] = min(S3FIFOOrder.mostReads, reads[slot] + 1) }

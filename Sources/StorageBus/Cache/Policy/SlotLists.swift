@@ -1,3 +1,5 @@
+import BlockDevice
+
 /// A few doubly linked lists over the same slots; a slot is in one list or in none. Every operation takes the same short time.
 struct SlotLists: ~Copyable {
   // Not private: Swift 6.3 breaks over a private type as the element of a FlatArray in another file of a debug build.
@@ -6,20 +8,22 @@ struct SlotLists: ~Copyable {
     var older: UInt32
   }
 
-  private static var none: UInt8 { .max }
-
   /// By slot; behind the slots, each list's anchor, which closes the list to a ring.
   private var links: FlatArray<Links>
+  /// By slot: its list plus one, or zero.
   private var membership: FlatArray<UInt8>
   private var counts: FlatArray<Int>
   private let capacity: Int
 
-  init(capacity: Int, lists: Int) {
+  init(capacity: Int, lists: Int) throws(BlockError) {
+    let links = try FlatArray<Links>(count: capacity + lists)
+    let membership = try FlatArray<UInt8>(count: capacity)
+    let counts = try FlatArray<Int>(count: lists)
     self.capacity = capacity
-    links = FlatArray(repeating: Links(newer: 0, older: 0), count: capacity + lists)
-    membership = FlatArray(repeating: SlotLists.none, count: capacity)
-    counts = FlatArray(repeating: 0, count: lists)
-    for anchor in capacity..<capacity + lists { links[anchor] = Links(newer: UInt32(anchor), older: UInt32(anchor)) }
+    self.links = links
+    self.membership = membership
+    self.counts = counts
+    for anchor in capacity..<capacity + lists { self.links[anchor] = Links(newer: UInt32(anchor), older: UInt32(anchor)) }
   }
 
   @inline(__always) func count(_ list: Int) -> Int { counts[list] }
@@ -27,7 +31,7 @@ struct SlotLists: ~Copyable {
   /// The list that the slot is in, or nil.
   @inline(__always) func list(of slot: Int) -> Int? {
     let list = membership[slot]
-    return list == SlotLists.none ? nil : Int(list)
+    return list == 0 ? nil : Int(list) - 1
   }
 
   /// The slot that was put in longest ago.
@@ -38,13 +42,13 @@ struct SlotLists: ~Copyable {
 
   /// Puts a slot that is in no list in as the list's newest.
   @inline(__always) mutating func add(_ slot: Int, to list: Int) {
-    assert(membership[slot] == SlotLists.none)
+    assert(membership[slot] == 0)
     let anchor = capacity + list
     let newest = links[anchor].older
     links[slot] = Links(newer: UInt32(anchor), older: newest)
     links[Int(newest)].newer = UInt32(slot)
     links[anchor].older = UInt32(slot)
-    membership[slot] = UInt8(list)
+    membership[slot] = UInt8(list + 1)
     counts[list] += 1
   }
 
@@ -54,7 +58,7 @@ struct SlotLists: ~Copyable {
     let link = links[slot]
     links[Int(link.older)].newer = link.newer
     links[Int(link.newer)].older = link.older
-    membership[slot] = SlotLists.none
+    membership[slot] = 0
     counts[list] -= 1
   }
 

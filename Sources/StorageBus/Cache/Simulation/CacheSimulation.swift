@@ -1,3 +1,5 @@
+import BlockDevice
+
 /// The eviction policies that are built in.
 public enum CachePolicy: String, CaseIterable, Sendable {
   /// Spaceport's own: see docs/cache-policy.md.
@@ -62,15 +64,15 @@ public final class CacheSimulation {
   private let runner: any Runner
 
   /// - Parameter configuration: a valid page size, and 1 ... `CacheConfiguration.mostPages` pages.
-  public init(_ configuration: CacheConfiguration) {
+  /// - Throws: `.noMemory`.
+  public init(_ configuration: CacheConfiguration) throws(BlockError) {
     self.configuration = configuration
-    runner =
-      switch configuration.policy {
-      case .adaptive: Run<AdaptiveOrder>(configuration)
-      case .lru: Run<LRUOrder>(configuration)
-      case .arc: Run<ARCOrder>(configuration)
-      case .s3fifo: Run<S3FIFOOrder>(configuration)
-      }
+    switch configuration.policy {
+    case .adaptive: runner = try Run<AdaptiveOrder>(configuration)
+    case .lru: runner = try Run<LRUOrder>(configuration)
+    case .arc: runner = try Run<ARCOrder>(configuration)
+    case .s3fifo: runner = try Run<S3FIFOOrder>(configuration)
+    }
   }
 
   public var counts: CacheCounts { runner.counts }
@@ -89,9 +91,9 @@ private final class Run<Order: EvictionOrder & ~Copyable>: Runner {
   private let pageShift: UInt64
   private(set) var counts = CacheCounts()
 
-  init(_ configuration: CacheConfiguration) {
-    directory = PageDirectory(capacity: Int(configuration.pages))
-    admission = AdmissionFilter(rule: configuration.admission)
+  init(_ configuration: CacheConfiguration) throws(BlockError) {
+    directory = try PageDirectory(capacity: Int(configuration.pages))
+    admission = try AdmissionFilter(rule: configuration.admission)
     pageShift = UInt64(configuration.pageSize.trailingZeroBitCount)
   }
 

@@ -1,0 +1,25 @@
+import Reactor
+import Simulation
+import Testing
+
+@testable import StorageBus
+
+@Suite struct MemoryCacheTests {
+  /// A trim of a few pages costs what these cost, however large the cache is and however little is in it.
+  @Test func droppingFewPagesDoesNotLookAtAll() throws {
+    var limits = SimulationLimits.buffers
+    (limits.pageCount, limits.pageByteCount) = (1 << 18, 4096)
+    let cache = try #require(MemoryCache(reactor: SimulatedReactor(seed: 1, bufferLimits: limits), admission: .all))
+    let disk = try #require(cache.takeDiskNumber())
+    for page in [0, 5, 7] as [UInt64] {
+      let key = PageKey(disk: disk, page: page)
+      let frame = try #require(cache.beginFill(key))
+      #expect(cache.endFill(key, frame, isGood: true))
+    }
+    let clock = ContinuousClock()
+    let all = clock.measure { #expect(cache.drop(disk, 8..<UInt64(cache.pageCount) + 9) == 0) }
+    let few = clock.measure { for page in 100..<200 as Range<UInt64> { #expect(cache.drop(disk, page..<page + 4) == 0) } }
+    #expect(few < all * 20, "\(few) for a hundred times a few, \(all) for all")
+    #expect(cache.drop(disk, 0..<6) == 2 && cache.drop(disk, 0..<UInt64.max >> 16) == 1 && cache.usedPageCount == 0)
+  }
+}
