@@ -91,7 +91,7 @@ bench: toolchain deps-test build
 	$(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) build $(SWIFT_FLAGS) -c release --static-swift-stdlib --product large-pool
 	Tests/Bench/bench.py --spaceport $(RELEASE) $(BENCH_FLAGS)
 	Tests/Bench/resiliency.py --spaceport $(RELEASE)
-	SPACEPORT_LONG_TRACES=1 $(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) test $(SWIFT_FLAGS) --filter GoalTests
+	SPACEPORT_LONG_TRACES=1 SPACEPORT_LONG_RACES=1 $(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) test $(SWIFT_FLAGS) --filter 'GoalTests|RaceTests'
 	Tests/Bench/cache.py --spaceport $(RELEASE)
 	Tests/Bench/opening.py --spaceport $(RELEASE) --tool .build/release/large-pool
 

@@ -97,12 +97,18 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
   private func discardDisk(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
     let watcher = beginChange(offset, byteCount, request)
     defer { endChange(watcher, offset, byteCount) }
+    if let turn = scheduler.enter(request, byteCount: 0) { try await scheduler.wait(turn, request) }
+    defer { scheduler.leave(request) }
     try await disk.discard(at: offset, byteCount: byteCount, request)
   }
 
   private func zeroDisk(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
     let watcher = beginChange(offset, byteCount, request)
     defer { endChange(watcher, offset, byteCount) }
+    // A disk that cannot zero is written zeros.
+    let cost = disk.geometry.zeroesCheaply ? 0 : Int(clamping: byteCount)
+    if let turn = scheduler.enter(request, byteCount: cost) { try await scheduler.wait(turn, request) }
+    defer { scheduler.leave(request) }
     try await disk.writeZeroes(at: offset, byteCount: byteCount, request)
   }
 

@@ -21,10 +21,10 @@ public enum StorageBusLimits {
   /// in the time.
   static let requestCost: UInt64 = 32 << 10
   static let rotationalRequestCost: UInt64 = 1 << 20
-  /// Shares of virtual disks: one with 200 gets twice as much of a busy disk as one with 100.
   /// Virtual time begins anew when it has come to this, in sectors times price. What waits may reach beyond it by as much three times before
   /// it runs over: 200 million requests of 32 MiB at the smallest share.
   static let virtualTimeLimit: UInt64 = 1 << 62
+  /// Shares of virtual disks: one with 200 gets twice as much of a busy disk as one with 100.
   public static let shares: ClosedRange<UInt32> = 1...1000
   public static let defaultShare: UInt32 = 100
 }

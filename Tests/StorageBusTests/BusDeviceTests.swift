@@ -105,6 +105,22 @@ final class Outcomes: @unchecked Sendable {  // reactor-confined
     }
   }
 
+  @Test(.timeLimit(.minutes(1))) func thePoolsMetadataDoesNotWait() async throws {
+    try await run { disk, bus, reactor in
+      var tasks = (0..<StorageBusLimits.firstDepth + 10).map { _ in read(bus, .application, reactor) }
+      await arrival(of: StorageBusLimits.firstDepth + 10, at: bus)
+      #expect(disk.order.count == StorageBusLimits.firstDepth)
+      tasks.append(read(bus, .metadata, reactor))
+      await arrival(of: StorageBusLimits.firstDepth + 11, at: bus)
+      #expect(disk.order.count == StorageBusLimits.firstDepth + 1 && disk.order.last == .metadata)
+      while disk.order.count < StorageBusLimits.firstDepth + 11 || !disk.held.isEmpty {
+        disk.releaseAll()
+        await reactor.sleep(milliseconds: 0)
+      }
+      for task in tasks { await task.value }
+    }
+  }
+
   @Test(.timeLimit(.minutes(1))) func noMoreThanTheDepthIsInFlightAndEverythingIsDone() async throws {
     try await run { disk, bus, reactor in
       let tasks = (0..<StorageBusLimits.firstDepth + 100).map { _ in

@@ -138,7 +138,7 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
     let began = watch.now
     guard !isEnded, end <= diskByteCount, fills.count < CacheLimits.fillsInFlight, watch.isUntouched(page, since: began),
       let frame = cache.beginFill(key(page))
-    else { return try await bus.readDisk(at: offset, into: part, request) }
+    else { return try await bus.readDisk(at: offset, into: part, keeps: true, request) }
     do throws(BlockError) { try await fill(page, frame, began, skip, part, request) } catch {
       if error.cause == .stalled { throw error }
       // Perhaps only a part that nobody asked for cannot be read.

@@ -18,6 +18,8 @@ struct DepthControl {
   private var seenNanoseconds: UInt64 = 0
   /// The whole depth was in use, and somebody waited.
   private var wasExhausted = false
+  /// Most requests of applications that were in flight together.
+  private var mostInFlight = 0
   /// A look at what the disk takes with hardly anything to do, and the depth to go back to; see `probe`.
   private enum Probe {
     case none
@@ -37,6 +39,9 @@ struct DepthControl {
   @inline(__always)
   mutating func someoneWaits() { wasExhausted = true }
 
+  @inline(__always)
+  mutating func hasBegun(inFlight: Int) { mostInFlight = max(mostInFlight, inFlight) }
+
   /// To be told of every request that ended, well or not.
   @inline(__always)
   mutating func ended(at disk: BlockDevice) {
@@ -55,6 +60,7 @@ struct DepthControl {
     }
     (seenRequests, seenNanoseconds) = (answered, nanoseconds)
     wasExhausted = false
+    mostInFlight = 0
     // Twice the depth: most of what is judged next was asked for under the new depth.
     left = max(StorageBusLimits.shortestDepthWindow, 2 * max(depth, formerDepth))
   }
@@ -68,7 +74,8 @@ struct DepthControl {
       probe = .none
       depth = former
     case .none:
-      if depth == StorageBusLimits.leastDepth || !wasExhausted { measureBound() }
+      // With more at a time the latency is that of what waits in the disk, and would raise its own bound.
+      if depth == StorageBusLimits.leastDepth || mostInFlight <= StorageBusLimits.leastDepth { measureBound() }
       if meanLatency > bound {
         depth = max(StorageBusLimits.leastDepth, depth * 3 / 4)
       } else if wasExhausted {

@@ -77,6 +77,7 @@ final class DiskScheduler: @unchecked Sendable {  // reactor-confined
       if waitingCount > 0 || inFlight >= control.depth { return Turn(start: start) }
       virtualTime = max(virtualTime, start)
       inFlight += 1
+      control.hasBegun(inFlight: inFlight)
     }
     return nil
   }
@@ -164,6 +165,7 @@ final class DiskScheduler: @unchecked Sendable {  // reactor-confined
       virtualTime = max(virtualTime, waiter.start)
       // The place is taken for it now: nobody gets in between.
       inFlight += 1
+      control.hasBegun(inFlight: inFlight)
       waiter.continuation.resume()
     }
   }

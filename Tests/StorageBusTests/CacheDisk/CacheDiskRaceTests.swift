@@ -25,11 +25,7 @@ import Testing
     var testDescription: String { "seed \(seed)" }
   }
 
-  #if DEBUG
-    static let operationCount = 40_000
-  #else
-    static let operationCount = 600_000
-  #endif
+  static let operationCount = 40_000 * RaceLength.factor
 
   static let lies: [FaultRule] = [
     FaultRule(.bitFlip, .perMillion(4000), disk: 0), FaultRule(.phantomWrite, .perMillion(4000), disk: 0),

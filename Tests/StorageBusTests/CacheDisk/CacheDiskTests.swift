@@ -71,7 +71,7 @@ import Testing
       // What became of the misses is told by virtual disk, too.
       let counters = try #require(bench.store).counters
       let own = bench.store?.counters(of: IORequest().virtualDisk)
-      #expect(counters.bypassedSequentialBytes > 0 && own?.bypassedSequentialBytes == counters.bypassedSequentialBytes)
+      #expect(counters.bypassedLargeBytes > 0 && own?.bypassedLargeBytes == counters.bypassedLargeBytes)
       #expect(own?.admittedBytes == counters.admittedBytes && own?.missBytes == counters.missBytes)
       #expect(try await bench.close())
     }

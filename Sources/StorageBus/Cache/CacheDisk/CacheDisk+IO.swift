@@ -18,11 +18,11 @@ extension CacheDisk {
   func waitForReader() async { await withUnsafeContinuation { waitingForReader.append($0) } }
 
   /// Begins to read a page; nil where it is not cached, or cannot be read now.
-  func beginRead(_ key: PageKey) -> PageReader? {
+  func beginRead(_ key: PageKey, for virtualDisk: VirtualDiskHandle) -> PageReader? {
     guard mayRead, isCached(key), let reader = idleReader(), let slot = directory.read(key.value) else { return nil }
     directory.pin(slot)
     reader.isLeft = false
-    reader.start(key, slot)
+    reader.start(key, slot, for: virtualDisk)
     return reader
   }
 
@@ -110,7 +110,7 @@ extension CacheDisk {
   }
 
   /// The buffer of `fill` holds the page as the capacity disk has it at this moment: it goes to the cache disk.
-  func start(_ fill: PageFill, _ key: PageKey) {
+  func start(_ fill: PageFill, _ key: PageKey, for virtualDisk: VirtualDiskHandle) {
     guard state == .open, directory.frame(of: key.value) == nil else { return giveBack(fill) }
     guard let insertion = directory.insert(key.value) else {
       members[Int(key.disk)].counters.skippedFills &+= 1
@@ -119,7 +119,7 @@ extension CacheDisk {
     if let evicted = insertion.evicted { members[Int(PageKey(value: evicted).disk)].counters.evictions &+= 1 }
     let slot = insertion.frame
     isFilling[slot] = 1
-    fill.start(key, slot)
+    fill.start(key, slot, for: virtualDisk)
     checksums[slot] = checksum(of: fill)
   }
 

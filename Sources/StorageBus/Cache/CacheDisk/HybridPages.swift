@@ -84,7 +84,7 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
           at: offset + UInt64(done), into: slice.part(from: done, byteCount: slice.byteCount - done), request)
       }
       let position = offset + UInt64(done)
-      let count = await readCached(at: position, into: slice.part(from: done, byteCount: slice.byteCount - done), &passage)
+      let count = await readCached(at: position, into: slice.part(from: done, byteCount: slice.byteCount - done), &passage, virtualDisk)
       if count > 0 {
         store.count(hit: count, pages(position, UInt64(count)).count, virtualDisk)
         done += count
@@ -103,7 +103,9 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
 
   /// Copies the pages that the cache disk has, from `offset` on up to the first that it has not; some are read at the same time.
   /// - Returns: bytes; 0 when it has not got the first.
-  private func readCached(at offset: UInt64, into slice: BufferSlice, _ passage: inout Passage) async -> Int {
+  private func readCached(
+    at offset: UInt64, into slice: BufferSlice, _ passage: inout Passage, _ virtualDisk: VirtualDiskHandle
+  ) async -> Int {
     let first = offset >> pageShift
     while store.mayRead && first != passage.passedOver && store.isCached(key(first)) && !store.hasIdleReader { await store.waitForReader() }
     if isEnded || first == passage.passedOver { return 0 }
@@ -116,7 +118,7 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
       // Keep a few reads ahead of the one that is waited for.
       while ahead < CacheLimits.cacheDiskReadsPerRequest && begun < slice.byteCount && !isEnded {
         let next = piece(offset + UInt64(begun), slice.byteCount - begun)
-        guard let reader = store.beginRead(key(next.page)) else { break }
+        guard let reader = store.beginRead(key(next.page), for: virtualDisk) else { break }
         reader.next = nil
         if newest == nil { oldest = reader } else { newest?.next = reader }
         newest = reader
@@ -205,7 +207,7 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
       return try await bus.readCapacity(at: offset + UInt64(skip), into: part, request)
     }
     part.start.copyMemory(from: fill.buffer.start + skip, byteCount: part.byteCount)
-    if isGood(page, since: began) { store.start(fill, key(page)) } else { store.giveBack(fill) }
+    if isGood(page, since: began) { store.start(fill, key(page), for: request.virtualDisk) } else { store.giveBack(fill) }
   }
 
   /// Reads a run of pages straight to where it is wanted; the whole pages of it go to the cache disk.
@@ -216,7 +218,7 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
     for page in pages(offset, UInt64(slice.byteCount)) {
       guard isGood(page, since: began), let fill = store.takeFill(key(page)) else { continue }
       fill.buffer.start.copyMemory(from: slice.start + Int(page << pageShift - offset), byteCount: store.pageByteCount)
-      store.start(fill, key(page))
+      store.start(fill, key(page), for: request.virtualDisk)
     }
   }
 

@@ -8,6 +8,8 @@ class PageWorker: @unchecked Sendable {  // reactor-confined
   var buffer: BufferSlice
   var key = PageKey(value: 0)
   var slot = 0
+  /// Of whom the operation is: a cache disk that is busy is shared as every disk is. The cache disk's pages in memory would be a cache of a cache.
+  private(set) var request = IORequest(cacheHint: .bypass)
   var began = Instant(nanoseconds: 0)
   private(set) var isRunning = false
   /// It has taken too long, and is counted in `overdueCount`.
@@ -27,9 +29,10 @@ class PageWorker: @unchecked Sendable {  // reactor-confined
   func perform() async throws(BlockError) { preconditionFailure("a page worker is a reader or a fill") }
   func ended(_ error: BlockError?) { preconditionFailure("a page worker is a reader or a fill") }
 
-  final func start(_ key: PageKey, _ slot: Int) {
+  final func start(_ key: PageKey, _ slot: Int, for virtualDisk: VirtualDiskHandle) {
     self.key = key
     self.slot = slot
+    request.virtualDisk = virtualDisk
     began = store.reactor.now
     isRunning = true
     store.hasStarted()
@@ -75,7 +78,7 @@ final class PageReader: PageWorker, @unchecked Sendable {  // reactor-confined
   private(set) var isGood = false
 
   override func perform() async throws(BlockError) {
-    try await store.device.read(at: store.start + store.layout.offset(of: slot), into: buffer, CacheDisk.request)
+    try await store.device.read(at: store.start + store.layout.offset(of: slot), into: buffer, request)
   }
 
   override func ended(_ error: BlockError?) {
@@ -88,7 +91,7 @@ final class PageReader: PageWorker, @unchecked Sendable {  // reactor-confined
 /// Writes a page from its buffer to the cache disk.
 final class PageFill: PageWorker, @unchecked Sendable {  // reactor-confined
   override func perform() async throws(BlockError) {
-    try await store.device.write(at: store.start + store.layout.offset(of: slot), from: buffer, CacheDisk.request)
+    try await store.device.write(at: store.start + store.layout.offset(of: slot), from: buffer, request)
   }
 
   override func ended(_ error: BlockError?) { store.endFill(self, error) }
