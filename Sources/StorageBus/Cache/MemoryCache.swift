@@ -34,9 +34,10 @@ public final class MemoryCache: PageKeeper, @unchecked Sendable {  // reactor-co
     pageByteCount = buffers.pageByteCount
     pageShift = UInt64(pageByteCount.trailingZeroBitCount)
     do throws(BlockError) {
-      directory = try PageDirectory(capacity: buffers.pageCount)
-      admission = try AdmissionFilter(rule: rule)
-      advice = try CacheAdvice(capacity: buffers.pageCount)
+      let hash = PageHash(seed: reactor.random())
+      directory = try PageDirectory(capacity: buffers.pageCount, hash: hash)
+      admission = try AdmissionFilter(rule: rule, hash: hash)
+      advice = try CacheAdvice(capacity: buffers.pageCount, hash: hash)
       isFilling = try FlatArray(count: buffers.pageCount)
     } catch { return nil }
     buffers.pageKeeper = self

@@ -7,13 +7,13 @@ import Testing
   private static let minute: UInt64 = 60_000_000
 
   @Test func readsOf64KiBComeInAtTheFirstMiss() throws {
-    var filter = try AdmissionFilter(rule: .windows)
+    var filter = try AdmissionFilter(rule: .windows, hash: PageHash(seed: 1))
     #expect(decision(&filter, page: 1, offset: 0, byteCount: 65_536) == .admitted)
     #expect(decision(&filter, page: 100, offset: 1 << 30, byteCount: 65_537) == .bypassedLarge)
   }
 
   @Test func largerReadsComeInAtTheSecondMissWithinTenMinutes() throws {
-    var filter = try AdmissionFilter(rule: .windows)
+    var filter = try AdmissionFilter(rule: .windows, hash: PageHash(seed: 1))
     #expect(decision(&filter, page: 1, offset: 0, byteCount: 1 << 20, at: 0) == .bypassedLarge)
     #expect(decision(&filter, page: 1, offset: 0, byteCount: 1 << 20, at: 10 * Self.minute) == .secondMiss)
     #expect(decision(&filter, page: 2, offset: 1 << 30, byteCount: 1 << 20, at: 10 * Self.minute) == .bypassedLarge)
@@ -22,7 +22,7 @@ import Testing
   }
 
   @Test func runsOver32KiBPassTheCacheBy() throws {
-    var filter = try AdmissionFilter(rule: .windows)
+    var filter = try AdmissionFilter(rule: .windows, hash: PageHash(seed: 1))
     for read in 0..<20 as Range<UInt64> {
       let expected = (read + 1) * 4096 > 32_768 ? AdmissionDecision.bypassedSequential : .admitted
       #expect(decision(&filter, page: read, offset: read * 4096, byteCount: 4096) == expected, "read \(read)")
@@ -31,7 +31,7 @@ import Testing
   }
 
   @Test func runsSideBySideAreToldApart() throws {
-    var filter = try AdmissionFilter(rule: .windows)
+    var filter = try AdmissionFilter(rule: .windows, hash: PageHash(seed: 1))
     for read in 0..<20 as Range<UInt64> {
       for stream in 0..<8 as Range<UInt32> {
         let found = decision(&filter, page: read, stream: stream, offset: read * 8192, byteCount: 8192)
@@ -41,7 +41,7 @@ import Testing
   }
 
   @Test func theMemoryOfMissesIsBounded() throws {
-    var misses = try RecentMisses(capacity: 3)
+    var misses = try RecentMisses(capacity: 3, hash: PageHash(seed: 1))
     let first = (1...4).map { misses.isSecond($0, at: 0) }
     #expect(first == [false, false, false, false])
     let isForgotten = misses.isSecond(1, at: 1)
@@ -51,7 +51,7 @@ import Testing
   }
 
   @Test func allAdmitsAll() throws {
-    var filter = try AdmissionFilter(rule: .all)
+    var filter = try AdmissionFilter(rule: .all, hash: PageHash(seed: 1))
     for read in 0..<20 as Range<UInt64> {
       #expect(decision(&filter, page: read, offset: read << 20, byteCount: 1 << 20) == .admitted)
     }

@@ -16,7 +16,7 @@ import Testing
   @Test func adviceTellsWhatOtherSizesGive() throws {
     let trace = SyntheticTrace.all[0]
     let capacity = 2048 / SyntheticTrace.scale
-    var advice = try CacheAdvice(capacity: capacity)
+    var advice = try CacheAdvice(capacity: capacity, hash: PageHash(seed: 0))
     for access in trace.accesses { advice.note(access.page) }
     let found = advice.ratios
     let ratios = try #require(found)

@@ -81,10 +81,11 @@ public final class CacheDisk: @unchecked Sendable {  // reactor-confined
     self.session = session
     self.generation = generation
     reactor = device.reactor
-    directory = try PageDirectory(capacity: layout.slotCount)
+    let hash = PageHash(seed: reactor.random())
+    directory = try PageDirectory(capacity: layout.slotCount, hash: hash)
     checksums = try FlatArray(count: layout.slotCount)
     isFilling = try FlatArray(count: layout.slotCount)
-    admission = try AdmissionFilter(rule: options.admission)
+    admission = try AdmissionFilter(rule: options.admission, hash: hash)
     readers.reserveCapacity(CacheLimits.cacheDiskReads)
     idleReaders.reserveCapacity(CacheLimits.cacheDiskReads)
     fills.reserveCapacity(CacheLimits.cacheDiskFills)

@@ -15,9 +15,9 @@ struct ARCOrder: EvictionOrder, ~Copyable {
   /// The ghost list that the announced page was found in.
   private var origin: Int?
 
-  init(capacity: Int) throws(BlockError) {
+  init(capacity: Int, hash: PageHash) throws(BlockError) {
     let lists = try SlotLists(capacity: capacity, lists: 2)
-    let ghosts = try GhostPages(capacity: capacity + 1, lists: 2)
+    let ghosts = try GhostPages(capacity: capacity + 1, lists: 2, hash: hash)
     self.capacity = capacity
     self.lists = lists
     self.ghosts = ghosts

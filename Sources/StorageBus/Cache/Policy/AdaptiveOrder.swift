@@ -19,14 +19,14 @@ struct AdaptiveOrder: EvictionOrder, ~Copyable {
   private let sample: PageSample
   private var contest: Contest
 
-  init(capacity: Int) throws(BlockError) {
+  init(capacity: Int, hash: PageHash) throws(BlockError) {
     let slots = min(capacity, CacheLimits.shadowSlots)
-    let lru = try LRUOrder(capacity: capacity)
-    let arc = try ARCOrder(capacity: capacity)
-    let s3fifo = try S3FIFOOrder(capacity: capacity)
-    let lruShadow = try PageDirectory<LRUOrder>(capacity: slots)
-    let arcShadow = try PageDirectory<ARCOrder>(capacity: slots)
-    let s3fifoShadow = try PageDirectory<S3FIFOOrder>(capacity: slots)
+    let lru = try LRUOrder(capacity: capacity, hash: hash)
+    let arc = try ARCOrder(capacity: capacity, hash: hash)
+    let s3fifo = try S3FIFOOrder(capacity: capacity, hash: hash)
+    let lruShadow = try PageDirectory<LRUOrder>(capacity: slots, hash: hash)
+    let arcShadow = try PageDirectory<ARCOrder>(capacity: slots, hash: hash)
+    let s3fifoShadow = try PageDirectory<S3FIFOOrder>(capacity: slots, hash: hash)
     let pages = try FlatArray<UInt64>(count: capacity)
     self.lru = lru
     self.arc = arc
@@ -35,7 +35,7 @@ struct AdaptiveOrder: EvictionOrder, ~Copyable {
     self.arcShadow = arcShadow
     self.s3fifoShadow = s3fifoShadow
     self.pages = pages
-    sample = PageSample(share: slots, of: capacity)
+    sample = PageSample(share: slots, of: capacity, hash: hash)
     contest = Contest(slots: slots)
   }
 

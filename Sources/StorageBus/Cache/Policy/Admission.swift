@@ -29,10 +29,10 @@ struct AdmissionFilter: ~Copyable {
   private var streams: StreamTable
   private var misses: RecentMisses
 
-  init(rule: CacheAdmission) throws(BlockError) {
+  init(rule: CacheAdmission, hash: PageHash) throws(BlockError) {
     let isNeeded = rule == .windows
     let streams = try StreamTable(capacity: isNeeded ? CacheLimits.streams : 0)
-    let misses = try RecentMisses(capacity: isNeeded ? CacheLimits.rememberedMisses : 0)
+    let misses = try RecentMisses(capacity: isNeeded ? CacheLimits.rememberedMisses : 0, hash: hash)
     self.rule = rule
     self.streams = streams
     self.misses = misses
@@ -109,10 +109,10 @@ struct RecentMisses: ~Copyable {
   private var next = 0
   private var count = 0
 
-  init(capacity: Int) throws(BlockError) {
+  init(capacity: Int, hash: PageHash) throws(BlockError) {
     let pages = try FlatArray<UInt64>(count: capacity)
     let times = try FlatArray<UInt64>(count: capacity)
-    let index = try PageIndex(capacity: capacity)
+    let index = try PageIndex(capacity: capacity, hash: hash)
     self.capacity = capacity
     self.pages = pages
     self.times = times

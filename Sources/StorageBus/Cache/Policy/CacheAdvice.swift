@@ -21,13 +21,13 @@ struct CacheAdvice: ~Copyable {
   private let fadePeriod: UInt64
 
   /// - Parameter capacity: the cache's, in frames.
-  init(capacity: Int) throws(BlockError) {
+  init(capacity: Int, hash: PageHash) throws(BlockError) {
     let slots = min(capacity, CacheLimits.adviceSlots)
-    sample = PageSample(share: slots, of: capacity)
-    let half = try PageDirectory<AdaptiveOrder>(capacity: max(1, slots / 2))
-    let same = try PageDirectory<AdaptiveOrder>(capacity: slots)
-    let twice = try PageDirectory<AdaptiveOrder>(capacity: slots * 2)
-    let fourTimes = try PageDirectory<AdaptiveOrder>(capacity: slots * 4)
+    sample = PageSample(share: slots, of: capacity, hash: hash)
+    let half = try PageDirectory<AdaptiveOrder>(capacity: max(1, slots / 2), hash: hash)
+    let same = try PageDirectory<AdaptiveOrder>(capacity: slots, hash: hash)
+    let twice = try PageDirectory<AdaptiveOrder>(capacity: slots * 2, hash: hash)
+    let fourTimes = try PageDirectory<AdaptiveOrder>(capacity: slots * 4, hash: hash)
     let hits = try FlatArray<UInt64>(count: 4)
     self.half = half
     self.same = same

@@ -5,9 +5,11 @@ import BlockDevice
 ///
 /// A page that comes in is announced (`announce`), then room is made for it (`victim`, `remove`), then it is put in (`insert`).
 protocol EvictionOrder: ~Copyable {
-  /// - Parameter capacity: the number of slots.
+  /// - Parameters:
+  ///   - capacity: the number of slots.
+  ///   - hash: the directory's.
   /// - Throws: `.noMemory`.
-  init(capacity: Int) throws(BlockError)
+  init(capacity: Int, hash: PageHash) throws(BlockError)
 
   /// The page in this slot was read.
   mutating func hit(_ slot: Int, page: UInt64)

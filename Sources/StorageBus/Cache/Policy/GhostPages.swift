@@ -12,9 +12,9 @@ struct GhostPages: ~Copyable {
   /// Slots from here on were never used.
   private var fresh = 0
 
-  init(capacity: Int, lists count: Int) throws(BlockError) {
+  init(capacity: Int, lists count: Int, hash: PageHash) throws(BlockError) {
     let pages = try FlatArray<UInt64>(count: capacity)
-    let index = try PageIndex(capacity: capacity)
+    let index = try PageIndex(capacity: capacity, hash: hash)
     let lists = try SlotLists(capacity: capacity, lists: count + 1)
     self.capacity = capacity
     self.pages = pages

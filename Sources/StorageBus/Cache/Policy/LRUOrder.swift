@@ -4,7 +4,7 @@ import BlockDevice
 struct LRUOrder: EvictionOrder, ~Copyable {
   private var lists: SlotLists
 
-  init(capacity: Int) throws(BlockError) { lists = try SlotLists(capacity: capacity, lists: 1) }
+  init(capacity: Int, hash: PageHash) throws(BlockError) { lists = try SlotLists(capacity: capacity, lists: 1) }
 
   mutating func hit(_ slot: Int, page: UInt64) { lists.move(slot, to: 0) }
   mutating func announce(_ page: UInt64) {}

@@ -39,14 +39,14 @@ struct PageDirectory<Order: EvictionOrder & ~Copyable>: ~Copyable {
 
   /// - Parameter capacity: 1 ... `CacheLimits.frames`.
   /// - Throws: `.noMemory`.
-  init(capacity: Int) throws(BlockError) {
+  init(capacity: Int, hash: PageHash) throws(BlockError) {
     precondition(capacity >= 1 && capacity <= CacheLimits.frames)
     let pages = try FlatArray<UInt64>(count: capacity)
-    let index = try PageIndex(capacity: capacity)
+    let index = try PageIndex(capacity: capacity, hash: hash)
     let pins = try PinCounts(count: capacity)
     let states = try FlatArray<UInt8>(count: capacity)
     let free = try FlatArray<UInt32>(count: capacity)
-    let order = try Order(capacity: capacity)
+    let order = try Order(capacity: capacity, hash: hash)
     self.capacity = capacity
     self.pages = pages
     self.index = index

@@ -6,21 +6,14 @@ struct PageIndex: ~Copyable {
   /// The hash's upper half above the slot's number plus one; zero where nothing is.
   private var entries: FlatArray<UInt64>
   private let mask: UInt64
+  private let hash: PageHash
 
-  init(capacity: Int) throws(BlockError) {
+  init(capacity: Int, hash: PageHash) throws(BlockError) {
+    self.hash = hash
     var size = 4
     while size < 2 * capacity { size *= 2 }
     entries = try FlatArray(count: size)
     mask = UInt64(size - 1)
-  }
-
-  /// Spreads page numbers over all 64 bits: the upper half places pages in tables, the lower half chooses samples, so that a sample
-  /// fills a table as evenly as all pages do.
-  @inline(__always) static func hash(_ page: UInt64) -> UInt64 {
-    var hash = page &+ 0x9E37_79B9_7F4A_7C15
-    hash = (hash ^ (hash >> 32)) &* 0xD6E8_FEB8_6659_FD93
-    hash = (hash ^ (hash >> 32)) &* 0xD6E8_FEB8_6659_FD93
-    return hash ^ (hash >> 32)
   }
 
   @inline(__always) func slot(of page: UInt64, in pages: borrowing FlatArray<UInt64>) -> Int? {
@@ -30,7 +23,7 @@ struct PageIndex: ~Copyable {
 
   /// The page must not be there yet.
   mutating func insert(_ page: UInt64, slot: Int) {
-    let tag = PageIndex.hash(page) >> 32
+    let tag = hash(page) >> 32
     var position = tag & mask
     while entries[Int(position)] != 0 { position = (position + 1) & mask }
     entries[Int(position)] = tag << 32 | UInt64(slot + 1)
@@ -55,7 +48,7 @@ struct PageIndex: ~Copyable {
   }
 
   @inline(__always) private func position(of page: UInt64, in pages: borrowing FlatArray<UInt64>) -> UInt64? {
-    let tag = PageIndex.hash(page) >> 32
+    let tag = hash(page) >> 32
     var position = tag & mask
     while true {
       let entry = entries[Int(position)]
@@ -63,6 +56,17 @@ struct PageIndex: ~Copyable {
       if entry >> 32 == tag, pages[slot(at: position)] == page { return position }
       position = (position + 1) & mask
     }
+  }
+
+  /// The longest look that there can be at present, in entries. Looks at all.
+  var longestLook: Int {
+    var (longest, run) = (0, 0)
+    // Twice around, for a run over the end.
+    for position in 0..<2 * entries.count {
+      run = entries[position % entries.count] == 0 ? 0 : run + 1
+      longest = max(longest, run)
+    }
+    return longest + 1
   }
 
   @inline(__always) private func slot(at position: UInt64) -> Int { Int(entries[Int(position)] & 0xFFFF_FFFF) - 1 }

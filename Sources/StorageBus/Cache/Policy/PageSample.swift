@@ -3,10 +3,12 @@
 struct PageSample {
   /// Of 2^32.
   private let threshold: UInt64
+  private let hash: PageHash
 
-  init(share: Int, of whole: Int) {
+  init(share: Int, of whole: Int, hash: PageHash) {
+    self.hash = hash
     threshold = share >= whole ? 1 << 32 : UInt64(share) << 32 / UInt64(whole)
   }
 
-  @inline(__always) func contains(_ page: UInt64) -> Bool { PageIndex.hash(page) & 0xFFFF_FFFF < threshold }
+  @inline(__always) func contains(_ page: UInt64) -> Bool { hash(page) & 0xFFFF_FFFF < threshold }
 }

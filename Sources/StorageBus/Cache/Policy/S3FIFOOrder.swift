@@ -15,11 +15,11 @@ struct S3FIFOOrder: EvictionOrder, ~Copyable {
   private let smallTarget: Int
   private var isRemembered = false
 
-  init(capacity: Int) throws(BlockError) {
+  init(capacity: Int, hash: PageHash) throws(BlockError) {
     smallTarget = max(1, capacity / 10)
     let lists = try SlotLists(capacity: capacity, lists: 2)
     let reads = try FlatArray<UInt8>(count: capacity)
-    let ghosts = try GhostPages(capacity: max(1, capacity - smallTarget), lists: 1)
+    let ghosts = try GhostPages(capacity: max(1, capacity - smallTarget), lists: 1, hash: hash)
     self.lists = lists
     self.reads = reads
     self.ghosts = ghosts

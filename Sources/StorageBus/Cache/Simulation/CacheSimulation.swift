@@ -92,8 +92,9 @@ private final class Run<Order: EvictionOrder & ~Copyable>: Runner {
   private(set) var counts = CacheCounts()
 
   init(_ configuration: CacheConfiguration) throws(BlockError) {
-    directory = try PageDirectory(capacity: Int(configuration.pages))
-    admission = try AdmissionFilter(rule: configuration.admission)
+    let hash = PageHash(seed: 0)
+    directory = try PageDirectory(capacity: Int(configuration.pages), hash: hash)
+    admission = try AdmissionFilter(rule: configuration.admission, hash: hash)
     pageShift = UInt64(configuration.pageSize.trailingZeroBitCount)
   }
 
