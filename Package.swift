@@ -95,7 +95,9 @@ if !coreOnly {
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ],
       swiftSettings: managementSettings),
-    layer("Service", ["Management", "NBDServer", "Volume", "VirtualDisk", "Resiliency", "Pool", "StorageBus", "PhysicalDisk", logging]),
+    layer(
+      "Service",
+      ["Management", "NBDServer", "Volume", "PartitionTable", "VirtualDisk", "Resiliency", "Pool", "StorageBus", "PhysicalDisk", logging]),
     .executableTarget(
       name: "spaceport",
       dependencies: [

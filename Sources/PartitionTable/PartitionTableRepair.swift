@@ -106,7 +106,7 @@ extension PartitionTableScan {
   private func describe(_ copy: GPTCopy, _ table: GPT, from source: GPTCopy) -> String {
     let place =
       copy == .primary
-      ? "sector 1 and \(table.primaryEntriesLBA) to \(table.primaryEntriesLBA.value + table.arraySectorCount - 1)"
+      ? "sector 1 and sectors \(table.primaryEntriesLBA) to \(table.primaryEntriesLBA.value + table.arraySectorCount - 1)"
       : "sectors \(table.backupEntriesLBA) to \(table.backupHeaderLBA)"
     let why = copy == source ? "with the changed places" : "from the \(source) copy"
     return "write the \(copy) GPT \(why) to \(place): \(table.partitions.count) partition\(table.partitions.count == 1 ? "" : "s")"

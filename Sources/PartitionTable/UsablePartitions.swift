@@ -45,16 +45,7 @@ extension PartitionTableScan {
             offsetBytes: $0.firstLBA.value * sectorSize.wide, byteCount: $0.sectorCount * sectorSize.wide)
         })
     case .gpt, .hybrid:
-      guard let gpt, gpt.problems().isEmpty else { return nil }
-      var partitions: [UsablePartition] = []
-      for partition in gpt.partitions {
-        guard let range = partition.byteRange(sectorSize: sectorSize) else { return nil }
-        partitions.append(
-          UsablePartition(
-            number: partition.number, identity: .gpt(partition.uniqueGUID), label: partition.name, offsetBytes: range.offsetBytes,
-            byteCount: range.byteCount))
-      }
-      return checked(partitions)
+      return gpt?.usablePartitions.flatMap(checked)
     }
   }
 
@@ -72,7 +63,28 @@ extension PartitionTableScan {
   }
 }
 
+extension GPT {
+  /// The partitions of a sound table; nil for any other.
+  public var usablePartitions: [UsablePartition]? {
+    guard problems().isEmpty else { return nil }
+    var usable: [UsablePartition] = []
+    for partition in partitions {
+      guard let range = partition.byteRange(sectorSize: sectorSize) else { return nil }
+      usable.append(
+        UsablePartition(
+          number: partition.number, identity: .gpt(partition.uniqueGUID), label: partition.name, offsetBytes: range.offsetBytes,
+          byteCount: range.byteCount))
+    }
+    return usable
+  }
+}
+
 extension UsablePartition {
+  /// Whether one of these is the same partition, at the same place and at least as long.
+  public func isBorneOut(by partitions: [UsablePartition]) -> Bool {
+    partitions.contains { $0.identity == identity && $0.offsetBytes == offsetBytes && $0.byteCount >= byteCount }
+  }
+
   /// The names under which partitions are exported, behind the disk's own: every number, and every label that can only mean one of them: it is
   /// no number, has no twin, and neither a slash nor anything that does not print.
   public static func exportNames(of partitions: [UsablePartition]) -> [(name: String, partition: UsablePartition)] {

@@ -20,6 +20,8 @@ public final class PartitionWatch: @unchecked Sendable {  // reactor-confined
   private var judgedGeneration: UInt64 = 0
   /// What the table is; nil when it has to be read again.
   private var current: PartitionTableScan?
+  /// What was found last; another may be there by now.
+  private var newest: PartitionTableScan?
   private var isScanning = false
   private var scanWaiters = WaitQueue()
   /// Partitions that clients have open.
@@ -68,49 +70,50 @@ public final class PartitionWatch: @unchecked Sendable {  // reactor-confined
   }
 
   public func read() async -> Reading {
-    var last: (scan: PartitionTableScan, generation: UInt64)?
-    for _ in 0..<VolumeLimits.tableReadTries {
+    var newest: PartitionTableScan
+    var tries = 0
+    repeat {
       if let current { return Reading(scan: current, isStable: true, generation: generation) }
-      last = await scanOnce() ?? last
-    }
-    if let current { return Reading(scan: current, isStable: true, generation: generation) }
-    let scan = if let last { last.scan } else { await PartitionTableIO.scan(disk, request) }
-    return Reading(scan: scan, isStable: false, generation: 0)
+      newest = await scanOnce()
+      tries += 1
+    } while current != nil || tries < VolumeLimits.tableReadTries
+    return Reading(scan: newest, isStable: false, generation: 0)
   }
 
   /// Nothing was written to the table since that was read.
   public func isCurrent(_ reading: Reading) -> Bool { reading.isStable && reading.generation == generation }
 
-  /// Reads the table and acts upon it; while somebody else does, waits for that and returns nil.
+  /// Reads the table and acts upon it; while somebody else does, waits for that.
   @discardableResult
-  private func scanOnce() async -> (PartitionTableScan, UInt64)? {
+  private func scanOnce() async -> PartitionTableScan {
     if isScanning {
       await withUnsafeContinuation { scanWaiters.append($0) }
-      return nil
+      if let newest { return newest }
     }
     isScanning = true
     let began = generation
     let byteCount = disk.geometry.byteCount
     let found = await PartitionTableIO.scan(disk, request) { areas.add($0, diskByteCount: byteCount) }
     isScanning = false
+    newest = found
     judgedGeneration = began
     if generation == began { current = found }
     judge(found)
     let isNeeded = current != nil || !open.isEmpty
     areas = isNeeded ? TableAreas(found.consultedRanges, diskByteCount: byteCount) : TableAreas()
     scanWaiters.wakeAll()
-    return (found, began)
+    return found
+  }
+
+  /// Returns when the table is not being read: before the disk is closed. Nobody may ask for it any more.
+  public func settle() async {
+    while isScanning { await withUnsafeContinuation { scanWaiters.append($0) } }
   }
 
   /// Withdraws what the table does not bear out; a table that cannot be made sense of says nothing.
   private func judge(_ found: PartitionTableScan) {
     guard let usable = found.usablePartitions else { return }
-    for volume in open {
-      let pinned = volume.partition
-      let isThere = usable.contains {
-        $0.identity == pinned.identity && $0.offsetBytes == pinned.offsetBytes && $0.byteCount >= pinned.byteCount
-      }
-      if isThere { continue }
+    for volume in open where !volume.partition.isBorneOut(by: usable) {
       volume.withdraw()
       open.removeAll { $0 === volume }
       draining.append(volume)
@@ -167,6 +170,11 @@ public final class PartitionWatch: @unchecked Sendable {  // reactor-confined
   public func close(_ volume: PartitionVolume) {
     volume.removeClient()
     if volume.clientCount == 0 { open.removeAll { $0 === volume } }
+  }
+
+  /// Those open partitions that would be withdrawn if the table became this one.
+  public func openPartitions(lostBy partitions: [UsablePartition]) -> [PartitionVolume] {
+    open.filter { !$0.partition.isBorneOut(by: partitions) }
   }
 
   /// Connections that have partitions open, withdrawn ones not counted.

@@ -31,6 +31,8 @@ public struct VirtualDiskInfo: Codable, Sendable, Equatable {
   public var share: UInt32
   /// How much of its data is there, where that was looked at: in a pool that is open read-only.
   public var data: DataInfo?
+  /// After growing: what was done with the partition table, and how to use the new space.
+  public var note: String?
 
   public init(
     pool: String, name: String, uuid: String, sizeBytes: UInt64, provisioning: Provisioning, resiliency: Resiliency, columns: Int,
