@@ -11,7 +11,7 @@ import Volume
       try await rig.write(try PartitionRig.table(sector: sector))
       let second = try await rig.watch.open("second")
       #expect(second.geometry.byteCount == 4 << 20 && second.geometry.logicalSector == sector)
-      for byte in rig.disk.content.indices where (5 << 20..<9 << 20).contains(byte) { rig.disk.content[byte] = 0xEE }
+      rig.disk.content.replaceSubrange((5 << 20)..<(9 << 20), with: repeatElement(0xEE, count: 4 << 20))
       let before = rig.disk.content
       // Every request over all of it, then every request one sector beyond, and others that would wrap around.
       for operation in [BlockOperation.write, .discard, .writeZeroes] {
