@@ -60,7 +60,7 @@ var targets: [Target] = [
   tests("PartitionTableTests", ["PartitionTable", "TestSupport"]),
   tests("PoolTests", ["Pool", "Simulation", "CLinux"]),
   tests("StorageBusTests", ["StorageBus", "BlockDevice", "PhysicalDisk", "Reactor", "Simulation"]),
-  tests("VolumeTests", ["Volume", "BlockDevice", "PartitionTable", "PhysicalDisk", "Simulation"]),
+  tests("VolumeTests", ["Volume", "CLinux", "BlockDevice", "PartitionTable", "PhysicalDisk", "Simulation"]),
   tests("ResiliencyTests", ["Resiliency"]),
   tests("VirtualDiskTests", ["VirtualDisk", "Resiliency", "StorageBus", "PhysicalDisk", "Simulation", "SimulatedPool"]),
   tests("SimulatedPoolTests", ["SimulatedPool", "Simulation", "BlockDevice", "spaceport-sim", "TestSupport"]),

@@ -19,7 +19,7 @@ fuzz() {
   # shellcheck disable=SC2086
   timeout 600 "$swiftc" -O -assert-config Debug -sanitize=fuzzer,address -parse-as-library -swift-version 6 -module-name Fuzz \
     -enable-upcoming-feature NonisolatedNonsendingByDefault -enable-upcoming-feature ExistentialAny \
-    $sources "$file" -o "$directory/fuzz"
+    $sources "$file" -o "$directory/fuzz" >"$directory/build-log" 2>&1 || { cat "$directory/build-log" >&2; exit 1; }
   echo "fuzz: $name for $seconds s"
   # The first directory is added to, the second only read.
   timeout $((seconds + 120)) "$directory/fuzz" -max_total_time="$seconds" -max_len=50000 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
