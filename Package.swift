@@ -35,7 +35,7 @@ var packages: [Package.Dependency] = [
 var targets: [Target] = [
   // The stack, from the clients down.
   layer("NBDServer", ["BlockDevice", "CLinux", deque, logging]),
-  layer("Volume", ["BlockDevice"]),
+  layer("Volume", ["BlockDevice", "PartitionTable"]),
   layer("PartitionTable", []),
   layer("VirtualDisk", ["Resiliency", "Pool"]),
   layer("Resiliency", ["Pool"]),
@@ -60,7 +60,7 @@ var targets: [Target] = [
   tests("PartitionTableTests", ["PartitionTable", "TestSupport"]),
   tests("PoolTests", ["Pool", "Simulation", "CLinux"]),
   tests("StorageBusTests", ["StorageBus", "BlockDevice", "PhysicalDisk", "Reactor", "Simulation"]),
-  tests("VolumeTests", ["Volume"]),
+  tests("VolumeTests", ["Volume", "CLinux", "BlockDevice", "PartitionTable", "PhysicalDisk", "Simulation"]),
   tests("ResiliencyTests", ["Resiliency"]),
   tests("VirtualDiskTests", ["VirtualDisk", "Resiliency", "StorageBus", "PhysicalDisk", "Simulation", "SimulatedPool"]),
   tests("SimulatedPoolTests", ["SimulatedPool", "Simulation", "BlockDevice", "spaceport-sim", "TestSupport"]),
@@ -95,7 +95,9 @@ if !coreOnly {
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ],
       swiftSettings: managementSettings),
-    layer("Service", ["Management", "NBDServer", "Volume", "VirtualDisk", "Resiliency", "Pool", "StorageBus", "PhysicalDisk", logging]),
+    layer(
+      "Service",
+      ["Management", "NBDServer", "Volume", "PartitionTable", "VirtualDisk", "Resiliency", "Pool", "StorageBus", "PhysicalDisk", logging]),
     .executableTarget(
       name: "spaceport",
       dependencies: [

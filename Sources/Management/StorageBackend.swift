@@ -44,6 +44,18 @@ public protocol StorageBackend: Sendable {
   func setVirtualDisk(at path: VirtualDiskPath, _ request: SetVirtualDisk) async throws(APIError) -> VirtualDiskInfo
   /// Removes a virtual disk and its data. Refuses while a client is connected.
   func deleteVirtualDisk(at path: VirtualDiskPath) async throws(APIError)
+  /// The partition table of a virtual disk, read now, with everything that is wrong with it.
+  func partitionTable(of path: VirtualDiskPath) async throws(APIError) -> PartitionTableInfo
+  /// Writes an empty GPT. Refuses where something would be lost, unless that is accepted, and while partitions are open, unless forced.
+  func initPartitionTable(of path: VirtualDiskPath, _ request: InitPartitionTable) async throws(APIError) -> PartitionTableInfo
+  func createPartition(on path: VirtualDiskPath, _ request: CreatePartition) async throws(APIError) -> PartitionTableInfo
+  /// Refuses while one of them is open, unless forced.
+  func deletePartitions(of path: VirtualDiskPath, _ request: DeletePartitions) async throws(APIError) -> PartitionTableInfo
+  /// Its start stays. Refuses to make it shorter, unless that loss is accepted, and then while it is open, unless forced.
+  func resizePartition(of path: VirtualDiskPath, _ request: ResizePartition) async throws(APIError) -> PartitionTableInfo
+  func setPartition(of path: VirtualDiskPath, _ request: SetPartition) async throws(APIError) -> PartitionTableInfo
+  /// Plans, or does, the repair of a GPT from its good copy.
+  func repairPartitionTable(of path: VirtualDiskPath, _ request: RepairPartitionTable) async throws(APIError) -> PartitionRepairInfo
   /// The running layers from the export down, one tree a virtual disk: that of the one named, or all.
   func stack(of path: VirtualDiskPath?) async throws(APIError) -> [StackNode]
 }

@@ -1,3 +1,4 @@
+import BlockDevice
 import Logging
 import Reactor
 
@@ -36,7 +37,7 @@ final class Connection: @unchecked Sendable {  // reactor-confined
     var handshake = Handshake(socket: socket, directory: directory, limits: limits)
     if let export = await handshake.run() {
       phaseDeadline = .distantFuture
-      if !isStopping { await transmit(export) }
+      if !isStopping && !export.isWithdrawn { await transmit(export) }
       export.close()
     }
     phaseDeadline = reactor.now.advanced(milliseconds: limits.lingerMilliseconds)
@@ -61,6 +62,9 @@ final class Connection: @unchecked Sendable {  // reactor-confined
     isStopping = true
     if let transmission { await transmission.stop() } else { socket.abort() }
   }
+
+  /// Whether it is past its handshake and has this device open.
+  func serves(_ device: BlockDevice) -> Bool { transmission?.device === device }
 
   /// Ends the stream now. What the device is doing for the client still goes on to its end.
   func abort() { socket.abort() }

@@ -3,10 +3,10 @@ import BlockDevice
 /// What the server can serve: the border to who knows pools and virtual disks. Called on the reactor.
 public protocol ExportDirectory: AnyObject, Sendable {
   /// For LIST. Names longer than 4096 bytes are left out of the answer.
-  func exportNames() -> [String]
+  func exportNames() async -> [String]
 
   /// What INFO tells, without opening anything. The empty name is the default export, if the directory has one.
-  func describeExport(named name: String) throws(ExportError) -> ExportDescription
+  func describeExport(named name: String) async throws(ExportError) -> ExportDescription
 
   /// Opens the export for I/O: called once a client has asked for it, never before.
   func openExport(named name: String) async throws(ExportError) -> any Export
@@ -24,12 +24,16 @@ public protocol Export: AnyObject, Sendable {
   /// What this client's requests carry down the stack; the server fills in the flags.
   var requestTemplate: IORequest { get }
 
+  /// It can be had no more, and its device refuses every request: a client that has it open is sent away (`NBDServer.endSessions`).
+  var isWithdrawn: Bool { get }
+
   /// The client is gone and its last request is done. Called once.
   func close()
 }
 
 extension Export {
   public var requestTemplate: IORequest { IORequest() }
+  public var isWithdrawn: Bool { false }
 
   var exportDescription: ExportDescription {
     ExportDescription(name: name, description: description, geometry: device.geometry, isReadOnly: isReadOnly)

@@ -75,7 +75,7 @@ struct Handshake {
       _ = await socket.sendAll(OptionReplies.reply(to: OptionNumber.abort.rawValue, .acknowledge))
       return .end
     case .list:
-      return await socket.sendAll(OptionReplies.list(directory.exportNames())) ? .nextOption : .end
+      return await socket.sendAll(OptionReplies.list(await directory.exportNames())) ? .nextOption : .end
     case .info(let query):
       return await inform(query)
     case .go(let query):
@@ -87,7 +87,7 @@ struct Handshake {
 
   private func inform(_ query: ExportQuery) async -> Step {
     do throws(ExportError) {
-      let export = try directory.describeExport(named: query.name)
+      let export = try await directory.describeExport(named: query.name)
       return await socket.sendAll(OptionReplies.information(for: OptionNumber.info.rawValue, export, query)) ? .nextOption : .end
     } catch {
       return await refuse(OptionNumber.info.rawValue, OptionRefusal(replyType: error.replyType, message: error.description))

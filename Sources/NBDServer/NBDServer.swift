@@ -1,3 +1,4 @@
+import BlockDevice
 import CLinux
 import Logging
 import Reactor
@@ -89,6 +90,13 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
       remove(connection)
     }
     watch()
+  }
+
+  /// Sends the clients away that have this device open, as `stop` does: what was read of their requests is answered. Clients that are about to
+  /// get it are sent away by its export's `isWithdrawn`.
+  public func endSessions(of device: BlockDevice) async {
+    reactor.assertIsCurrent()
+    for connection in connections.values.filter({ $0.serves(device) }) { await connection.stop() }
   }
 
   private func noteRefusal() {

@@ -1,12 +1,4 @@
 extension GPT {
-  /// How long a new partition is to be.
-  public enum PartitionSize: Hashable, Sendable {
-    /// This many bytes, rounded up to whole sectors.
-    case bytes(UInt64)
-    /// All of the largest free range.
-    case largestFree
-  }
-
   /// A run of sectors that no partition uses.
   public struct FreeRange: Hashable, Sendable {
     /// First sector, aligned as asked for.
@@ -46,7 +38,7 @@ extension GPT {
     return ranges
   }
 
-  /// Adds a partition in the first free range that is large enough (`largestFree`: in the largest), its start aligned.
+  /// Adds a partition in the first free range that is large enough (a share of the free space: in the largest), its start aligned.
   /// - Parameters:
   ///   - number: nil for the lowest free one.
   ///   - alignmentByteCount: of the start, in bytes; a multiple of the sector size.
@@ -57,29 +49,11 @@ extension GPT {
     type: GUID, uniqueGUID: GUID, size: PartitionSize, name: String = "", attributes: GPTAttributes = [], number: Int? = nil,
     alignmentByteCount: UInt64 = PartitionLimits.defaultAlignmentByteCount
   ) throws(GPTError) -> GPTPartition {
-    let ranges = try freeRanges(alignmentByteCount: alignmentByteCount)
-    // Of ranges of equal length the first is taken, so that the same call always gives the same table.
-    let largest = ranges.reduce(into: FreeRange?.none) { best, range in
-      if range.sectorCount > best?.sectorCount ?? 0 { best = range }
-    }
-    let chosen: FreeRange
-    let wanted: UInt64
-    switch size {
-    case .largestFree:
-      guard let largest else { throw .noSpace(neededSectors: 1, largestFreeSectors: 0) }
-      (chosen, wanted) = (largest, largest.sectorCount)
-    case .bytes(let byteCount):
-      guard byteCount > 0 else { throw .sizeIsZero }
-      wanted = byteCount / sectorSize.wide + (byteCount % sectorSize.wide == 0 ? 0 : 1)
-      guard let range = ranges.first(where: { $0.sectorCount >= wanted }) else {
-        throw .noSpace(neededSectors: wanted, largestFreeSectors: largest?.sectorCount ?? 0)
-      }
-      chosen = range
-    }
+    let (chosen, wanted) = try place(size, alignmentByteCount: alignmentByteCount)
     guard let freeNumber = number ?? lowestFreeNumber() else { throw .tableFull(entryCount: entryCount) }
     let partition = GPTPartition(
-      number: freeNumber, type: type, uniqueGUID: uniqueGUID, firstLBA: chosen.firstLBA,
-      lastLBA: LBA(chosen.firstLBA.value + wanted - 1), attributes: attributes, name: name)
+      number: freeNumber, type: type, uniqueGUID: uniqueGUID, firstLBA: chosen,
+      lastLBA: LBA(chosen.value + wanted - 1), attributes: attributes, name: name)
     try addPartition(partition)
     return partition
   }
@@ -105,21 +79,6 @@ extension GPT {
     for number in numbers.sorted() where partition(number: number) == nil { throw .noSuchPartition(number) }
     let rest = partitions.filter { !numbers.contains($0.number) }
     try replace(partitions: rest, sectorCount: sectorCount, lastUsableLBA: lastUsableLBA)
-  }
-
-  /// Fits the table to a disk that has grown or shrunk: the backup's place and the usable range follow the new size.
-  /// - Throws: `diskTooSmall`, or `partitionOutOfBounds` when a partition would lie beyond the new end.
-  public mutating func fit(toDiskByteCount diskByteCount: UInt64) throws(GPTError) {
-    var changed = self
-    let newCount = diskByteCount / sectorSize.wide
-    let reserved = UInt64(PartitionLimits.reservedEntryArrayByteCount) / sectorSize.wide
-    let needed = firstUsableLBA.value + 1 + max(arraySectorCount, reserved) + 1
-    guard newCount >= needed else {
-      throw .diskTooSmall(diskByteCount: diskByteCount, neededByteCount: needed * sectorSize.wide)
-    }
-    let newLast = LBA(newCount - 2 - max(arraySectorCount, reserved))
-    try changed.replace(partitions: partitions, sectorCount: newCount, lastUsableLBA: newLast)
-    self = changed
   }
 
   private func lowestFreeNumber() -> Int? {

@@ -32,6 +32,17 @@ extension GPT {
     return [backup, DiskWrite(copy: .primary, offsetBytes: headLBA * sectorSize.wide, bytes: head + entries)]
   }
 
+  /// The same in steps: who writes a step and flushes before the next leaves, after a crash at any write, the old table or the new one in
+  /// one of the copies. First the backup, then the primary, then sector 0, which decides for most systems whether there is a GPT at all.
+  /// - Parameter first: the copy that goes first: the one that is bad, where the other is all there is.
+  /// - Throws: what `validate` finds; `bootCodeInvalid`.
+  public func encodeSteps(protectiveMBR: ProtectiveMBR, first: GPTCopy = .backup) throws(GPTError) -> [[DiskWrite]] {
+    let copies = try encode(protectiveMBR: .untouched)
+    var steps = [copies.filter { $0.copy == first }, copies.filter { $0.copy != first }]
+    if let sector = try mbrSector(protectiveMBR) { steps.append([DiskWrite(copy: .primary, offsetBytes: 0, bytes: sector)]) }
+    return steps
+  }
+
   /// The entry array, filled up to whole sectors.
   private func encodeEntries() -> [UInt8] {
     var array = [UInt8](repeating: 0, count: Int(arraySectorCount) * sectorSize.byteCount)

@@ -18,6 +18,8 @@ public enum GPTError: Error, Hashable, Sendable, CustomStringConvertible {
   case sizeIsZero
   case alignmentInvalid(byteCount: UInt64, sectorSize: SectorSize)
   case noSpace(neededSectors: UInt64, largestFreeSectors: UInt64)
+  case noRoomBehind(number: Int, neededSectors: UInt64, availableSectors: UInt64)
+  case percentInvalid(Int)
   case metadataSizeInvalid(byteCount: UInt64)
   case bootCodeInvalid(byteCount: Int)
 
@@ -36,6 +38,11 @@ public enum GPTError: Error, Hashable, Sendable, CustomStringConvertible {
       "\(byteCount) bytes is no alignment on a disk of \(sectorSize)-byte sectors: give a multiple of the sector size above 0"
     case .noSpace(let needed, let largest):
       "no free range of \(needed) sectors: the largest has \(largest); give a smaller size or delete a partition"
+    case .noRoomBehind(let number, let needed, let available):
+      "partition \(number) cannot have \(needed) sectors: with the free room behind it, it can have \(available); give a smaller size, or "
+        + "delete the partition behind it"
+    case .percentInvalid(let percent):
+      "\(percent) per cent is no size: give 1 to 100"
     case .metadataSizeInvalid(let byteCount):
       "a metadata partition cannot have \(byteCount) bytes: give a multiple of 1 MiB above 0"
     case .bootCodeInvalid(let byteCount):

@@ -1,24 +1,3 @@
-/// The 64 attribute bits of a partition (UEFI 2.10, table 5.8; bits 48 to 63 belong to the partition type).
-public struct GPTAttributes: OptionSet, Hashable, Sendable {
-  public let rawValue: UInt64
-  public init(rawValue: UInt64) { self.rawValue = rawValue }
-
-  /// The platform needs the partition to work; tools must not delete it.
-  public static let requiredPartition = GPTAttributes(rawValue: 1 << 0)
-  /// EFI firmware gives the partition no block I/O protocol.
-  public static let noBlockIOProtocol = GPTAttributes(rawValue: 1 << 1)
-  /// A legacy BIOS may boot from it.
-  public static let legacyBIOSBootable = GPTAttributes(rawValue: 1 << 2)
-  /// Discoverable partitions: grow the file system on mount.
-  public static let growFileSystem = GPTAttributes(rawValue: 1 << 59)
-  /// Discoverable partitions and Windows: mount read-only.
-  public static let readOnly = GPTAttributes(rawValue: 1 << 60)
-  /// Windows: hidden from the volume manager.
-  public static let hidden = GPTAttributes(rawValue: 1 << 62)
-  /// Discoverable partitions and Windows: do not mount by itself.
-  public static let noAutomaticMount = GPTAttributes(rawValue: 1 << 63)
-}
-
 /// A partition of a GPT.
 public struct GPTPartition: Hashable, Sendable {
   /// Place in the entry array, from 1. Tools and kernels name the partition by it.

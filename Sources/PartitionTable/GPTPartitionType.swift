@@ -14,6 +14,9 @@ public struct GPTPartitionType: Hashable, Sendable {
     all.first { $0.guid == guid }
   }
 
+  /// What to call a type in a table of few columns: its first alias, else the GUID.
+  public static func shortName(_ guid: GUID) -> String { named(guid)?.aliases.first ?? guid.description }
+
   /// Reads a type given as GUID, alias, name or sgdisk code, in either case (single letters: capitals only, as in sfdisk); nil when
   /// nothing fits. Any GUID but zero is accepted, named here or not.
   public static func parse(_ text: String) -> GUID? {
@@ -114,7 +117,8 @@ extension GPTPartitionType {
     .init(guid: .efiSystem, name: "EFI System", aliases: ["efi", "uefi", "esp", "U"], sgdiskCode: "EF00"),
     .init(guid: .biosBoot, name: "BIOS boot", aliases: ["bios-boot", "bios"], sgdiskCode: "EF02"),
     .init(guid: .prepBoot, name: "PowerPC PReP boot", aliases: ["prep"], sgdiskCode: "4100"),
-    .init(guid: .microsoftBasicData, name: "Microsoft basic data", aliases: ["windows", "windows-data", "ntfs"], sgdiskCode: "0700"),
+    .init(
+      guid: .microsoftBasicData, name: "Microsoft basic data", aliases: ["windows", "msdata", "windows-data", "ntfs"], sgdiskCode: "0700"),
     .init(guid: .microsoftReserved, name: "Microsoft reserved", aliases: ["windows-reserved", "msr"], sgdiskCode: "0C01"),
     .init(guid: .windowsRecovery, name: "Windows recovery environment", aliases: ["windows-recovery"], sgdiskCode: "2700"),
     .init(guid: .microsoftLDMMetadata, name: "Microsoft LDM metadata", aliases: ["ldm-metadata"], sgdiskCode: "4201"),

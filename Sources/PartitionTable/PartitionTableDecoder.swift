@@ -1,7 +1,9 @@
 /// Finds out what a disk carries, from the bytes fetched so far.
 struct PartitionTableDecoder {
-  let source: ScanSource
+  var source: ScanSource
   var scan: PartitionTableScan
+  /// Where the backup is, by a primary header that is whole; its entries need not be.
+  private var namedBackup: (header: LBA, lastUsable: LBA)?
 
   init(source: ScanSource) {
     self.source = source
@@ -21,6 +23,11 @@ struct PartitionTableDecoder {
       case .bad: true
       }
     }
+
+    /// The place was read, and no header is there.
+    var isAbsent: Bool {
+      if case .bad(.signatureMissing) = self { true } else { false }
+    }
   }
 
   static func decode(_ source: ScanSource) throws(BytesNeeded) -> PartitionTableScan {
@@ -28,13 +35,16 @@ struct PartitionTableDecoder {
     guard source.sectorCount > 0 else { return decoder.scan }
     let sector = try decoder.decodeMBR()
     let primary = try decoder.readCopy(.primary, at: 1)
-    let backup = try decoder.findBackup(primary: primary)
+    let backup = try decoder.findBackup()
     try decoder.decodeGPT(primary: primary, backup: backup)
     decoder.classify(sector, hasTraces: primary.isPresent || backup.isPresent)
+    let isReadable = !decoder.scan.findings.contains(.mbrUnreadable)
+    decoder.scan.isWiped = isReadable && primary.isAbsent && backup.isAbsent && decoder.scan.mbr?.partitions.isEmpty ?? true
     if decoder.scan.kind == .mbr || decoder.scan.kind == .mbrOverGPT || decoder.scan.kind == .hybrid {
       try decoder.decodeLogicalPartitions()
       decoder.checkMBRPartitions()
     }
+    decoder.scan.consultedRanges = decoder.source.consulted
     return decoder.scan
   }
 
@@ -50,7 +60,7 @@ struct PartitionTableDecoder {
 
   // MARK: GPT
 
-  private func readCopy(_ copy: GPTCopy, at lba: LBA) throws(BytesNeeded) -> Copy {
+  private mutating func readCopy(_ copy: GPTCopy, at lba: LBA) throws(BytesNeeded) -> Copy {
     guard let sector = try source.sectors(lba) else { return .bad(.unreadable(lba)) }
     let header: GPTHeader
     switch GPTHeader.decode(sector: sector, at: lba) {
@@ -58,6 +68,7 @@ struct PartitionTableDecoder {
     case .failure(let fault): return .bad(fault.value)
     }
     if let fault = header.fault(copy: copy, sectorSize: source.sectorSize, sectorCount: source.sectorCount) { return .bad(fault) }
+    if copy == .primary { namedBackup = (header.alternateLBA, header.lastUsableLBA) }
     let byteCount = header.entryArrayByteCount
     let arraySectors = GPT.arraySectorCount(Int(header.entryCount), Int(header.entryByteCount), source.sectorSize)
     guard let sectors = try source.sectors(header.entriesLBA, count: arraySectors) else {
@@ -77,11 +88,11 @@ struct PartitionTableDecoder {
     return .good(header, partitions)
   }
 
-  /// The backup is where a good primary says; if it is not, or no primary is there to say, it is at the end of the disk.
-  private func findBackup(primary: Copy) throws(BytesNeeded) -> Copy {
+  /// The backup is where the primary's header says; if it is not, or no primary is there to say, it is at the end of the disk.
+  private mutating func findBackup() throws(BytesNeeded) -> Copy {
     let last = LBA(source.sectorCount - 1)
-    if case .good(let header, _) = primary, header.alternateLBA != last, header.alternateLBA > header.lastUsableLBA {
-      let named = try readCopy(.backup, at: header.alternateLBA)
+    if let namedBackup, namedBackup.header != last, namedBackup.header > namedBackup.lastUsable {
+      let named = try readCopy(.backup, at: namedBackup.header)
       if case .good = named { return named }
     }
     // Sector 1 being the last, a header there is the primary's.
@@ -89,25 +100,27 @@ struct PartitionTableDecoder {
   }
 
   private mutating func decodeGPT(primary: Copy, backup: Copy) throws(BytesNeeded) {
-    if case .good(let header, _) = backup {
+    if case .good(let header, let partitions) = primary { scan.primary = table(header, partitions, from: .primary) }
+    if case .good(let header, let partitions) = backup {
+      scan.backup = table(header, partitions, from: .backup)
       scan.gptBackupHeaderLBA = header.myLBA
       let last = LBA(source.sectorCount - 1)
       if header.myLBA != last { scan.findings.append(.gptBackupNotAtEnd(found: header.myLBA, expected: last)) }
     }
     switch (primary, backup) {
     case (.good(let header, let partitions), .good(let otherHeader, let otherPartitions)):
-      take(header, partitions, from: .primary)
+      scan.gptSource = .primary
       let same =
         header.diskGUID == otherHeader.diskGUID && header.firstUsableLBA == otherHeader.firstUsableLBA
         && header.lastUsableLBA == otherHeader.lastUsableLBA && header.entryCount == otherHeader.entryCount
         && header.entryByteCount == otherHeader.entryByteCount && partitions == otherPartitions
         && header.alternateLBA == otherHeader.myLBA && otherHeader.alternateLBA == 1
       if !same { scan.findings.append(.gptCopiesDiffer) }
-    case (.good(let header, let partitions), .bad(let fault)):
-      take(header, partitions, from: .primary)
+    case (.good, .bad(let fault)):
+      scan.gptSource = .primary
       scan.findings.append(.gptCopyBad(.backup, fault))
-    case (.bad(let fault), .good(let header, let partitions)):
-      take(header, partitions, from: .backup)
+    case (.bad(let fault), .good):
+      scan.gptSource = .backup
       scan.findings.append(.gptCopyBad(.primary, fault))
     case (.bad(let fault), .bad(let otherFault)):
       try findOtherSectorSize()
@@ -118,13 +131,13 @@ struct PartitionTableDecoder {
     scan.findings += scan.gpt?.problems().map { .gptProblem($0) } ?? []
   }
 
-  private mutating func take(_ header: GPTHeader, _ partitions: [GPTPartition], from copy: GPTCopy) {
-    scan.gptSource = copy
+  private func table(_ header: GPTHeader, _ partitions: [GPTPartition], from copy: GPTCopy) -> PartitionTableScan.FoundCopy {
     // A backup does not say where the primary's entries were; the standard place is free in every table that passed the checks.
-    scan.gpt = GPT(
+    let gpt = GPT(
       sectorSize: source.sectorSize, sectorCount: source.sectorCount, diskGUID: header.diskGUID, entryCount: Int(header.entryCount),
       entryByteCount: Int(header.entryByteCount), primaryEntriesLBA: copy == .primary ? header.entriesLBA : 2,
       firstUsableLBA: header.firstUsableLBA, lastUsableLBA: header.lastUsableLBA, partitions: partitions)
+    return PartitionTableScan.FoundCopy(gpt: gpt, headerLBA: header.myLBA, alternateLBA: header.alternateLBA)
   }
 
   /// A table written under the other sector size has its header at that many bytes, well within the head.
@@ -165,7 +178,7 @@ struct PartitionTableDecoder {
       checkProtectiveEntry()
     case (false, false):
       scan.kind = .gpt
-      scan.findings.append(.protectiveMBRMissing)
+      scan.findings.append(sector == .bootSector ? .bootSectorOverGPT : .protectiveMBRMissing)
     }
   }
 

@@ -28,6 +28,7 @@ public enum PartitionTableFinding: Hashable, Sendable, CustomStringConvertible {
   case protectiveMBRSize(foundSectors: UInt64, expectedSectors: UInt64)
   case hybridMBR
   case mbrWithoutProtectiveEntry
+  case bootSectorOverGPT
   case mbrPartitionOutOfBounds(number: Int)
   case mbrPartitionsOverlap(first: Int, second: Int)
   case ebrUnreadable(LBA)
@@ -50,6 +51,8 @@ public enum PartitionTableFinding: Hashable, Sendable, CustomStringConvertible {
     case .protectiveMBRSize(let found, let expected): "the protective MBR covers \(found) sectors, not \(expected)"
     case .hybridMBR: "the MBR names partitions beside the protective entry (hybrid): change it with the tool that made it"
     case .mbrWithoutProtectiveEntry: "the MBR has no protective entry: systems follow the MBR; the GPT is a left-over or was overwritten"
+    case .bootSectorOverGPT:
+      "sector 0 is the boot sector of a file system: the disk was formatted as a whole after it was partitioned, or the MBR was damaged"
     default: mbrDescription
     }
   }
@@ -78,19 +81,41 @@ public struct PartitionTableScan: Hashable, Sendable {
   public internal(set) var kind: PartitionTableKind = .none
   /// The MBR, whenever sector 0 holds one: protective and hybrid ones too.
   public internal(set) var mbr: MBR?
-  /// The GPT, when a copy of it is good.
-  public internal(set) var gpt: GPT?
-  /// The copy that `gpt` was read from.
+  /// The copy that counts: the primary if it is good, else the backup; nil when neither is.
   public internal(set) var gptSource: GPTCopy?
+  /// The copies that are good.
+  var primary: FoundCopy?
+  var backup: FoundCopy?
   /// Where a good backup header was found.
   public internal(set) var gptBackupHeaderLBA: LBA?
   /// Everything worth telling; empty for a sound table.
   public internal(set) var findings: [PartitionTableFinding] = []
+  /// The places of both headers and sector 0 could be read, and there is neither a GPT nor an MBR partition.
+  public internal(set) var isWiped = false
+  /// What was looked at. As long as nothing is written here, a new scan finds the same.
+  public internal(set) var consultedRanges: [DiskByteRange] = []
+
+  /// Where extended boot records were found.
+  var extendedRecords: [LBA] = []
+
+  /// A good copy of a GPT, with what its header says of the two copies' places.
+  struct FoundCopy: Hashable {
+    var gpt: GPT
+    var headerLBA: LBA
+    var alternateLBA: LBA
+  }
+
+  /// The GPT, when a copy of it is good.
+  public var gpt: GPT? { gptSource == .backup ? backup?.gpt : primary?.gpt }
+
+  /// A copy of the GPT, when that one is good.
+  public func gpt(_ copy: GPTCopy) -> GPT? { copy == .primary ? primary?.gpt : backup?.gpt }
 
   /// How to treat sector 0 when the GPT found here is written again, changed or repaired: tables of other tools stay untouched, and so
   /// does boot code.
   public var protectiveMBR: ProtectiveMBR {
-    switch kind {
+    if findings.contains(.bootSectorOverGPT) { return .untouched }
+    return switch kind {
     case .hybrid, .mbrOverGPT, .mbr, .bootSector: .untouched
     case .gpt, .damagedGPT, .none: mbr.map { .keepingBootCode($0.bootCode) } ?? .fresh
     }

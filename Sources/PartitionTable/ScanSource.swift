@@ -12,6 +12,8 @@ struct ScanSource {
   private var ahead: [(offsetBytes: UInt64, bytes: [UInt8])] = []
   /// Fetched because asked for; nil where reading failed.
   private var onDemand: [DiskByteRange: [UInt8]?] = [:]
+  /// What the decoder looked at, in the order of its asking. What it found depends on these bytes and no others.
+  private(set) var consulted: [DiskByteRange] = []
 
   init(diskByteCount: UInt64, sectorSize: SectorSize) {
     self.diskByteCount = diskByteCount
@@ -41,10 +43,11 @@ struct ScanSource {
   }
 
   /// Whole sectors; nil when they lie off the disk or cannot be read.
-  func sectors(_ first: LBA, count: UInt64 = 1) throws(BytesNeeded) -> ArraySlice<UInt8>? {
+  mutating func sectors(_ first: LBA, count: UInt64 = 1) throws(BytesNeeded) -> ArraySlice<UInt8>? {
     guard count > 0, count <= sectorCount, first.value <= sectorCount - count else { return nil }
     // Counts are bounded by the entry array's limit, so the product fits.
     let range = DiskByteRange(offsetBytes: first.value * sectorSize.wide, byteCount: Int(count) * sectorSize.byteCount)
+    consulted.append(range)
     for piece in ahead where range.offsetBytes >= piece.offsetBytes {
       let start = range.offsetBytes - piece.offsetBytes
       if start + UInt64(range.byteCount) <= UInt64(piece.bytes.count) {

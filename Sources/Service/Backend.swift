@@ -117,10 +117,42 @@ extension StorageService: StorageBackend {
     try await change { [self] () async throws(APIError) in try await delete(path) }
   }
 
+  public func partitionTable(of path: VirtualDiskPath) async throws(APIError) -> PartitionTableInfo {
+    try await reactor.run { [self] () async throws(APIError) in
+      let (served, disk) = try servedDisk(path)
+      return await partitionTable(disk, in: served)
+    }
+  }
+
+  public func initPartitionTable(of path: VirtualDiskPath, _ request: InitPartitionTable) async throws(APIError) -> PartitionTableInfo {
+    try await change { [self] () async throws(APIError) in try await initPartitionTable(path, request) }
+  }
+
+  public func createPartition(on path: VirtualDiskPath, _ request: CreatePartition) async throws(APIError) -> PartitionTableInfo {
+    try await change { [self] () async throws(APIError) in try await createPartition(path, request) }
+  }
+
+  public func deletePartitions(of path: VirtualDiskPath, _ request: DeletePartitions) async throws(APIError) -> PartitionTableInfo {
+    try await change { [self] () async throws(APIError) in try await deletePartitions(path, request) }
+  }
+
+  public func resizePartition(of path: VirtualDiskPath, _ request: ResizePartition) async throws(APIError) -> PartitionTableInfo {
+    try await change { [self] () async throws(APIError) in try await resizePartition(path, request) }
+  }
+
+  public func setPartition(of path: VirtualDiskPath, _ request: SetPartition) async throws(APIError) -> PartitionTableInfo {
+    try await change { [self] () async throws(APIError) in try await setPartition(path, request) }
+  }
+
+  public func repairPartitionTable(of path: VirtualDiskPath, _ request: RepairPartitionTable) async throws(APIError) -> PartitionRepairInfo
+  {
+    try await change { [self] () async throws(APIError) in try await repairPartitionTable(path, request) }
+  }
+
   public func stack(of path: VirtualDiskPath?) async throws(APIError) -> [StackNode] {
     try await ask { [self] () throws(APIError) in
       let wanted = if let path { [try servedDisk(path).1] } else { allVirtualDisks }
-      return wanted.map { StackTree.node($0.volume) }
+      return wanted.flatMap(StackTree.nodes)
     }
   }
 }

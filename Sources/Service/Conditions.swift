@@ -149,11 +149,11 @@ struct VirtualDiskCondition {
     let away = absent.map { pool.path(of: $0) }.joined(separator: ", ")
     if let row = disk.firstLostRow {
       health = .unhealthy
-      state = served.volume.clientCount > 0 ? .noRedundancy : .detached
+      state = served.clientCount > 0 ? .noRedundancy : .detached
       let cause = away.isEmpty ? "" : "; away \(absent.count == 1 ? "is" : "are") \(away)"
       reason =
         "incomplete: row \(row) and maybe others have no whole copy on the disks that are there\(cause)"
-        + (served.volume.clientCount > 0 ? "; connected clients get errors there, new ones are refused" : "; it is not served")
+        + (served.clientCount > 0 ? "; connected clients get errors there, new ones are refused" : "; it is not served")
       nextStep = "Bring the missing disks back: it is served again when its data is there"
       return
     }

@@ -32,4 +32,8 @@ public enum ServiceLimits {
   static let witnessByteCount = 64 << 10
   /// Map entries and rows that `inspect` lists; all of them are checked.
   static let inspectedRowCount = 100
+  /// How much of a virtual disk is asked at a time which of it holds data, in bytes and extents: the answer comes from memory, row by row, and
+  /// clients wait for it.
+  static let statusByteCount: UInt64 = 1 << 40
+  static let statusExtents = 1024
 }

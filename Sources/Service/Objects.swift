@@ -136,7 +136,7 @@ extension StorageService {
       pool: pool.name, name: record.name, uuid: record.id.description, sizeBytes: record.byteCount,
       provisioning: record.provisioning == .fixed ? .fixed : .thin, resiliency: record.copies > 1 ? .mirror : .simple,
       columns: Int(record.columns), interleaveBytes: UInt64(record.interleave), logicalSectorBytes: Int(record.logicalSector),
-      allocatedBytes: served.disk.allocatedByteCount, clientCount: served.volume.clientCount, state: condition.state,
+      allocatedBytes: served.disk.allocatedByteCount, clientCount: served.clientCount, state: condition.state,
       reason: condition.reason, copies: max(1, Int(record.copies)), health: condition.health, nextStep: condition.nextStep,
       share: record.share == 0 ? StorageBusLimits.defaultShare : record.share, data: served.data.map(DataInfo.init))
   }

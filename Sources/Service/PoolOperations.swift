@@ -120,7 +120,13 @@ extension StorageService {
         for record in try pool.virtualDiskRecords() {
           let disk = try VirtualDisk.open(record, in: pool, handle: takeHandle())
           // A creation or deletion that was interrupted is undone or finished.
-          if record.state != .active { try await disk.delete() } else { served.virtualDisks[record.name] = ServedVirtualDisk(disk) }
+          if record.state != .active {
+            try await disk.delete()
+          } else {
+            let servedDisk = ServedVirtualDisk(disk)
+            served.virtualDisks[record.name] = servedDisk
+            watchPartitions(of: servedDisk)
+          }
           claims.shares.set(record.share, of: disk.handle)
         }
       }
@@ -196,6 +202,7 @@ extension StorageService {
   private func close(contentsOf served: ServedPool) async throws(APIError) {
     var failure: APIError?
     for disk in served.sortedVirtualDisks {
+      await disk.volume.partitions.settle()
       do throws(BlockError) { try await disk.disk.close() } catch {
         failure = APIError(
           .ioError, "\(disk.disk.label) could not be flushed: \(error)",

@@ -71,7 +71,9 @@ extension StorageService {
       do throws(PoolError) {
         let disk = try VirtualDisk.open(record, in: served.pool, handle: takeHandle())
         claims.shares.set(record.share, of: disk.handle)
-        served.virtualDisks[record.name] = ServedVirtualDisk(disk, data: await disk.examineData())
+        let servedDisk = ServedVirtualDisk(disk, data: await disk.examineData())
+        served.virtualDisks[record.name] = servedDisk
+        watchPartitions(of: servedDisk)
       } catch { served.remarks.append("The virtual disk \(record.name) is not served: \(error)") }
     }
   }

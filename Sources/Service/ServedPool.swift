@@ -1,6 +1,5 @@
 import BlockDevice
 import Management
-import NBDServer
 import PhysicalDisk
 import Pool
 import Reactor
@@ -42,8 +41,15 @@ final class ServedVirtualDisk: Sendable {
   init(_ disk: VirtualDisk, data: DataReport? = nil) {
     self.disk = disk
     self.data = data
-    volume = Volume(disk, label: disk.label)
+    request = IORequest(virtualDisk: disk.handle, ownerTerm: disk.ownerTerm)
+    volume = Volume(disk, label: disk.label, request: request)
   }
+
+  /// What requests carry down the stack, whoever they come from.
+  let request: IORequest
+
+  /// Connections to it, whole or by its partitions.
+  var clientCount: Int { volume.clientCount + volume.partitions.clientCount }
 
   /// Where nothing can be written what is lost harms nothing else: it is served, and fails only there.
   var canBeServed: Bool { disk.geometry.isReadOnly || disk.hasAllData }
@@ -114,27 +120,6 @@ final class ServedPool: @unchecked Sendable {  // reactor-confined
   }
 
   var name: String { pool.name }
-  var clientCount: Int { virtualDisks.values.reduce(0) { $0 + $1.volume.clientCount } }
+  var clientCount: Int { virtualDisks.values.reduce(0) { $0 + $1.clientCount } }
   var sortedVirtualDisks: [ServedVirtualDisk] { virtualDisks.values.sorted { $0.disk.name < $1.disk.name } }
-}
-
-/// A virtual disk as one NBD client has it open.
-final class OpenExport: Export {
-  let name: String
-  let description: String
-  let isReadOnly = false
-  let requestTemplate: IORequest
-  private let volume: Volume
-
-  init(_ served: ServedVirtualDisk) {
-    name = served.volume.label
-    description = "spaceport virtual disk \(served.volume.label)"
-    volume = served.volume
-    requestTemplate = IORequest(virtualDisk: served.disk.handle, ownerTerm: served.disk.ownerTerm)
-    volume.addClient()
-  }
-
-  var device: BlockDevice { volume }
-
-  func close() { volume.removeClient() }
 }

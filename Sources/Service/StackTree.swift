@@ -3,6 +3,16 @@ import Management
 
 /// The running stack as a tree of figures: walked from the device that is asked about down to the physical disks.
 enum StackTree {
+  /// Of a virtual disk: its open partitions, without the layers that they have in common, then the whole disk.
+  static func nodes(_ served: ServedVirtualDisk) -> [StackNode] {
+    let partitions = served.volume.partitions.open.sorted { $0.partition.number < $1.partition.number }.map { volume in
+      var node = node(volume)
+      node.children = []
+      return node
+    }
+    return partitions + [node(served.volume)]
+  }
+
   static func node(_ device: BlockDevice) -> StackNode {
     let statistics = device.statistics
     return StackNode(

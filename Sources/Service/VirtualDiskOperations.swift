@@ -1,6 +1,5 @@
 import BlockDevice
 import Management
-import NBDServer
 import Pool
 import StorageBus
 import VirtualDisk
@@ -28,6 +27,7 @@ extension StorageService {
     claims.shares.set(disk.record.share, of: disk.handle)
     let servedDisk = ServedVirtualDisk(disk)
     served.virtualDisks[request.name] = servedDisk
+    watchPartitions(of: servedDisk)
     return info(servedDisk, of: served)
   }
 
@@ -59,8 +59,12 @@ extension StorageService {
   func resize(_ path: VirtualDiskPath, to byteCount: UInt64) async throws(APIError) -> VirtualDiskInfo {
     let (served, disk) = try servedDisk(path)
     try checkWritable(served)
+    let table = await disk.volume.partitions.read()
+    let oldByteCount = disk.disk.geometry.byteCount
     try await explained { () throws(PoolError) in try await disk.disk.grow(to: byteCount) }
-    return info(disk, of: served)
+    var info = info(disk, of: served)
+    if byteCount > oldByteCount { info.note = await fitPartitionTable(of: disk, as: table) }
+    return info
   }
 
   func set(_ path: VirtualDiskPath, _ request: SetVirtualDisk) async throws(APIError) -> VirtualDiskInfo {
@@ -86,12 +90,13 @@ extension StorageService {
   func delete(_ path: VirtualDiskPath) async throws(APIError) {
     let (served, disk) = try servedDisk(path)
     try checkWritable(served)
-    guard disk.volume.clientCount == 0 else {
+    guard disk.clientCount == 0 else {
       throw APIError(
-        .busy, "The virtual disk \(path) is in use: clients are connected to it (\(connections(disk.volume.clientCount)))",
+        .busy, "The virtual disk \(path) is in use: clients are connected to it (\(connections(disk.clientCount)))",
         remedy: "Detach the clients first (nbd-client -d DEVICE)")
     }
     served.virtualDisks[path.name] = nil  // first, so that no client opens it meanwhile
+    await disk.volume.partitions.settle()
     do throws(PoolError) { try await disk.disk.delete() } catch {
       if disk.disk.record.state == .active { served.virtualDisks[path.name] = disk }
       throw APIError(error)
@@ -108,36 +113,4 @@ extension StorageService {
 
   var sortedPools: [ServedPool] { pools.values.sorted { $0.name < $1.name } }
   var allVirtualDisks: [ServedVirtualDisk] { sortedPools.flatMap(\.sortedVirtualDisks) }
-}
-
-extension StorageService: ExportDirectory {
-  public func exportNames() -> [String] { allVirtualDisks.filter(\.canBeServed).map(\.volume.label) }
-
-  public func describeExport(named name: String) throws(ExportError) -> ExportDescription {
-    let served = try export(named: name)
-    return ExportDescription(
-      name: served.volume.label, description: "spaceport virtual disk \(served.volume.label)", geometry: served.volume.geometry)
-  }
-
-  public func openExport(named name: String) async throws(ExportError) -> any Export {
-    if isStopping { throw ExportError(.shuttingDown, "The server is stopping.") }
-    let served = try export(named: name)
-    if !served.canBeServed, let row = served.disk.firstLostRow {
-      throw ExportError(
-        .unavailable,
-        "\(served.volume.label) is offline: row \(row) of its data has no whole copy on the disks that are there. "
-          + "Bring the missing disks back; `spaceport vdisk show \(served.volume.label)` says more.")
-    }
-    return OpenExport(served)
-  }
-
-  /// The empty name is the only virtual disk there is.
-  private func export(named name: String) throws(ExportError) -> ServedVirtualDisk {
-    let all = allVirtualDisks
-    if name.isEmpty, all.count == 1 { return all[0] }
-    guard let served = all.first(where: { $0.volume.label == name }) else {
-      throw ExportError(.unknown, name.isEmpty ? "There is no default export. Name one: POOL/VDISK." : "There is no such export.")
-    }
-    return served
-  }
 }

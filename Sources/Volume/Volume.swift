@@ -1,15 +1,18 @@
 import BlockDevice
 import Reactor
 
-/// What is exported: for now a whole virtual disk; partitions, snapshots and other filters come in between later. It keeps requests
-/// within what was opened and says how many clients have it open.
+/// A whole virtual disk as it is exported. It says how many clients have it open, and notices when they write its partition table.
 public final class Volume: BlockDevice, @unchecked Sendable {  // reactor-confined
   private let below: BlockDevice
   /// Connections that have this volume open.
   public private(set) var clientCount = 0
+  /// The disk's partition table, and the partitions that are open.
+  public let partitions: PartitionWatch
 
-  public init(_ below: BlockDevice, label: String) {
+  /// - Parameter request: what reading the partition table carries down the stack.
+  public init(_ below: BlockDevice, label: String, request: IORequest = IORequest()) {
     self.below = below
+    partitions = PartitionWatch(below, request)
     super.init(reactor: below.reactor, layerName: "Volume", label: label)
   }
 
@@ -33,17 +36,30 @@ public final class Volume: BlockDevice, @unchecked Sendable {  // reactor-confin
   }
 
   public override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
-    try await below.write(at: offset, from: slice, request)
+    var failure: BlockError?
+    do throws(BlockError) { try await below.write(at: offset, from: slice, request) } catch { failure = error }
+    try await ended(at: offset, UInt64(slice.byteCount), failure)
   }
 
   public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken { try await below.flush(request) }
 
   public override func performDiscard(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
-    try await below.discard(at: offset, byteCount: byteCount, request)
+    var failure: BlockError?
+    do throws(BlockError) { try await below.discard(at: offset, byteCount: byteCount, request) } catch { failure = error }
+    try await ended(at: offset, byteCount, failure)
   }
 
   public override func performWriteZeroes(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
-    try await below.writeZeroes(at: offset, byteCount: byteCount, request)
+    var failure: BlockError?
+    do throws(BlockError) { try await below.writeZeroes(at: offset, byteCount: byteCount, request) } catch { failure = error }
+    try await ended(at: offset, byteCount, failure)
+  }
+
+  /// A change that failed may have been made all the same.
+  @inline(__always)
+  private func ended(at offset: UInt64, _ byteCount: UInt64, _ failure: BlockError?) async throws(BlockError) {
+    if partitions.isTable(offset, byteCount) { await partitions.tableChanged() }
+    if let failure { throw failure }
   }
 
   public override func performBlockStatus(

@@ -12,7 +12,8 @@ struct Spaceport: AsyncParsableCommand {
       """,
     version: "spaceport \(spaceportVersion)",
     subcommands: [
-      ServeCommand.self, StatusCommand.self, DiskCommand.self, PoolCommand.self, VirtualDiskCommand.self, JobCommand.self,
+      ServeCommand.self, StatusCommand.self, DiskCommand.self, PoolCommand.self, VirtualDiskCommand.self, PartitionCommand.self,
+      JobCommand.self,
       EventCommand.self, StackCommand.self, InspectCommand.self, CacheCommand.self,
     ])
 

@@ -56,10 +56,33 @@ struct FuzzTests {
       if isSound != ((try? table.encode()) != nil) { Issue.record("problems() and encode() disagree: \(table)") }
       for partition in table.partitions { _ = (partition.byteRange(sectorSize: sectorSize), partition.name) }
     }
+    for partition in scan.usablePartitions ?? [] where partition.endBytes > UInt64(bytes.count) || partition.byteCount == 0 {
+      Issue.record("a usable partition beyond the disk")
+    }
+    if let plan = try? scan.repair(), !plan.steps.isEmpty { checkRepair(plan, bytes, sectorSize) }
     for range in scan.wipeRanges where range.offsetBytes + UInt64(range.byteCount) > UInt64(bytes.count) {
       Issue.record("a wipe beyond the disk")
     }
     return scan.kind
+  }
+
+  /// A repair that can be planned leaves a table that needs none.
+  static func checkRepair(_ plan: PartitionTableRepair, _ bytes: [UInt8], _ sectorSize: SectorSize) {
+    var repaired = bytes
+    for write in plan.steps.joined() {
+      let start = Int(write.offsetBytes)
+      guard start + write.bytes.count <= repaired.count else {
+        Issue.record("a repair beyond the disk")
+        return
+      }
+      repaired.replaceSubrange(start..<(start + write.bytes.count), with: write.bytes)
+    }
+    let again = PartitionTableScan.scan(diskByteCount: UInt64(bytes.count), sectorSize: sectorSize) { range in
+      Array(repaired[Int(range.offsetBytes)..<(Int(range.offsetBytes) + range.byteCount)])
+    }
+    if again.gpt != plan.table || (try? again.repair())?.steps.isEmpty != true {
+      Issue.record("repaired by \(plan.actions), found \(again.findings)")
+    }
   }
 
   /// Interesting numbers land where random bits never would.

@@ -165,6 +165,63 @@ struct ToolTests {
     }
   }
 
+  @Test("created, resized, set and deleted by us, every step read by both tools", arguments: DiskPath.testableSectorSizes)
+  func edits(sectorSize: SectorSize) throws {
+    var generator = SeededGenerator(seed: 32)
+    try DiskPath.withDisk(byteCount: 200 * mebibyte, sectorSize: sectorSize) { disk in
+      var table = try GPT(diskGUID: generator.guid(), diskByteCount: disk.byteCount, sectorSize: sectorSize)
+      for step in try table.encodeSteps(protectiveMBR: .fresh) { try disk.write(step) }
+      let alignment = GPT.alignmentByteCount(stripeByteCount: 768 * 1024)
+      let changes: [(inout GPT) throws -> Void] = [
+        {
+          try $0.addPartition(
+            type: .efiSystem, uniqueGUID: generator.guid(), size: .bytes(20 * mebibyte), name: "esp", alignmentByteCount: alignment)
+        },
+        {
+          try $0.addPartition(
+            type: .linux, uniqueGUID: generator.guid(), size: .percentOfFree(50), name: "däta", alignmentByteCount: alignment)
+        },
+        { try $0.addPartition(type: .linuxHome, uniqueGUID: generator.guid(), size: .largestFree, alignmentByteCount: alignment) },
+        { try $0.removePartitions(numbers: [2]) }, { try $0.resizePartition(number: 1, to: .largestFree) },
+        { table in
+          guard var partition = table.partition(number: 3) else { throw GPTError.noSuchPartition(3) }
+          (partition.name, partition.type, partition.attributes) = ("renamed", .linuxSwap, [.readOnly, .requiredPartition])
+          try table.updatePartition(partition)
+        },
+      ]
+      for change in changes {
+        try change(&table)
+        let scan = try disk.scan()
+        _ = try scan.editableTable()
+        for step in try table.encodeSteps(protectiveMBR: .untouched) { try disk.write(step) }
+        #expect(try disk.scan().gpt == table && disk.scan().findings.isEmpty)
+        try Self.compare(table, disk)
+        #expect(table.partitions.allSatisfy { $0.firstLBA.value * UInt64(sectorSize.byteCount) % alignment == 0 })
+      }
+      let listing = try Tools.run("parted", ["-s", "-m", disk.path, "unit", "s", "print"])
+      for partition in table.partitions {
+        let line = "\(partition.number):\(partition.firstLBA)s:\(partition.lastLBA)s:\(partition.sectorCount)s:"
+        #expect(listing.contains(line), "\(line) is not in \(listing)")
+      }
+    }
+  }
+
+  @Test("damage made by writing over a copy, repaired by us to sgdisk's satisfaction", arguments: DiskPath.testableSectorSizes)
+  func plannedRepairs(sectorSize: SectorSize) throws {
+    try DiskPath.withDisk(byteCount: 64 * mebibyte, sectorSize: sectorSize) { disk in
+      try Tools.run("sgdisk", ["-o", "-n", "1:0:+16M", "-c", "1:kept", "-n", "3:0:0", disk.path])
+      let table = try #require(try disk.scan().gpt)
+      let junk = [UInt8](repeating: 0xA5, count: 4096)
+      for offset in [UInt64(sectorSize.byteCount), disk.byteCount - 4096] {
+        try disk.write([DiskWrite(copy: .primary, offsetBytes: offset, bytes: junk)])
+        #expect(try !disk.scan().findings.isEmpty)
+        for step in try disk.scan().repair().steps { try disk.write(step) }
+        #expect(try disk.scan().findings.isEmpty && disk.scan().gpt == table)
+        try Self.compare(table, disk)
+      }
+    }
+  }
+
   @Test("tables made by parted and sfdisk")
   func partedAndSfdisk() throws {
     try DiskPath.withDisk(byteCount: 128 * mebibyte, sectorSize: .bytes512) { disk in

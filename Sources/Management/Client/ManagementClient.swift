@@ -98,11 +98,11 @@ public struct ManagementClient: StorageBackend {
     if let path { try await get("stack", path.pool, path.name) } else { try await get("stack") }
   }
 
-  private func get<Value: Decodable>(_ route: String...) async throws(APIError) -> Value {
+  func get<Value: Decodable>(_ route: String...) async throws(APIError) -> Value {
     try await call(.GET, route, slow: false)
   }
 
-  private func post<Value: Decodable>(_ body: some Encodable, _ route: String...) async throws(APIError) -> Value {
+  func post<Value: Decodable>(_ body: some Encodable, _ route: String...) async throws(APIError) -> Value {
     try await call(.POST, route, body: try JSON.encode(body), slow: true)
   }
 

@@ -21,6 +21,7 @@ struct Routes: Sendable {
     addDiskRoutes(to: version1)
     addJobRoutes(to: version1)
     addVirtualDiskRoutes(to: version1)
+    addPartitionRoutes(to: version1)
     return router
   }
 
@@ -129,7 +130,7 @@ struct Routes: Sendable {
     return value
   }
 
-  private static func virtualDiskPath(_ context: Context) throws(APIError) -> VirtualDiskPath {
+  static func virtualDiskPath(_ context: Context) throws(APIError) -> VirtualDiskPath {
     VirtualDiskPath(pool: try parameter("pool", context), name: try parameter("vdisk", context))
   }
 

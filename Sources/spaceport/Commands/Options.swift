@@ -13,6 +13,10 @@ import Glibc
 enum Parse {
   static func size(_ text: String) throws -> ByteSize { try explained { () throws(APIError) in try ByteSize(parsing: text) } }
 
+  static func partitionSize(_ text: String) throws -> PartitionSize {
+    try explained { () throws(APIError) in try PartitionSize(parsing: text) }
+  }
+
   static func virtualDisk(_ text: String) throws -> VirtualDiskPath {
     try explained { () throws(APIError) in try VirtualDiskPath(parsing: text) }
   }

@@ -124,7 +124,8 @@ struct VirtualDiskResizeCommand: AsyncParsableCommand {
 
   func run() async throws {
     let disk = try await client.storage().resizeVirtualDisk(at: path, ResizeVirtualDisk(sizeBytes: size.byteCount))
-    try client.show(disk, as: ObjectTables.virtualDisk(disk))
+    let note = disk.note.map { "\n" + Printable.text("\($0).") }
+    try client.show(disk, as: ObjectTables.virtualDisk(disk) + (note ?? ""))
   }
 }
 

@@ -1,0 +1,112 @@
+/// How a partition is known again when the table has changed.
+public enum PartitionIdentity: Hashable, Sendable {
+  /// By its unique GUID.
+  case gpt(GUID)
+  /// By the disk signature and its number, as Linux does. A start that has changed makes it another partition.
+  case mbr(diskSignature: UInt32, number: Int)
+}
+
+/// A partition that data can be read from and written to.
+public struct UsablePartition: Hashable, Sendable {
+  public var number: Int
+  public var identity: PartitionIdentity
+  /// The name in the table; empty for MBR partitions.
+  public var label: String
+  /// Bytes from the start of the disk.
+  public var offsetBytes: UInt64
+  /// In bytes, above 0.
+  public var byteCount: UInt64
+
+  public init(number: Int, identity: PartitionIdentity, label: String, offsetBytes: UInt64, byteCount: UInt64) {
+    self.number = number
+    self.identity = identity
+    self.label = label
+    self.offsetBytes = offsetBytes
+    self.byteCount = byteCount
+  }
+
+  /// First byte behind it; within the disk, so it does not overflow.
+  public var endBytes: UInt64 { offsetBytes + byteCount }
+}
+
+extension PartitionTableScan {
+  /// The partitions, if the table is one to go by: sound, read as a whole, no partition over another or over what the table itself lies on. nil
+  /// where it is not, which may be the state between two writes of a tool. Empty where there is no table.
+  public var usablePartitions: [UsablePartition]? {
+    switch kind {
+    case .none, .bootSector: return isWiped ? [] : nil
+    case .damagedGPT, .mbrOverGPT: return nil
+    case .mbr:
+      guard let mbr, findings.isEmpty else { return nil }
+      return checked(
+        mbr.partitions.filter { !$0.isExtended }.map {
+          UsablePartition(
+            number: $0.number, identity: .mbr(diskSignature: mbr.diskSignature, number: $0.number), label: "",
+            offsetBytes: $0.firstLBA.value * sectorSize.wide, byteCount: $0.sectorCount * sectorSize.wide)
+        })
+    case .gpt, .hybrid:
+      return gpt?.usablePartitions.flatMap(checked)
+    }
+  }
+
+  /// nil when one of them leaves the disk or holds a part of the table.
+  private func checked(_ partitions: [UsablePartition]) -> [UsablePartition]? {
+    for partition in partitions {
+      let (end, overflow) = partition.offsetBytes.addingReportingOverflow(partition.byteCount)
+      guard !overflow, end <= diskByteCount else { return nil }
+      if tableRanges.contains(where: { $0.offsetBytes < end && $0.offsetBytes + UInt64($0.byteCount) > partition.offsetBytes }) {
+        return nil
+      }
+    }
+    return partitions
+  }
+
+  /// What the table itself lies on. Of an MBR that is not where a GPT was looked for: its partitions may begin at sector 1, and end at the last.
+  private var tableRanges: [DiskByteRange] {
+    if kind != .mbr { return consultedRanges }
+    return ([LBA(0)] + extendedRecords).map {
+      DiskByteRange(offsetBytes: $0.value * sectorSize.wide, byteCount: sectorSize.byteCount)
+    }
+  }
+}
+
+extension GPT {
+  /// The partitions of a sound table; nil for any other.
+  public var usablePartitions: [UsablePartition]? {
+    guard problems().isEmpty else { return nil }
+    var usable: [UsablePartition] = []
+    for partition in partitions {
+      guard let range = partition.byteRange(sectorSize: sectorSize) else { return nil }
+      usable.append(
+        UsablePartition(
+          number: partition.number, identity: .gpt(partition.uniqueGUID), label: partition.name, offsetBytes: range.offsetBytes,
+          byteCount: range.byteCount))
+    }
+    return usable
+  }
+}
+
+extension UsablePartition {
+  /// Whether one of these is the same partition, at the same place and at least as long.
+  public func isBorneOut(by partitions: [UsablePartition]) -> Bool {
+    partitions.contains { $0.identity == identity && $0.offsetBytes == offsetBytes && $0.byteCount >= byteCount }
+  }
+
+  /// The names under which partitions are exported, behind the disk's own: every number, and every label that can only mean one of them: it is
+  /// no number, has no twin, and neither a slash nor anything that does not print.
+  public static func exportNames(of partitions: [UsablePartition]) -> [(name: String, partition: UsablePartition)] {
+    var names = partitions.map { (name: "\($0.number)", partition: $0) }
+    let counts = Dictionary(partitions.map { ($0.label, 1) }, uniquingKeysWith: +)
+    for partition in partitions where counts[partition.label] == 1 && isExportName(partition.label) {
+      names.append((partition.label, partition))
+    }
+    return names
+  }
+
+  private static func isExportName(_ label: String) -> Bool {
+    guard !label.isEmpty, !label.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else { return false }
+    return label.unicodeScalars.allSatisfy { scalar in
+      scalar != "/" && scalar != "\u{FFFD}" && scalar.properties.generalCategory != .control && scalar.properties.generalCategory != .format
+    }
+  }
+}

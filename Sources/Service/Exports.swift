@@ -1,0 +1,140 @@
+import BlockDevice
+import Management
+import NBDServer
+import Volume
+
+/// A virtual disk as one NBD client has it open.
+final class OpenExport: Export {
+  let name: String
+  let description: String
+  let isReadOnly = false
+  let requestTemplate: IORequest
+  private let volume: Volume
+
+  init(_ served: ServedVirtualDisk) {
+    name = served.volume.label
+    description = "spaceport virtual disk \(served.volume.label)"
+    volume = served.volume
+    requestTemplate = served.request
+    volume.addClient()
+  }
+
+  var device: BlockDevice { volume }
+
+  func close() { volume.removeClient() }
+}
+
+/// A partition as one NBD client has it open.
+final class OpenPartition: Export {
+  let name: String
+  let description: String
+  let isReadOnly = false
+  let requestTemplate: IORequest
+  private let volume: PartitionVolume
+  private let watch: PartitionWatch
+
+  /// Takes over a volume that was opened for it.
+  init(_ volume: PartitionVolume, of served: ServedVirtualDisk) {
+    name = volume.label
+    description = partitionDescription(volume.partition.number, volume.partition.label, of: served)
+    self.volume = volume
+    watch = served.volume.partitions
+    requestTemplate = served.request
+  }
+
+  var device: BlockDevice { volume }
+  var isWithdrawn: Bool { volume.isWithdrawn }
+
+  func close() { watch.close(volume) }
+}
+
+private func partitionDescription(_ number: Int, _ label: String, of served: ServedVirtualDisk) -> String {
+  "spaceport partition \(number)\(label.isEmpty ? "" : " (\(label))") of \(served.volume.label)"
+}
+
+extension StorageService: ExportDirectory {
+  /// Every virtual disk, then its partitions by number and by label.
+  public func exportNames() async -> [String] {
+    var names: [String] = []
+    // While one table is read, another virtual disk may be closed.
+    for served in allVirtualDisks where isServed(served) && served.canBeServed {
+      names.append(served.volume.label)
+      names += await served.volume.partitions.names().map { "\(served.volume.label)/\($0)" }
+    }
+    return names
+  }
+
+  public func describeExport(named name: String) async throws(ExportError) -> ExportDescription {
+    let (served, partition) = try export(named: name)
+    guard let partition else {
+      return ExportDescription(
+        name: served.volume.label, description: "spaceport virtual disk \(served.volume.label)", geometry: served.volume.geometry)
+    }
+    do throws(PartitionWatch.OpenError) {
+      let found = try await served.volume.partitions.find(partition)
+      var geometry = served.volume.geometry
+      geometry.byteCount = found.byteCount
+      return ExportDescription(
+        name: "\(served.volume.label)/\(found.number)", description: partitionDescription(found.number, found.label, of: served),
+        geometry: geometry)
+    } catch { throw ExportError(error, partition, of: served) }
+  }
+
+  public func openExport(named name: String) async throws(ExportError) -> any Export {
+    if isStopping { throw ExportError(.shuttingDown, "The server is stopping.") }
+    let (served, partition) = try export(named: name)
+    if !served.canBeServed, let row = served.disk.firstLostRow {
+      throw ExportError(
+        .unavailable,
+        "\(served.volume.label) is offline: row \(row) of its data has no whole copy on the disks that are there. "
+          + "Bring the missing disks back; `spaceport vdisk show \(served.volume.label)` says more.")
+    }
+    guard let partition else { return OpenExport(served) }
+    let watch = served.volume.partitions
+    let volume: PartitionVolume
+    do throws(PartitionWatch.OpenError) { volume = try await watch.open(partition) } catch {
+      throw ExportError(error, partition, of: served)
+    }
+    // While the table was read the virtual disk may have been deleted, or its pool closed.
+    guard !isStopping, isServed(served) else {
+      watch.close(volume)
+      throw ExportError(.shuttingDown, "\(served.volume.label) is being closed.")
+    }
+    return OpenPartition(volume, of: served)
+  }
+
+  private func isServed(_ served: ServedVirtualDisk) -> Bool { allVirtualDisks.contains { $0 === served } }
+
+  /// POOL/VDISK, or POOL/VDISK/PARTITION. The empty name is the only virtual disk there is.
+  private func export(named name: String) throws(ExportError) -> (ServedVirtualDisk, partition: String?) {
+    let all = allVirtualDisks
+    if name.isEmpty, all.count == 1 { return (all[0], nil) }
+    let parts = name.split(separator: "/", maxSplits: 2, omittingEmptySubsequences: false)
+    guard parts.count >= 2, let served = all.first(where: { $0.volume.label == "\(parts[0])/\(parts[1])" }) else {
+      throw ExportError(.unknown, name.isEmpty ? "There is no default export. Name one: POOL/VDISK." : "There is no such export.")
+    }
+    return (served, parts.count == 3 ? String(parts[2]) : nil)
+  }
+
+  /// Called for every virtual disk that is served.
+  func watchPartitions(of served: ServedVirtualDisk) {
+    served.volume.partitions.onWithdrawn = { [unowned self] volume in
+      logger.warning(
+        "A partition was withdrawn from its clients: the partition table has it no more as it was opened",
+        metadata: ["partition": "\(volume.label)", "clients": "\(volume.clientCount)"])
+      reactor.spawn { [self] in await server?.endSessions(of: volume) }
+    }
+  }
+}
+
+extension ExportError {
+  fileprivate init(_ error: PartitionWatch.OpenError, _ partition: String, of served: ServedVirtualDisk) {
+    switch error {
+    case .unknown: self.init(.unknown, "There is no such export.")
+    case .noTable(let reason):
+      self.init(
+        .unavailable,
+        "\(served.volume.label): \(reason). Look at it with `spaceport partition verify \(served.volume.label)`, or try again.")
+    }
+  }
+}

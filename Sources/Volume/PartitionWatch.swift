@@ -1,0 +1,205 @@
+import BlockDevice
+import PartitionTable
+import Reactor
+
+/// The partition table of a disk as it is now, and those of its partitions that clients have open.
+///
+/// Clients of the whole disk may write the table at any time. Such a write is answered only when the table was read again and every open
+/// partition that it does not bear out any more is withdrawn and has come to rest. A table that cannot be made sense of (a tool writes it piece by
+/// piece) changes nothing for those that are open, and lets none be opened.
+///
+/// What is read is remembered until something is written there. Only while partitions are open is it read again at once.
+public final class PartitionWatch: @unchecked Sendable {  // reactor-confined
+  private let disk: BlockDevice
+  private let request: IORequest
+  /// What the newest scan depends on, and what the one under way has read so far.
+  private var areas = TableAreas()
+  /// Rises with every write to the table that has ended: how the table is known apart from what it was.
+  private var generation: UInt64 = 1
+  /// A scan that began with this generation, or a later one, has been made and acted upon.
+  private var judgedGeneration: UInt64 = 0
+  /// What the table is; nil when it has to be read again.
+  private var current: PartitionTableScan?
+  /// What was found last; another may be there by now.
+  private var newest: PartitionTableScan?
+  private var isScanning = false
+  private var scanWaiters = WaitQueue()
+  /// Partitions that clients have open.
+  public private(set) var open: [PartitionVolume] = []
+  /// Withdrawn ones whose last requests may still be under way.
+  private var draining: [PartitionVolume] = []
+  /// Told of each partition that is withdrawn, when no request of it is begun any more.
+  public var onWithdrawn: (PartitionVolume) -> Void = { _ in }
+
+  /// - Parameter request: what reading the table carries down the stack.
+  init(_ disk: BlockDevice, _ request: IORequest) {
+    self.disk = disk
+    self.request = request
+  }
+
+  // MARK: What writers of the whole disk call
+
+  @inline(__always)
+  func isTable(_ offset: UInt64, _ byteCount: UInt64) -> Bool { areas.overlap(offset, byteCount) }
+
+  /// After a write to the table has ended, well or not; also after the disk's size has changed. Returns when no partition is served that the
+  /// table does not bear out.
+  public func tableChanged() async {
+    generation += 1
+    current = nil
+    if open.isEmpty && draining.isEmpty {
+      if !isScanning { areas = TableAreas() }  // until somebody asks, nobody needs to know
+      return
+    }
+    let needed = generation
+    while judgedGeneration < needed { await scanOnce() }
+    await drainWithdrawn()
+  }
+
+  private func drainWithdrawn() async {
+    while let partition = draining.first {
+      await partition.drained()
+      draining.removeAll { $0 === partition }
+    }
+  }
+
+  // MARK: Reading the table
+
+  /// The table as it is now, with a mark that changes when it does.
+  public struct Reading: Sendable {
+    public var scan: PartitionTableScan
+    /// False when clients wrote the table all the time that it was read: what was found may never have been there as a whole.
+    public var isStable: Bool
+    let generation: UInt64
+  }
+
+  public func read() async -> Reading {
+    var newest: PartitionTableScan
+    var tries = 0
+    repeat {
+      if let current { return Reading(scan: current, isStable: true, generation: generation) }
+      newest = await scanOnce()
+      tries += 1
+    } while current != nil || tries < VolumeLimits.tableReadTries
+    return Reading(scan: newest, isStable: false, generation: 0)
+  }
+
+  /// Nothing was written to the table since that was read.
+  public func isCurrent(_ reading: Reading) -> Bool { reading.isStable && reading.generation == generation }
+
+  /// Reads the table and acts upon it; while somebody else does, waits for that.
+  @discardableResult
+  private func scanOnce() async -> PartitionTableScan {
+    if isScanning {
+      await withUnsafeContinuation { scanWaiters.append($0) }
+      if let newest { return newest }
+    }
+    isScanning = true
+    let began = generation
+    let byteCount = disk.geometry.byteCount
+    let found = await PartitionTableIO.scan(disk, request) { areas.add($0, diskByteCount: byteCount) }
+    isScanning = false
+    newest = found
+    judgedGeneration = began
+    if generation == began { current = found }
+    judge(found)
+    let isNeeded = current != nil || !open.isEmpty
+    areas = isNeeded ? TableAreas(found.consultedRanges, diskByteCount: byteCount) : TableAreas()
+    scanWaiters.wakeAll()
+    return found
+  }
+
+  /// Returns when the table is not being read: before the disk is closed. Nobody may ask for it any more.
+  public func settle() async {
+    while isScanning { await withUnsafeContinuation { scanWaiters.append($0) } }
+  }
+
+  /// Withdraws what the table does not bear out; a table that cannot be made sense of says nothing.
+  private func judge(_ found: PartitionTableScan) {
+    guard let usable = found.usablePartitions else { return }
+    for volume in open where !volume.partition.isBorneOut(by: usable) {
+      volume.withdraw()
+      open.removeAll { $0 === volume }
+      draining.append(volume)
+      onWithdrawn(volume)
+    }
+  }
+
+  // MARK: Opening
+
+  /// Why a partition cannot be had.
+  public enum OpenError: Error, Sendable {
+    /// There is no partition of that name.
+    case unknown
+    /// There is no table to go by; a sentence without a full stop at its end.
+    case noTable(String)
+  }
+
+  /// The names that partitions can be opened by; none where there is no table to go by.
+  public func names() async -> [String] {
+    UsablePartition.exportNames(of: await read().scan.usablePartitions ?? []).map(\.name)
+  }
+
+  /// The partition of that name.
+  public func find(_ name: String) async throws(OpenError) -> UsablePartition {
+    let reading = await read()
+    return try find(name, in: reading)
+  }
+
+  private func find(_ name: String, in reading: Reading) throws(OpenError) -> UsablePartition {
+    guard isCurrent(reading) else { throw .noTable("The partition table is being written") }
+    guard let usable = reading.scan.usablePartitions else {
+      throw .noTable("The partition table cannot be relied on: \(reading.scan.reasonNotUsable)")
+    }
+    guard let found = UsablePartition.exportNames(of: usable).first(where: { $0.name == name }) else { throw .unknown }
+    return found.partition
+  }
+
+  /// Opens the partition of that name for one more client. Pairs with `close`.
+  public func open(_ name: String) async throws(OpenError) -> PartitionVolume {
+    var reading = await read()
+    // What a withdrawn partition has in flight may land where the new one lies.
+    while !draining.isEmpty {
+      await drainWithdrawn()
+      reading = await read()
+    }
+    // Nothing is waited for from here on, so the table is still what was read.
+    let partition = try find(name, in: reading)
+    if let volume = open.first(where: { $0.partition.isSame(as: partition) }) {
+      volume.addClient()
+      return volume
+    }
+    let volume = PartitionVolume(disk, partition, label: "\(disk.label)/\(partition.number)")
+    volume.addClient()
+    open.append(volume)
+    return volume
+  }
+
+  /// The client is gone and its last request is done.
+  public func close(_ volume: PartitionVolume) {
+    volume.removeClient()
+    if volume.clientCount == 0 { open.removeAll { $0 === volume } }
+  }
+
+  /// Those open partitions that would be withdrawn if the table became this one.
+  public func openPartitions(lostBy partitions: [UsablePartition]) -> [PartitionVolume] {
+    open.filter { !$0.partition.isBorneOut(by: partitions) }
+  }
+
+  /// Connections that have partitions open, or have lost them and may still have requests under way.
+  public var clientCount: Int { (open + draining).reduce(0) { $0 + $1.clientCount } }
+}
+
+extension UsablePartition {
+  /// The same bytes of the same partition; the label may have changed.
+  func isSame(as other: UsablePartition) -> Bool {
+    identity == other.identity && offsetBytes == other.offsetBytes && byteCount == other.byteCount
+  }
+}
+
+extension PartitionTableScan {
+  /// What is the matter where there are no usable partitions.
+  var reasonNotUsable: String {
+    findings.isEmpty ? "a partition lies where the table does" : findings.map(\.description).joined(separator: "; ")
+  }
+}
