@@ -171,7 +171,7 @@ import Testing
       let store = try #require(bench.store)
       let buffers = store.reactor.buffers
       let key = PageKey(disk: 1, page: 1)
-      let reader = try #require(store.beginRead(key))
+      let reader = try #require(store.beginRead(key, for: IORequest().virtualDisk))
       #expect(await store.finish(reader))
       store.drop(key)
       let fill = try #require(store.takeFill(key))
