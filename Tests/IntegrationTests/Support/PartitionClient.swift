@@ -44,6 +44,11 @@ final class PartitionHolder {
     #expect(failures.dropLast().allSatisfy { $0 == "failed ESHUTDOWN" }, "\(failures)")
   }
 
+  /// It stays connected and does nothing any more.
+  func pause() {
+    kill(process.processIdentifier, SIGSTOP)
+  }
+
   /// Ends the client.
   func leave() async throws {
     kill(process.processIdentifier, SIGKILL)
