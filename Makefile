@@ -18,17 +18,20 @@ TEST_PACKAGES := gdisk fdisk parted xfsprogs btrfs-progs dosfstools ntfs-3g libn
 	$(shell cat Tests/Kernel/packages.txt Tests/Bench/packages.txt 2>/dev/null | grep -v '^\#')
 
 SIMULATOR := .build/release/spaceport-sim
+# Seconds for each target of `make fuzz`.
+FUZZ_SECONDS ?= 60
 # Seeds that `make sim` runs, and so does its part of `make test`: always the same, two to five minutes; and how many at the same time.
 SIM_SEEDS ?= 2000
 SIM_JOBS ?= $(shell nproc)
 
-.PHONY: help deps deps-build deps-test toolchain build run test test-unit test-kernel sim soak bench lint install clean
+.PHONY: help deps deps-build deps-test toolchain build run test test-unit test-kernel sim soak fuzz bench lint install clean
 
 help:
 	@echo 'make run          install what is missing, build, start the server with a demo pool; Ctrl-C stops it'
 	@echo 'make test         build and run every test'
 	@echo 'make sim          the storage layers on simulated disks that fail, $(SIM_SEEDS) seeds'
 	@echo 'make soak         the same until stopped, with other seeds each time'
+	@echo 'make fuzz         coverage-guided fuzzing of what parses bytes from outside, $(FUZZ_SECONDS) s each'
 	@echo 'make build        the release binary: $(RELEASE)'
 	@echo 'make test-kernel  the Linux kernel in a virtual machine uses our virtual disks'
 	@echo 'make bench        fio against this server and its peers'
@@ -83,6 +86,9 @@ sim: $(SIMULATOR)
 
 soak: $(SIMULATOR)
 	$(SIMULATOR) --seconds 0 --jobs $(SIM_JOBS)
+
+fuzz: toolchain
+	SWIFTC=$(SWIFT)c Tests/Fuzz/run.sh $(FUZZ_SECONDS)
 
 test-kernel: toolchain deps-test build
 	Tests/Kernel/run.sh --spaceport $(RELEASE)

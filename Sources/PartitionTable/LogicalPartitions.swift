@@ -29,6 +29,7 @@ extension PartitionTableDecoder {
           scan.findings.append(.ebrSignatureMissing(lba))
           break
         }
+        scan.extendedRecords.append(lba)
         next = take(record, at: lba, container: container, number: &number)
       }
     }

@@ -95,6 +95,9 @@ public struct PartitionTableScan: Hashable, Sendable {
   /// What was looked at. As long as nothing is written here, a new scan finds the same.
   public internal(set) var consultedRanges: [DiskByteRange] = []
 
+  /// Where extended boot records were found.
+  var extendedRecords: [LBA] = []
+
   /// A good copy of a GPT, with what its header says of the two copies' places.
   struct FoundCopy: Hashable {
     var gpt: GPT

@@ -54,12 +54,19 @@ extension PartitionTableScan {
     for partition in partitions {
       let (end, overflow) = partition.offsetBytes.addingReportingOverflow(partition.byteCount)
       guard !overflow, end <= diskByteCount else { return nil }
-      let holdsTable = consultedRanges.contains {
-        $0.offsetBytes < end && $0.offsetBytes + UInt64($0.byteCount) > partition.offsetBytes
+      if tableRanges.contains(where: { $0.offsetBytes < end && $0.offsetBytes + UInt64($0.byteCount) > partition.offsetBytes }) {
+        return nil
       }
-      if holdsTable { return nil }
     }
     return partitions
+  }
+
+  /// What the table itself lies on. Of an MBR that is not where a GPT was looked for: its partitions may begin at sector 1, and end at the last.
+  private var tableRanges: [DiskByteRange] {
+    if kind != .mbr { return consultedRanges }
+    return ([LBA(0)] + extendedRecords).map {
+      DiskByteRange(offsetBytes: $0.value * sectorSize.wide, byteCount: sectorSize.byteCount)
+    }
   }
 }
 

@@ -53,6 +53,10 @@ public final class PartitionWatch: @unchecked Sendable {  // reactor-confined
     }
     let needed = generation
     while judgedGeneration < needed { await scanOnce() }
+    await drainWithdrawn()
+  }
+
+  private func drainWithdrawn() async {
     while let partition = draining.first {
       await partition.drained()
       draining.removeAll { $0 === partition }
@@ -165,7 +169,12 @@ public final class PartitionWatch: @unchecked Sendable {  // reactor-confined
 
   /// Opens the partition of that name for one more client. Pairs with `close`.
   public func open(_ name: String) async throws(OpenError) -> PartitionVolume {
-    let reading = await read()
+    var reading = await read()
+    // What a withdrawn partition has in flight may land where the new one lies.
+    while !draining.isEmpty {
+      await drainWithdrawn()
+      reading = await read()
+    }
     // Nothing is waited for from here on, so the table is still what was read.
     let partition = try find(name, in: reading)
     if let volume = open.first(where: { $0.partition.isSame(as: partition) }) {
@@ -189,8 +198,8 @@ public final class PartitionWatch: @unchecked Sendable {  // reactor-confined
     open.filter { !$0.partition.isBorneOut(by: partitions) }
   }
 
-  /// Connections that have partitions open, withdrawn ones not counted.
-  public var clientCount: Int { open.reduce(0) { $0 + $1.clientCount } }
+  /// Connections that have partitions open, or have lost them and may still have requests under way.
+  public var clientCount: Int { (open + draining).reduce(0) { $0 + $1.clientCount } }
 }
 
 extension UsablePartition {

@@ -15,6 +15,20 @@ import Testing
     try await server.stop()
   }
 
+  /// The same for a partition of it, and for the whole disk while that is open and every write is compared with where its table lies.
+  @Test func requestsOfPartitionsAllocateNothing() async throws {
+    let (server, counter) = try await start()
+    try await server.succeed("partition", "init", "tank/disk", "--yes")
+    try await server.succeed("partition", "create", "tank/disk", "--size", "40MiB")
+    let holder = try await PartitionHolder(server, export: "tank/disk/1")
+    holder.pause()
+    for export in ["tank/disk/1", "tank/disk"] {
+      for pattern in ["randread", "randwrite"] { try await expectNoAllocations(pattern, server, counter, export: export, offset: "2M") }
+    }
+    try await holder.leave()
+    try await server.stop()
+  }
+
   /// Of pages that are there: nothing else is done for them than to send them.
   @Test func cacheHitsAllocateNothing() async throws {
     let (server, counter) = try await start("--cache-memory", "128MiB")
@@ -55,20 +69,25 @@ import Testing
     return (server, counter)
   }
 
-  private func expectNoAllocations(_ pattern: String, _ server: SpaceportServer, _ counter: String) async throws {
-    let short = try await allocations(of: 2_000, pattern, server, counter)
-    let long = try await allocations(of: 22_000, pattern, server, counter)
+  private func expectNoAllocations(
+    _ pattern: String, _ server: SpaceportServer, _ counter: String, export: String = "tank/disk", offset: String = "0"
+  ) async throws {
+    let target = [
+      "--name=count", "--ioengine=nbd", "--uri=\(server.uri(export))", "--rw=\(pattern)", "--offset=\(offset)",
+      "--size=\(offset == "0" ? "64M" : "32M")",
+    ]
+    let short = try await allocations(of: 2_000, target, counter)
+    let long = try await allocations(of: 22_000, target, counter)
     // The same connection and depth both times: what differs is 20,000 requests, and the seconds they take: the clock and the housekeeping
     // allocate a few a second.
     let perRequest = Double(max(0, long - short)) / 20_000
     #expect(perRequest < 0.1, "\(perRequest) allocations a request (\(short), then \(long))")
   }
 
-  private func allocations(of requests: Int, _ pattern: String, _ server: SpaceportServer, _ counter: String) async throws -> Int {
+  private func allocations(of requests: Int, _ target: [String], _ counter: String) async throws -> Int {
     let before = try read(counter)
-    try await succeed(
-      "fio", "--name=count", "--ioengine=nbd", "--uri=\(server.uri("tank/disk"))", "--rw=\(pattern)", "--bs=4k", "--size=64M",
-      "--iodepth=16", "--norandommap", "--number_ios=\(requests)", "--io_size=1G")
+    let options = ["--bs=4k", "--iodepth=16", "--norandommap", "--number_ios=\(requests)", "--io_size=1G"]
+    try await Program.succeed(["fio"] + target + options)
     return try read(counter) - before
   }
 

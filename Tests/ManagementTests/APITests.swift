@@ -46,6 +46,39 @@ struct APITests {
     }
   }
 
+  @Test func partitionTablesAreReached() async throws {
+    let backend = FakeBackend()
+    try await ServerHarness.run(backend) { (server) async throws in
+      let client = server.client
+      _ = try await client.createPool(CreatePool(name: "tank", disks: ["/a"]))
+      _ = try await client.createVirtualDisk(CreateVirtualDisk(pool: "tank", name: "data", sizeBytes: 1 << 30))
+      let path = VirtualDiskPath(pool: "tank", name: "data")
+      let table = try await client.partitionTable(of: path)
+      #expect(table == Samples.partitionTable(path))
+      let initialize = InitPartitionTable(acceptLoss: true, force: true)
+      let create = CreatePartition(
+        size: PartitionSize(percentOfFree: 40), type: "efi", label: "ä/ö", attributes: ["hidden"], number: 3, alignmentBytes: 4096)
+      let delete = DeletePartitions(partitions: ["1", "x y"], force: true)
+      let resize = ResizePartition(partition: "1", size: PartitionSize(bytes: .max), acceptLoss: true)
+      let set = SetPartition(partition: "1", type: "swap", set: ["60"], clear: ["0"])
+      #expect(try await client.initPartitionTable(of: path, initialize) == table)
+      #expect(try await client.createPartition(on: path, create) == table)
+      #expect(try await client.deletePartitions(of: path, delete) == table)
+      #expect(try await client.resizePartition(of: path, resize) == table)
+      #expect(try await client.setPartition(of: path, set) == table)
+      let repair = RepairPartitionTable(source: "backup", apply: true)
+      #expect(try await client.repairPartitionTable(of: path, repair).isDone)
+      #expect(
+        backend.partitionRequests == [
+          .initialize(initialize), .create(create), .delete(delete), .resize(resize), .set(set), .repair(repair),
+        ])
+      let missing = await #expect(throws: APIError.self) {
+        try await client.partitionTable(of: VirtualDiskPath(pool: "tank", name: "none"))
+      }
+      #expect(missing?.code == .notFound)
+    }
+  }
+
   @Test func disksJobsAndEventsAreReached() async throws {
     let backend = FakeBackend()
     try await ServerHarness.run(backend) { (server) async throws in

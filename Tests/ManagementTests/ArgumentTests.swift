@@ -109,6 +109,43 @@ struct ArgumentTests {
     #expect(try DiskArgument.reference("2", pool: nil).disk.hasSuffix("/2"))
   }
 
+  @Test func partitions() throws {
+    let path = VirtualDiskPath(pool: "tank", name: "data")
+    let initialize = try parse("partition init tank/data --yes --force --json", as: PartitionInitCommand.self)
+    #expect(initialize.table.path == path && initialize.yes && initialize.force && initialize.table.client.json)
+    #expect(try parse("partition list tank/data", as: PartitionListCommand.self).table.path == path)
+    let plain = try parse("partition create tank/data --size 10GiB", as: PartitionCreateCommand.self)
+    #expect(plain.size == PartitionSize(bytes: 10 << 30) && plain.type == nil && plain.attributes == [] && plain.number == nil)
+    let full = try parse(
+      "partition create tank/data --largest-free --type efi --label esp --attribute hidden --attribute 5 --number 3 --alignment 4KiB",
+      as: PartitionCreateCommand.self)
+    #expect(full.size == nil && full.type == "efi" && full.label == "esp" && full.attributes == ["hidden", "5"] && full.number == 3)
+    #expect(full.alignment?.byteCount == 4096)
+    let delete = try parse("partition delete tank/data 1 esp --yes --force", as: PartitionDeleteCommand.self)
+    #expect(delete.partitions == ["1", "esp"] && delete.yes && delete.force)
+    let resize = try parse("partition resize tank/data esp --size 50%FREE", as: PartitionResizeCommand.self)
+    #expect(resize.partition == "esp" && resize.size == PartitionSize(percentOfFree: 50) && !resize.yes)
+    #expect(try parse("partition resize tank/data 1", as: PartitionResizeCommand.self).size == nil)
+    let set = try parse("partition set tank/data 1 --label x --clear hidden --attribute 60", as: PartitionSetCommand.self)
+    #expect(set.label == "x" && set.cleared == ["hidden"] && set.attributes == ["60"] && set.type == nil)
+    #expect(try parse("partition verify tank/data", as: PartitionVerifyCommand.self).table.path == path)
+    let repair = try parse("partition repair tank/data --from backup --dry-run", as: PartitionRepairCommand.self)
+    #expect(repair.from == .backup && repair.dryRun && !repair.yes)
+  }
+
+  @Test(arguments: [
+    ("100%", PartitionSize(percentOfDisk: 100)), ("1%", PartitionSize(percentOfDisk: 1)), ("50%free", PartitionSize(percentOfFree: 50)),
+    ("3MiB", PartitionSize(bytes: 3 << 20)),
+  ])
+  func partitionSizes(text: String, size: PartitionSize) throws {
+    #expect(try PartitionSize(parsing: text) == size)
+  }
+
+  @Test(arguments: ["0%", "101%", "-1%", "%", "1.5%", "50%DISK", "%FREE", "1000%", "50 %", "ten"])
+  func noPartitionSizes(text: String) {
+    #expect(throws: APIError.self) { try PartitionSize(parsing: text) }
+  }
+
   @Test func jobsAndEvents() throws {
     #expect(try parse("job list tank --json", as: JobListCommand.self).pool == "tank")
     #expect(try parse("job watch", as: JobWatchCommand.self).pool == nil)
@@ -147,7 +184,10 @@ struct ArgumentTests {
   }
 
   @Test(arguments: [
-    ("vdisks list", "There is no command 'vdisks'; there are: serve, status, disk, pool, vdisk, job, event, stack, inspect, cache."),
+    (
+      "vdisks list",
+      "There is no command 'vdisks'; there are: serve, status, disk, pool, vdisk, partition, job, event, stack, inspect, cache."
+    ),
     ("--control /c vdisk lst", "There is no command 'vdisk lst'; there are: vdisk create, vdisk list, "),
   ])
   func anUnknownCommandIsToldWhichThereAre(line: String, text: String) {
@@ -165,7 +205,10 @@ struct ArgumentTests {
     "vdisk create tank/data --size 1GiB --columns 0", "vdisk create tank/data --size 1GiB --sector-size 1024", "serve --listen 10809",
     "vdisk create tank/m --size 1GiB --copies 2", "vdisk create tank/m --size 1GiB --resiliency mirror --copies 4",
     "pool add tank", "pool add tank /a --usage retired", "disk set /a", "disk replace /a", "job cancel tank x", "serve --job-share 0",
-    "stack tank", "frobnicate", "pool", "pool create tank /a --slab-size lots",
+    "partition create tank/data", "partition create tank/data --size 1GiB --largest-free", "partition create tank/data --size 120%",
+    "partition delete tank/data", "partition set tank/data 1", "partition repair tank/data --yes --dry-run",
+    "partition repair tank/data --from both", "partition list tank", "stack tank", "frobnicate", "pool",
+    "pool create tank /a --slab-size lots",
   ])
   func refuses(line: String) {
     do {

@@ -68,6 +68,34 @@ struct CommandTests {
     }
   }
 
+  @Test func partitionsAreChangedOnlyWhenThatIsMeant() async throws {
+    let backend = FakeBackend()
+    try await ServerHarness.run(backend) { (server) async throws in
+      _ = try await backend.createPool(CreatePool(name: "tank", disks: ["/a"]))
+      _ = try await backend.createVirtualDisk(CreateVirtualDisk(pool: "tank", name: "data", sizeBytes: 1 << 30))
+      let list = try await run(server, "partition", "list", "tank/data")
+      #expect(list.output.contains("esp") && list.output.contains("required,5") && list.output.contains("4 GiB"), "\(list.text)")
+      #expect(try await run(server, "partition", "verify", "tank/data").status == 0)
+      let kept = try await run(server, "partition", "delete", "tank/data", "esp", "7")
+      #expect(
+        kept.status == 1
+          && kept.errors.contains(#"partition 1 "esp" (efi, 1 GiB, 1 client connected), 7 (linux, 1 MiB) would be lost"#), "\(kept.errors)")
+      #expect(try await run(server, "partition", "delete", "tank/data", "9").errors.contains("has no partition 9"))
+      #expect(backend.partitionRequests == [])
+      #expect(try await run(server, "partition", "delete", "tank/data", "esp", "--yes").status == 0)
+      let plan = try await run(server, "partition", "repair", "tank/data")
+      #expect(plan.status == 1 && plan.errors.contains("would write the primary GPT; write the MBR. Repeat the command with --yes"))
+      let dry = try await run(server, "partition", "repair", "tank/data", "--dry-run")
+      #expect(dry.status == 0 && dry.output.hasSuffix("would:\n  write the primary GPT\n  write the MBR\n"))
+      #expect(try await run(server, "partition", "repair", "tank/data", "--yes").output.contains("is repaired"))
+      #expect(
+        backend.partitionRequests == [
+          .delete(DeletePartitions(partitions: ["esp"])), .repair(RepairPartitionTable()), .repair(RepairPartitionTable()),
+          .repair(RepairPartitionTable(apply: true)),
+        ])
+    }
+  }
+
   @Test func jobsAreWatchedToTheirEnd() async throws {
     let backend = FakeBackend()
     try await ServerHarness.run(backend) { (server) async throws in

@@ -12,7 +12,20 @@ final class FakeBackend: StorageBackend {
     var replaceRequests: [ReplaceDisk] = []
     var jobs: [JobInfo] = []
     var events: [EventInfo] = []
+    var partitionRequests: [PartitionRequest] = []
   }
+
+  /// What the functions on partitions were given.
+  enum PartitionRequest: Equatable, Sendable {
+    case initialize(InitPartitionTable)
+    case create(CreatePartition)
+    case delete(DeletePartitions)
+    case resize(ResizePartition)
+    case set(SetPartition)
+    case repair(RepairPartitionTable)
+  }
+
+  var partitionRequests: [PartitionRequest] { state.withLock(\.partitionRequests) }
 
   private let state = Mutex(State())
   private let beforeStatus: @Sendable () async -> Void
@@ -234,5 +247,52 @@ final class FakeBackend: StorageBackend {
       return [Samples.stack(export: "\(path)")]
     }
     return try await virtualDisks(ofPool: nil).map { Samples.stack(export: "\($0.path)") }
+  }
+
+  // MARK: Partitions and volumes
+
+  func volumes(ofPool pool: String?) async throws(APIError) -> [VolumeInfo] {
+    if let pool { _ = try await self.pool(named: pool) }
+    return [Samples.volume()]
+  }
+
+  func volumes(of path: VirtualDiskPath) async throws(APIError) -> [VolumeInfo] {
+    _ = try await virtualDisk(at: path)
+    return [Samples.volume()]
+  }
+
+  func partitionTable(of path: VirtualDiskPath) async throws(APIError) -> PartitionTableInfo {
+    _ = try await virtualDisk(at: path)
+    return Samples.partitionTable(path)
+  }
+
+  private func note(_ request: PartitionRequest, _ path: VirtualDiskPath) async throws(APIError) -> PartitionTableInfo {
+    state.withLock { $0.partitionRequests.append(request) }
+    return try await partitionTable(of: path)
+  }
+
+  func initPartitionTable(of path: VirtualDiskPath, _ request: InitPartitionTable) async throws(APIError) -> PartitionTableInfo {
+    try await note(.initialize(request), path)
+  }
+
+  func createPartition(on path: VirtualDiskPath, _ request: CreatePartition) async throws(APIError) -> PartitionTableInfo {
+    try await note(.create(request), path)
+  }
+
+  func deletePartitions(of path: VirtualDiskPath, _ request: DeletePartitions) async throws(APIError) -> PartitionTableInfo {
+    try await note(.delete(request), path)
+  }
+
+  func resizePartition(of path: VirtualDiskPath, _ request: ResizePartition) async throws(APIError) -> PartitionTableInfo {
+    try await note(.resize(request), path)
+  }
+
+  func setPartition(of path: VirtualDiskPath, _ request: SetPartition) async throws(APIError) -> PartitionTableInfo {
+    try await note(.set(request), path)
+  }
+
+  func repairPartitionTable(of path: VirtualDiskPath, _ request: RepairPartitionTable) async throws(APIError) -> PartitionRepairInfo {
+    _ = try await note(.repair(request), path)
+    return PartitionRepairInfo(findings: ["f"], actions: ["write the primary GPT", "write the MBR"], isDone: request.apply)
   }
 }

@@ -51,6 +51,27 @@ struct OutputTests {
         """)
   }
 
+  @Test func aPartitionTableIsShown() {
+    var table = Samples.partitionTable(VirtualDiskPath(pool: "tank", name: "data"))
+    table.findings = ["the backup GPT is not usable: there is no header at sector 9"]
+    table.wholeDiskClientCount = 1
+    #expect(
+      PartitionTables.table(table) == """
+        Virtual disk:  tank/data
+        Table:         GPT
+        Disk ID:       616E48F4-2982-4B11-9FE8-4B57D9B8242D
+        Sector size:   512
+        Alignment:     3 MiB
+        Free:          5 GiB, the largest range 4 GiB
+
+        PART  FIRST SECTOR  LAST SECTOR   SIZE  TYPE   LABEL  ATTRIBUTES  CLIENTS  UUID
+           1          6144      2103295  1 GiB  efi    esp    required,5        1  06cb42d1-2603-42f7-b5f9-493786d45438
+           7       2107392      2109439  1 MiB  linux  -      -                 0  -
+        Wrong: the backup GPT is not usable: there is no header at sector 9
+        A client that has the whole disk attached sees a changed table when it reads it again (blockdev --rereadpt, partprobe).
+        """)
+  }
+
   @Test func aPoolIsShownWithItsDisks() {
     var pool = Samples.pool("tank", disks: ["/srv/a.img"])
     pool.remaining = [PoolInfo.RemainingRoom(copies: 1, bytes: 27 << 30), PoolInfo.RemainingRoom(copies: 2, bytes: 13 << 30)]

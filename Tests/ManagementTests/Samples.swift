@@ -22,6 +22,14 @@ enum Samples {
       allocatedBytes: 768 << 20, clientCount: 0, state: .ok, copies: request.copies ?? (request.resiliency == .mirror ? 2 : 1))
   }
 
+  static func volume() -> VolumeInfo {
+    let disk = ExportInfo(name: "tank/data", identifier: "tank/data d1", clientCount: 4, clientProcesses: [70])
+    return VolumeInfo(
+      pool: "tank", virtualDisk: "data", partition: 1, partitionLabel: "home", offsetBytes: 1 << 20, sizeBytes: 10 << 20,
+      export: ExportInfo(name: "tank/data/1", identifier: "tank/data/1 p1", clientCount: 1, clientProcesses: [71]), diskExport: disk,
+      content: ContentInfo(type: "ext4", usage: "filesystem", label: "lots", uuid: "u-1", usedBytes: 1 << 20, freeBytes: 9 << 20))
+  }
+
   static func counters(_ requests: UInt64, bytes: UInt64, meanNanoseconds: UInt64, errors: UInt64 = 0) -> OperationCounters {
     OperationCounters(
       requests: requests, bytes: bytes, errors: errors, inFlight: 1,
@@ -52,5 +60,18 @@ enum Samples {
     var node = node
     node.children = children
     return node
+  }
+
+  static func partitionTable(_ path: VirtualDiskPath) -> PartitionTableInfo {
+    PartitionTableInfo(
+      pool: path.pool, virtualDisk: path.name, sizeBytes: 10 << 30, sectorBytes: 512, kind: .gpt,
+      diskID: "616E48F4-2982-4B11-9FE8-4B57D9B8242D", alignmentBytes: 3 << 20, freeBytes: 5 << 30, largestFreeBytes: 4 << 30,
+      partitions: [
+        PartitionInfo(
+          number: 1, label: "esp", type: "efi", typeID: "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
+          uuid: "06CB42D1-2603-42F7-B5F9-493786D45438", firstSector: 6144, lastSector: 2_103_295, sizeBytes: 1 << 30,
+          attributes: ["required", "5"], exports: ["\(path)/1", "\(path)/esp"], clientCount: 1),
+        PartitionInfo(number: 7, type: "linux", typeID: "x", firstSector: 2_107_392, lastSector: 2_109_439, sizeBytes: 1 << 20),
+      ])
   }
 }

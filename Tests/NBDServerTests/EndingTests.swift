@@ -21,6 +21,30 @@ extension ServerTests {
       }
     }
 
+    @Test func aWithdrawnDevicesClientsGetTheirAnswersAndAreSentAway() async throws {
+      try await ServerHarness.run { harness in
+        await harness.on { $0.directory.devices.append(("other", TestDevice(reactor: $0.reactor, byteCount: 4096))) }
+        let (client, second, other) = (try harness.enter(), try harness.enter(), try harness.enter("other"))
+        await harness.on { $0.device.shutGate() }
+        try client.send(RawClient.request(0, cookie: 1, length: 512))
+        await harness.until("the read is in the device") { $0.device.waitingCount == 1 }
+        let reactor = harness.reactor
+        await reactor.run { () async in
+          harness.device.failure = BlockError(.shuttingDown)
+          await harness.server.endSessions(of: harness.device)
+        }
+        #expect(second.isClosedByServer())
+        await harness.on { $0.device.openGate() }
+        #expect(try client.receiveReply() == (108, 1))
+        #expect(client.isClosedByServer())
+        #expect(try other.read(at: 0, length: 512) == [UInt8](repeating: 0, count: 512))
+        // One that was withdrawn during its handshake.
+        await harness.on { $0.directory.withdrawsAtOnce = true }
+        #expect(try harness.enter().isClosedByServer())
+        await harness.on { $0.directory.withdrawsAtOnce = false }
+      }
+    }
+
     @Test func aHalfClosedClientGetsItsRepliesAndThenTheEnd() async throws {
       try await ServerHarness.run { harness in
         for client in [try harness.connect(), try harness.connectTCP()] {

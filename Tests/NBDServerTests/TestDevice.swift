@@ -108,6 +108,7 @@ final class TestDirectory: ExportDirectory, @unchecked Sendable {
     let description = "a disk for tests"
     let device: BlockDevice
     let isReadOnly: Bool
+    var isWithdrawn = false
     private let onClose: () -> Void
 
     init(name: String, device: BlockDevice, isReadOnly: Bool, onClose: @escaping () -> Void) {
@@ -125,6 +126,8 @@ final class TestDirectory: ExportDirectory, @unchecked Sendable {
   var readOnlyNames: Set<String> = []
   /// Answered instead of the export.
   var refusals: [String: ExportError] = [:]
+  /// Exports that are opened are withdrawn at once.
+  var withdrawsAtOnce = false
   private(set) var openCount = 0
   private(set) var openedEver = 0
 
@@ -149,8 +152,10 @@ final class TestDirectory: ExportDirectory, @unchecked Sendable {
     let (name, device) = try find(name)
     openCount += 1
     openedEver += 1
-    return OpenExport(name: name, device: device, isReadOnly: readOnlyNames.contains(name)) { [self] in
+    let export = OpenExport(name: name, device: device, isReadOnly: readOnlyNames.contains(name)) { [self] in
       openCount -= 1
     }
+    export.isWithdrawn = withdrawsAtOnce
+    return export
   }
 }

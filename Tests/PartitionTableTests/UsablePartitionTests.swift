@@ -38,6 +38,9 @@ struct UsablePartitionTests {
     let usable = try #require(disk.scan().usablePartitions)
     #expect(usable.map(\.number) == [1, 5] && usable[1].offsetBytes == 10063 * 512)
     #expect(usable[0].identity == .mbr(diskSignature: 0x1234_5678, number: 1))
+    // From sector 1 to the last one, where a GPT would have its headers.
+    let whole = MBRScanTests.disk([MBRScanTests.entry(0x83, 1, 204_799)]).scan()
+    #expect(whole.kind == .mbr && whole.usablePartitions?.map(\.byteCount) == [204_799 * 512])
     // A logical partition over its own extended boot record, a primary over sector 0.
     disk.write(MBRScanTests.sector([MBRScanTests.entry(0x83, 0, 1000)]), at: 10000 * 512)
     #expect(disk.scan().usablePartitions == nil)

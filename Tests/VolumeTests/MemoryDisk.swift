@@ -1,4 +1,5 @@
 import BlockDevice
+import CLinux
 import PartitionTable
 import Reactor
 import Volume
@@ -31,6 +32,19 @@ final class MemoryDisk: BlockDevice, @unchecked Sendable {
     gate.wakeAll()
   }
 
+  // By whole spans: a debug build takes its time with single bytes.
+
+  func fill(_ range: Range<UInt64>, with byte: UInt8) {
+    content.withUnsafeMutableBytes { memset($0.baseAddress! + Int(range.lowerBound), Int32(byte), range.count) }
+  }
+
+  func holdsOnly(_ byte: UInt8, in range: Range<UInt64>) -> Bool {
+    content.withUnsafeBytes { bytes in
+      let start = bytes.baseAddress! + Int(range.lowerBound)
+      return bytes[Int(range.lowerBound)] == byte && memcmp(start, start + 1, range.count - 1) == 0
+    }
+  }
+
   private func enter(_ offset: UInt64) async throws(BlockError) {
     if gated?.contains(offset) == true { await withUnsafeContinuation { gate.append($0) } }
     if let failure { throw failure }
@@ -39,13 +53,13 @@ final class MemoryDisk: BlockDevice, @unchecked Sendable {
   override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     readCount += 1
     try await enter(offset)
-    slice.bytes.copyBytes(from: content[Int(offset)..<(Int(offset) + slice.byteCount)])
+    content.withUnsafeBytes { slice.start.copyMemory(from: $0.baseAddress! + Int(offset), byteCount: slice.byteCount) }
     await afterEach(offset)
   }
 
   override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     try await enter(offset)
-    content.replaceSubrange(Int(offset)..<(Int(offset) + slice.byteCount), with: slice.bytes)
+    content.withUnsafeMutableBytes { ($0.baseAddress! + Int(offset)).copyMemory(from: slice.start, byteCount: slice.byteCount) }
     await afterEach(offset)
   }
 
@@ -60,7 +74,7 @@ final class MemoryDisk: BlockDevice, @unchecked Sendable {
 
   override func performWriteZeroes(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
     try await enter(offset)
-    content.replaceSubrange(Int(offset)..<Int(offset + byteCount), with: repeatElement(0, count: Int(byteCount)))
+    fill(offset..<offset + byteCount, with: 0)
   }
 
   override func performBlockStatus(
@@ -110,6 +124,7 @@ struct PartitionRig: Sendable {
   /// A request of one sector; nil when it succeeded.
   func request(_ operation: BlockOperation, _ device: BlockDevice, at offset: UInt64, byteCount: Int = 512) async -> BlockError? {
     let slice = await device.reactor.buffers.acquire(byteCount: byteCount)
+    memset(slice.start, 0, byteCount)
     defer { device.reactor.buffers.release(slice.buffer) }
     do throws(BlockError) {
       switch operation {

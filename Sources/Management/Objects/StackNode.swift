@@ -1,7 +1,7 @@
 /// One layer of the running storage stack, with the layers below it. Every layer counts in the same way, so the place where requests
 /// become slow or fail is the one whose figures differ from its children's.
 public struct StackNode: Codable, Sendable, Equatable {
-  /// The layer's name: NBDServer, Volume, VirtualDisk, Resiliency, Pool, StorageBus, PhysicalDisk.
+  /// The layer's name: Partition, Volume, VirtualDisk, Resiliency, Pool, StorageBus, PhysicalDisk.
   public var layer: String
   /// Which one it is: an export's name, a disk's path.
   public var label: String

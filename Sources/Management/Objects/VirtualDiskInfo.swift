@@ -17,7 +17,7 @@ public struct VirtualDiskInfo: Codable, Sendable, Equatable {
   public var logicalSectorBytes: Int
   /// What it takes of the pool, in bytes, all copies counted.
   public var allocatedBytes: UInt64
-  /// How many clients are connected to its export now.
+  /// How many connections it has now, to its own export and to those of its partitions.
   public var clientCount: Int
   public var state: State
   /// Why it is in that state and what to do; nil when it is ok.
