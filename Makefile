@@ -12,9 +12,9 @@ RELEASE := .build/release/spaceport
 # What the toolchain is linked to: without these `swift` itself does not start.
 TOOLCHAIN_PACKAGES := libncurses6 libsqlite3-0 libcurl4 libxml2
 # git and ca-certificates fetch the dependencies; libgcc and libstdc++ are what the toolchain's clang links with.
-BUILD_PACKAGES := git ca-certificates binutils libc6-dev libgcc-12-dev libstdc++-12-dev liburing-dev libblkid-dev $(TOOLCHAIN_PACKAGES)
-USE_PACKAGES := nbd-client fio e2fsprogs
-TEST_PACKAGES := gdisk fdisk parted xfsprogs libnbd-bin python3-libnbd nbdkit qemu-utils util-linux python3 strace \
+BUILD_PACKAGES := git ca-certificates binutils libc6-dev libgcc-12-dev libstdc++-12-dev liburing-dev libblkid-dev libnbd-dev libnl-genl-3-dev $(TOOLCHAIN_PACKAGES)
+USE_PACKAGES := nbd-client fio e2fsprogs libnbd0
+TEST_PACKAGES := gdisk fdisk parted xfsprogs btrfs-progs dosfstools ntfs-3g libnbd-bin python3-libnbd nbdkit qemu-utils util-linux python3 strace \
 	$(shell cat Tests/Kernel/packages.txt Tests/Bench/packages.txt 2>/dev/null | grep -v '^\#')
 
 SIMULATOR := .build/release/spaceport-sim
@@ -36,7 +36,7 @@ help:
 	@echo 'make test-kernel  the Linux kernel in a virtual machine uses our virtual disks'
 	@echo 'make bench        fio against this server and its peers'
 	@echo 'make lint         formatting rules'
-	@echo 'make install      binary and systemd unit under PREFIX=$(PREFIX)'
+	@echo 'make install      binary and systemd units under PREFIX=$(PREFIX)'
 	@echo 'make deps         every package that building, using and testing needs'
 	@echo 'make clean        remove what was built'
 
@@ -110,6 +110,8 @@ install:
 	install -D -m 755 $(RELEASE) $(DESTDIR)$(PREFIX)/bin/spaceport
 	sed 's|@PREFIX@|$(PREFIX)|g' systemd/spaceport.service.in > .build/spaceport.service
 	install -D -m 644 .build/spaceport.service $(DESTDIR)/etc/systemd/system/spaceport.service
+	sed 's|@PREFIX@|$(PREFIX)|g' systemd/spaceport-attach@.service.in > .build/spaceport-attach@.service
+	install -D -m 644 .build/spaceport-attach@.service $(DESTDIR)/etc/systemd/system/spaceport-attach@.service
 	install -D -m 644 docs/man/spaceport.1 $(DESTDIR)$(PREFIX)/share/man/man1/spaceport.1
 	@echo 'Start it with: systemctl daemon-reload && systemctl enable --now spaceport'
 

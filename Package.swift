@@ -35,7 +35,7 @@ var packages: [Package.Dependency] = [
 var targets: [Target] = [
   // The stack, from the clients down.
   layer("NBDServer", ["BlockDevice", "CLinux", deque, logging]),
-  layer("Volume", ["BlockDevice", "PartitionTable"]),
+  layer("Volume", ["BlockDevice", "CLinux", "PartitionTable"]),
   layer("PartitionTable", []),
   layer("VirtualDisk", ["Resiliency", "Pool"]),
   layer("Resiliency", ["Pool"]),
@@ -60,7 +60,7 @@ var targets: [Target] = [
   tests("PartitionTableTests", ["PartitionTable", "TestSupport"]),
   tests("PoolTests", ["Pool", "Simulation", "CLinux"]),
   tests("StorageBusTests", ["StorageBus", "BlockDevice", "PhysicalDisk", "Reactor", "Simulation"]),
-  tests("VolumeTests", ["Volume", "CLinux", "BlockDevice", "PartitionTable", "PhysicalDisk", "Simulation"]),
+  tests("VolumeTests", ["Volume", "BlockDevice", "CLinux", "PartitionTable", "PhysicalDisk", "Simulation", "TestSupport"]),
   tests("ResiliencyTests", ["Resiliency"]),
   tests("VirtualDiskTests", ["VirtualDisk", "Resiliency", "StorageBus", "PhysicalDisk", "Simulation", "SimulatedPool"]),
   tests("SimulatedPoolTests", ["SimulatedPool", "Simulation", "BlockDevice", "spaceport-sim", "TestSupport"]),
@@ -98,16 +98,22 @@ if !coreOnly {
     layer(
       "Service",
       ["Management", "NBDServer", "Volume", "PartitionTable", "VirtualDisk", "Resiliency", "Pool", "StorageBus", "PhysicalDisk", logging]),
+    // Block devices of this machine, for commands; the server is none of their users.
+    .systemLibrary(name: "CNetlink", pkgConfig: "libnl-genl-3.0"),
+    .target(name: "CAttach", dependencies: ["CNetlink"]),
+    .target(name: "Attachment", dependencies: ["CAttach", "CLinux", "Management", "NBDServer"], swiftSettings: managementSettings),
     .executableTarget(
       name: "spaceport",
       dependencies: [
-        "Service", "Management", "NBDServer", "StorageBus", argumentParser, logging,
+        "Service", "Management", "NBDServer", "StorageBus", "Volume", "Attachment", argumentParser, logging,
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ],
       swiftSettings: managementSettings),
     .testTarget(
       name: "ManagementTests",
-      dependencies: ["Management", "NBDServer", "Service", "spaceport", "TestSupport", argumentParser, logging, nioCore, nioHTTP1],
+      dependencies: [
+        "Attachment", "Management", "NBDServer", "Service", "spaceport", "TestSupport", argumentParser, logging, nioCore, nioHTTP1,
+      ],
       swiftSettings: managementSettings),
   ]
 }

@@ -56,6 +56,10 @@ public protocol StorageBackend: Sendable {
   func setPartition(of path: VirtualDiskPath, _ request: SetPartition) async throws(APIError) -> PartitionTableInfo
   /// Plans, or does, the repair of a GPT from its good copy.
   func repairPartitionTable(of path: VirtualDiskPath, _ request: RepairPartitionTable) async throws(APIError) -> PartitionRepairInfo
+  /// The partitions of one pool's virtual disks, or of all, and virtual disks without a table, with what is on each. Reads a little of each.
+  func volumes(ofPool pool: String?) async throws(APIError) -> [VolumeInfo]
+  /// The same of one virtual disk.
+  func volumes(of path: VirtualDiskPath) async throws(APIError) -> [VolumeInfo]
   /// The running layers from the export down, one tree a virtual disk: that of the one named, or all.
   func stack(of path: VirtualDiskPath?) async throws(APIError) -> [StackNode]
 }

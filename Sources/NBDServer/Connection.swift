@@ -6,6 +6,7 @@ import Reactor
 final class Connection: @unchecked Sendable {  // reactor-confined
   let number: UInt64
   let peer: String
+  private let peerProcess: Int32?
   private let reactor: RingReactor
   private let socket: ClientSocket
   private let directory: any ExportDirectory
@@ -24,6 +25,7 @@ final class Connection: @unchecked Sendable {  // reactor-confined
   ) {
     self.number = number
     self.peer = peer
+    peerProcess = SocketOptions.unixPeer(of: descriptor).map(\.pid)
     self.reactor = reactor
     self.directory = directory
     self.limits = limits
@@ -82,7 +84,7 @@ final class Connection: @unchecked Sendable {  // reactor-confined
 
   var statistics: ConnectionStatistics {
     ConnectionStatistics(
-      number: number, peer: peer, exportName: exportName, requestsInFlight: transmission?.inFlight ?? 0,
+      number: number, peer: peer, peerProcess: peerProcess, exportName: exportName, requestsInFlight: transmission?.inFlight ?? 0,
       bytesInFlight: transmission?.inFlightByteCount ?? 0, requests: transmission?.requestCount ?? finishedRequestCount)
   }
 }
@@ -93,6 +95,9 @@ public struct ConnectionStatistics: Sendable {
   public var number: UInt64
   /// Address and port, or user and process of a Unix socket.
   public var peer: String
+  /// Of a Unix socket: the process that connected, which may have handed its socket on (to the kernel) and ended. 0 where it is one of another
+  /// process namespace; nil for TCP.
+  public var peerProcess: Int32?
   /// nil until the handshake is over.
   public var exportName: String?
   public var requestsInFlight: Int

@@ -103,7 +103,7 @@ extension StorageService: ExportDirectory {
     return OpenPartition(volume, of: served)
   }
 
-  private func isServed(_ served: ServedVirtualDisk) -> Bool { allVirtualDisks.contains { $0 === served } }
+  func isServed(_ served: ServedVirtualDisk) -> Bool { allVirtualDisks.contains { $0 === served } }
 
   /// POOL/VDISK, or POOL/VDISK/PARTITION. The empty name is the only virtual disk there is.
   private func export(named name: String) throws(ExportError) -> (ServedVirtualDisk, partition: String?) {

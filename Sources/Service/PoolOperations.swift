@@ -202,7 +202,7 @@ extension StorageService {
   private func close(contentsOf served: ServedPool) async throws(APIError) {
     var failure: APIError?
     for disk in served.sortedVirtualDisks {
-      await disk.volume.partitions.settle()
+      await disk.volume.settle()
       do throws(BlockError) { try await disk.disk.close() } catch {
         failure = APIError(
           .ioError, "\(disk.disk.label) could not be flushed: \(error)",

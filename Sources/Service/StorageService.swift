@@ -32,6 +32,9 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   var waiting: [PoolID: WaitingPool] = [:]
   private var operationLock = OperationLock()
   private var nextHandle: UInt32 = 1
+  /// Who recognises the content of a volume, and the thread that waits for the process which does.
+  var contentLock = OperationLock()
+  var contentThread: BlockingCalls?
   var isStopping = false
   var warnings: [String] = []
 

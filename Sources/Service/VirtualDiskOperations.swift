@@ -96,7 +96,7 @@ extension StorageService {
         remedy: "Detach the clients first (nbd-client -d DEVICE)")
     }
     served.virtualDisks[path.name] = nil  // first, so that no client opens it meanwhile
-    await disk.volume.partitions.settle()
+    await disk.volume.settle()
     do throws(PoolError) { try await disk.disk.delete() } catch {
       if disk.disk.record.state == .active { served.virtualDisks[path.name] = disk }
       throw APIError(error)

@@ -24,30 +24,31 @@ public enum PartitionTableIO {
     bytes.reserveCapacity(range.byteCount)
     while bytes.count < range.byteCount {
       let count = min(range.byteCount - bytes.count, VolumeLimits.tableTransferByteCount)
-      guard await readPiece(at: range.offsetBytes + UInt64(bytes.count), byteCount: count, of: device, request, into: &bytes) else {
-        return nil
-      }
+      do throws(BlockError) {
+        try await readPiece(at: range.offsetBytes + UInt64(bytes.count), byteCount: count, of: device, request, into: &bytes)
+      } catch { return nil }
     }
     return bytes
   }
 
   /// A disk that was given up while it read keeps the buffer, and may fill it at any time: then another is read into.
-  private static func readPiece(
+  /// - Parameter byteCount: at most VolumeLimits.tableTransferByteCount.
+  static func readPiece(
     at offset: UInt64, byteCount: Int, of device: BlockDevice, _ request: IORequest, into bytes: inout [UInt8]
-  ) async -> Bool {
+  ) async throws(BlockError) {
     for _ in 0...VolumeLimits.stalledReadRetries {
-      guard let slice = device.reactor.buffers.reserve(byteCount: byteCount) else { return false }
+      guard let slice = device.reactor.buffers.reserve(byteCount: byteCount) else { throw BlockError(.noMemory) }
       defer { device.reactor.buffers.release(slice.buffer) }
       do throws(BlockError) {
         try await device.read(at: offset, into: slice, request)
         guard device.reactor.buffers.isExclusive(slice.buffer) else { continue }
         bytes += slice.bytes
-        return true
+        return
       } catch {
-        if error.cause != .stalled { return false }
+        if error.cause != .stalled { throw error }
       }
     }
-    return false
+    throw BlockError(.stalled)
   }
 
   /// Writes each step and flushes it before the next.

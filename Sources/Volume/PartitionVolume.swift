@@ -2,13 +2,13 @@ import BlockDevice
 import PartitionTable
 import Reactor
 
-/// A partition as it was when it was opened: it begins and ends there for as long as it is open, whatever becomes of the table, so that nobody
-/// reaches what lies beside it. A partition that the table does not have any more, or has elsewhere or shorter, is withdrawn: none of its
-/// requests is done from then on.
+/// A partition as it was when it was opened: it begins there for as long as it is open, and does not end before, whatever becomes of the table,
+/// so that nobody reaches what lies beside it. One that the table has made longer is longer. A partition that the table does not have any more, or
+/// has elsewhere or shorter, is withdrawn: none of its requests is done from then on.
 public final class PartitionVolume: BlockDevice, @unchecked Sendable {  // reactor-confined
   private let below: BlockDevice
-  /// The partition as it was opened.
-  public let partition: UsablePartition
+  /// The partition as it was opened, or has grown since.
+  public private(set) var partition: UsablePartition
   /// Connections that have this volume open.
   public private(set) var clientCount = 0
   public private(set) var isWithdrawn = false
@@ -43,6 +43,12 @@ public final class PartitionVolume: BlockDevice, @unchecked Sendable {  // react
       isWithdrawn ? "withdrawn" : nil,
     ]
     .compactMap { $0 }
+  }
+
+  /// The table has the partition at the same place, with an end that is not before this one's, and nobody else reaches what lies between.
+  func grow(to grown: UsablePartition) {
+    assert(grown.identity == partition.identity && grown.offsetBytes == partition.offsetBytes && grown.byteCount >= partition.byteCount)
+    partition.byteCount = grown.byteCount
   }
 
   // MARK: The end

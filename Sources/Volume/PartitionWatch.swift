@@ -5,7 +5,7 @@ import Reactor
 /// The partition table of a disk as it is now, and those of its partitions that clients have open.
 ///
 /// Clients of the whole disk may write the table at any time. Such a write is answered only when the table was read again and every open
-/// partition that it does not bear out any more is withdrawn and has come to rest. A table that cannot be made sense of (a tool writes it piece by
+/// partition that it does not bear out any more is withdrawn and has come to rest; then those that the table has made longer grow. A table that cannot be made sense of (a tool writes it piece by
 /// piece) changes nothing for those that are open, and lets none be opened.
 ///
 /// What is read is remembered until something is written there. Only while partitions are open is it read again at once.
@@ -61,6 +61,7 @@ public final class PartitionWatch: @unchecked Sendable {  // reactor-confined
       await partition.drained()
       draining.removeAll { $0 === partition }
     }
+    growOpen()
   }
 
   // MARK: Reading the table
@@ -122,6 +123,17 @@ public final class PartitionWatch: @unchecked Sendable {  // reactor-confined
       open.removeAll { $0 === volume }
       draining.append(volume)
       onWithdrawn(volume)
+    }
+    growOpen()
+  }
+
+  /// Lets partitions that are open reach as far as the table says now. Not while requests of one that was withdrawn are under way: they may be
+  /// for what another partition gets. Those that are open lie in this table, where none overlaps another, or they would have been withdrawn.
+  private func growOpen() {
+    guard draining.isEmpty, let usable = current?.usablePartitions else { return }
+    for volume in open {
+      let same = usable.first { $0.identity == volume.partition.identity && $0.offsetBytes == volume.partition.offsetBytes }
+      if let same, same.byteCount > volume.partition.byteCount { volume.grow(to: same) }
     }
   }
 

@@ -8,6 +8,8 @@ public final class Volume: BlockDevice, @unchecked Sendable {  // reactor-confin
   public private(set) var clientCount = 0
   /// The disk's partition table, and the partitions that are open.
   public let partitions: PartitionWatch
+  private var samplesUnderWay = 0
+  private var sampleWaiters = WaitQueue()
 
   /// - Parameter request: what reading the partition table carries down the stack.
   public init(_ below: BlockDevice, label: String, request: IORequest = IORequest()) {
@@ -21,6 +23,22 @@ public final class Volume: BlockDevice, @unchecked Sendable {  // reactor-confin
   public func removeClient() {
     assert(clientCount > 0, "more clients left than came")
     clientCount -= 1
+  }
+
+  /// Reads what the content of a range of the disk is recognised by.
+  public func sampleContent(_ range: Range<UInt64>, _ request: IORequest) async throws(BlockError) -> ContentSample {
+    samplesUnderWay += 1
+    defer {
+      samplesUnderWay -= 1
+      if samplesUnderWay == 0 { sampleWaiters.wakeAll() }
+    }
+    return try await ContentSample.read(range, of: below, request)
+  }
+
+  /// Returns when nothing is read here for the server itself: before the disk is closed. Nobody may begin to any more.
+  public func settle() async {
+    await partitions.settle()
+    while samplesUnderWay > 0 { await withUnsafeContinuation { sampleWaiters.append($0) } }
   }
 
   public override var geometry: BlockGeometry { below.geometry }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Management
+import Volume
 
 @main
 struct Spaceport: AsyncParsableCommand {
@@ -13,12 +14,14 @@ struct Spaceport: AsyncParsableCommand {
     version: "spaceport \(spaceportVersion)",
     subcommands: [
       ServeCommand.self, StatusCommand.self, DiskCommand.self, PoolCommand.self, VirtualDiskCommand.self, PartitionCommand.self,
-      JobCommand.self,
+      VolumeCommand.self, JobCommand.self,
       EventCommand.self, StackCommand.self, InspectCommand.self, CacheCommand.self,
     ])
 
   /// Like the library's own, but errors come out as `spaceport: WHAT. REMEDY`.
   static func main() async {
+    let words = CommandLine.arguments
+    if words.dropFirst().first == ContentProbe.command { ContentProbeProcess.main(Array(words.dropFirst(2))) }
     do {
       var command = try parseAsRoot(CommandWords.arranged(Array(CommandLine.arguments.dropFirst()), of: Spaceport.self))
       if var command = command as? any AsyncParsableCommand {

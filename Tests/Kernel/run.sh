@@ -5,7 +5,7 @@ usage() {
 usage: Tests/Kernel/run.sh [options]
   --spaceport PATH    the program under test (default: .build/release/spaceport)
   --out DIR           where logs are kept (default: .build/kernel-test); those of an earlier run are replaced
-  --only PART,PART    run only some of the parts: ext4 xfs crash sector4k inner faults powercut
+  --only PART,PART    run only some of the parts: ext4 xfs crash sector4k inner faults powercut volumes
   --limit SECONDS     the guest is stopped after so long (default: 1200)
   --add PROGRAM       also put this program into the guest, with its libraries; repeatable
   --server-cmd CMD    test another NBD server instead: CMD must serve one writable export of 1 GiB or more on
@@ -23,7 +23,7 @@ PATH=$PATH:/usr/sbin:/sbin
 SPACEPORT=$here/../../.build/release/spaceport
 OUT=$here/../../.build/kernel-test
 SERVER_CMD=
-parts=(ext4 xfs crash sector4k inner faults powercut)
+parts=(ext4 xfs crash sector4k inner faults powercut volumes)
 guest_limit_seconds=1200
 added_programs=()
 while [ $# -gt 0 ]; do
@@ -55,7 +55,7 @@ done
 check_needs() {
   local program missing=()
   [ "$(uname -m)" = x86_64 ] || { echo "run.sh: the guest is an x86_64 machine, and so must this one be" >&2; exit 2; }
-  for program in qemu-system-x86_64 nbd-client fio mkfs.ext4 mkfs.xfs sgdisk modprobe dmsetup nbdcopy debugfs cpio busybox lz4 zstd python3 setsid dpkg apt-get; do
+  for program in qemu-system-x86_64 nbd-client fio mkfs.ext4 mkfs.xfs sgdisk sfdisk parted modprobe dmsetup nbdcopy debugfs cpio busybox lz4 zstd python3 setsid dpkg apt-get; do
     command -v "$program" > /dev/null || missing+=("$program")
   done
   if [ ${#missing[@]} -gt 0 ]; then
@@ -121,7 +121,7 @@ check_powercut() {
 
 # What differs from run to run goes into a second archive behind the base one.
 prepare_extra() {
-  local program
+  local program library
   mkdir -p "$extra/test" "$extra/usr/bin"
   cp "$here"/guest/*.sh "$extra/test/"
   install -m 755 "$here/guest/host" "$extra/usr/bin/host"
@@ -133,6 +133,9 @@ prepare_extra() {
   if [ -z "$SERVER_CMD" ]; then
     install -D -m 755 "$SPACEPORT" "$extra/test/spaceport" || return 1
     pack_libraries "$extra" "$SPACEPORT"
+    # loaded when it is needed, so ldd does not name it
+    library=$(ldconfig -p | sed -n 's|.*libnbd.so.0 .*=> ||p' | head -1)
+    pack_file "$extra" "$library" && pack_libraries "$extra" "$library" || return 1
   fi
   truncate -s 4G "$WORK/guest-disk.img"
   if has_part powercut; then prepare_powercut; fi
@@ -194,9 +197,9 @@ host_step prepare-guest prepare_guest || exit 2
 if [ -n "$SERVER_CMD" ]; then
   disk1_bytes='' disk4k_bytes=''
   kept=()
-  for part in "${parts[@]}"; do case $part in inner | faults | powercut) ;; *) kept+=("$part") ;; esac; done
+  for part in "${parts[@]}"; do case $part in inner | faults | powercut | volumes) ;; *) kept+=("$part") ;; esac; done
   parts=("${kept[@]}")
-  echo "left out because of --server-cmd: pool and virtual disk creation, sizes, inspect, and the parts 'inner', 'faults', 'powercut'"
+  echo "left out because of --server-cmd: pool and virtual disk creation, sizes, inspect, and the parts 'inner', 'faults', 'powercut', 'volumes'"
   truncate -s 2G "$WORK/disk.img"
   host_step server-start server_start || exit 1
 else

@@ -68,13 +68,15 @@ struct ArgumentTests {
 
   @Test func virtualDiskCreate() throws {
     let plain = try parse("vdisk create tank/data --size 10GiB", as: VirtualDiskCreateCommand.self)
-    #expect(plain.path == VirtualDiskPath(pool: "tank", name: "data") && plain.size.byteCount == 10 << 30)
-    #expect(plain.provisioning == .thin && plain.resiliency == .simple)
-    #expect(plain.columns == nil && plain.interleave == nil && plain.sectorSize == nil)
+    #expect(plain.path == VirtualDiskPath(pool: "tank", name: "data") && plain.plan.size.byteCount == 10 << 30)
+    #expect(plain.plan.provisioning == .thin && plain.plan.resiliency == .simple)
+    #expect(plain.plan.columns == nil && plain.plan.interleave == nil && plain.plan.sectorSize == nil)
     let full = try parse(
       "vdisk create tank/data --size 4096 --provisioning fixed --resiliency simple --columns 3 --interleave 64KiB --sector-size 4096",
       as: VirtualDiskCreateCommand.self)
-    #expect(full.provisioning == .fixed && full.columns == 3 && full.interleave?.byteCount == 65536 && full.sectorSize == 4096)
+    #expect(
+      full.plan.provisioning == .fixed && full.plan.columns == 3 && full.plan.interleave?.byteCount == 65536 && full.plan.sectorSize == 4096
+    )
   }
 
   @Test func virtualDiskOthers() throws {
@@ -86,8 +88,8 @@ struct ArgumentTests {
 
   @Test func mirrors() throws {
     let command = try parse("vdisk create tank/m --size 1GiB --resiliency mirror --copies 3 --columns 2", as: VirtualDiskCreateCommand.self)
-    #expect(command.resiliency.value == .mirror && command.copies == 3 && command.columns == 2)
-    #expect(try parse("vdisk create tank/m --size 1GiB --resiliency mirror", as: VirtualDiskCreateCommand.self).copies == nil)
+    #expect(command.plan.resiliency.value == .mirror && command.plan.copies == 3 && command.plan.columns == 2)
+    #expect(try parse("vdisk create tank/m --size 1GiB --resiliency mirror", as: VirtualDiskCreateCommand.self).plan.copies == nil)
   }
 
   @Test func disksOfAPool() throws {

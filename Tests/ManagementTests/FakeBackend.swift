@@ -249,7 +249,17 @@ final class FakeBackend: StorageBackend {
     return try await virtualDisks(ofPool: nil).map { Samples.stack(export: "\($0.path)") }
   }
 
-  // MARK: Partitions
+  // MARK: Partitions and volumes
+
+  func volumes(ofPool pool: String?) async throws(APIError) -> [VolumeInfo] {
+    if let pool { _ = try await self.pool(named: pool) }
+    return [Samples.volume()]
+  }
+
+  func volumes(of path: VirtualDiskPath) async throws(APIError) -> [VolumeInfo] {
+    _ = try await virtualDisk(at: path)
+    return [Samples.volume()]
+  }
 
   func partitionTable(of path: VirtualDiskPath) async throws(APIError) -> PartitionTableInfo {
     _ = try await virtualDisk(at: path)

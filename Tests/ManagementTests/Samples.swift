@@ -22,6 +22,14 @@ enum Samples {
       allocatedBytes: 768 << 20, clientCount: 0, state: .ok, copies: request.copies ?? (request.resiliency == .mirror ? 2 : 1))
   }
 
+  static func volume() -> VolumeInfo {
+    let disk = ExportInfo(name: "tank/data", identifier: "tank/data d1", clientCount: 4, clientProcesses: [70])
+    return VolumeInfo(
+      pool: "tank", virtualDisk: "data", partition: 1, partitionLabel: "home", offsetBytes: 1 << 20, sizeBytes: 10 << 20,
+      export: ExportInfo(name: "tank/data/1", identifier: "tank/data/1 p1", clientCount: 1, clientProcesses: [71]), diskExport: disk,
+      content: ContentInfo(type: "ext4", usage: "filesystem", label: "lots", uuid: "u-1", usedBytes: 1 << 20, freeBytes: 9 << 20))
+  }
+
   static func counters(_ requests: UInt64, bytes: UInt64, meanNanoseconds: UInt64, errors: UInt64 = 0) -> OperationCounters {
     OperationCounters(
       requests: requests, bytes: bytes, errors: errors, inFlight: 1,

@@ -124,10 +124,12 @@ import Volume
         #expect(await rig.request(operation, second, at: 0) == (survives ? nil : BlockError(.shuttingDown)), "\(operation)")
       }
       #expect(second.readInPlace(at: 0, byteCount: 512, IORequest()) == nil)
-      #expect(second.geometry.byteCount == 4 << 20, "the bounds are those of the opening")
+      #expect(second.geometry.byteCount == (change == "grown" ? 5 << 20 : 4 << 20), "only a longer partition changes its bounds")
       if change == "grown" {
-        let again = try await rig.watch.open("2")
-        #expect(again !== second && again.geometry.byteCount == 5 << 20)
+        #expect(await rig.request(.write, second, at: (5 << 20) - 512) == nil, "its clients reach all of it")
+        #expect(await rig.request(.write, second, at: (5 << 20)) == BlockError(.outOfRange))
+        #expect(try await rig.watch.open("2") === second)
+        rig.watch.close(second)
       }
       rig.watch.close(second)
     }
@@ -233,6 +235,37 @@ import Volume
       rig.disk.openGate()
       #expect(await rig.eventually { state.isTableDone && state.isOpened })
       #expect(state.write == nil && state.isWriteDone, "what was begun is done")
+    }
+  }
+
+  /// What is still under way for a partition that is no more ends before its place is another's.
+  @Test func aPartitionGrowsOnlyWhenTheOneBehindHasComeToRest() async throws {
+    try await PartitionRig.run { rig in
+      var table = try PartitionRig.table()
+      try await rig.write(table)
+      let (first, second) = (try await rig.watch.open("1"), try await rig.watch.open("2"))
+      rig.disk.gated = (5 << 20)..<(9 << 20)
+      rig.volume.reactor.spawn { _ = await rig.request(.write, second, at: 0) }
+      #expect(await rig.eventually { rig.disk.waitingCount == 1 })
+      try table.removePartitions(numbers: [2])
+      _ = try table.resizePartition(number: 1, to: .bytes(8 << 20), alignmentByteCount: 1 << 20)
+      let changed = table
+      let state = Progress()
+      rig.volume.reactor.spawn {
+        try? await rig.write(changed)
+        state.isTableDone = true
+      }
+      #expect(await rig.eventually { second.isWithdrawn })
+      for _ in 0..<20 { await rig.volume.reactor.sleep(milliseconds: 1) }
+      #expect(first.geometry.byteCount == 4 << 20 && !state.isTableDone)
+      #expect(await rig.request(.read, first, at: 4 << 20) == BlockError(.outOfRange))
+      rig.disk.openGate()
+      #expect(await rig.eventually { state.isTableDone })
+      #expect(first.geometry.byteCount == 8 << 20)
+      #expect(await rig.request(.write, first, at: (8 << 20) - 512) == nil)
+      // Grown as it is, it is not borne out by its old size any more.
+      try await rig.write(try PartitionRig.table())
+      #expect(first.isWithdrawn)
     }
   }
 

@@ -30,9 +30,12 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
+#include <poll.h>
+#include <sys/wait.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <arpa/inet.h>
@@ -43,6 +46,9 @@ uint32_t clinux_crc32c(uint32_t crc, const void *data, size_t byteCount);
 
 static const __rlimit_resource_t CLINUX_RLIMIT_MEMLOCK = RLIMIT_MEMLOCK;
 static const __rlimit_resource_t CLINUX_RLIMIT_NOFILE = RLIMIT_NOFILE;
+
+// wait(2)'s macros: the exit status, or -1 when a signal ended the process.
+static inline int clinux_exit_status(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : -1; }
 
 // errno is a macro.
 static inline int clinux_errno(void) { return errno; }
@@ -93,6 +99,24 @@ extern const int CLINUX_O_DIRECT;
 
 // fallocate(2). 0, or -1 with errno.
 int clinux_fallocate(int fd, int mode, off_t offset, off_t byteCount);
+
+// pipe2(2) with O_CLOEXEC. 0, or -1 with errno.
+int clinux_pipe(int descriptors[2]);
+
+// An unnamed file in memory (memfd_create(2)), closed on exec. Its descriptor, or -errno.
+int clinux_memory_file(const char *name);
+
+// Starts a program with an empty environment and three descriptors: `output` as its standard output (1), /dev/null as its standard error (2)
+// and `input` as 3. Costs the same however much memory this process has. The process id, or -errno.
+int clinux_spawn(const char *path, char *const arguments[], int input, int output);
+
+// Starts a program with this one's environment, without input, and with `output` as its standard output and error; the terminal's Ctrl-C does
+// not reach it. The process id, or -errno.
+int clinux_spawn_tool(const char *path, char *const arguments[], int output);
+
+// To be called by a program that reads what cannot be trusted, when it has begun: it ends with its parent, becomes nobody where it is root,
+// gains no rights, leaves no core, and may use so much. 0, or -errno.
+int clinux_confine(unsigned cpuSeconds, uint64_t memoryByteCount);
 
 // Names the calling thread, for top and gdb; cut to 15 bytes.
 void clinux_set_thread_name(const char *name);

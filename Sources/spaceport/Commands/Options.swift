@@ -21,6 +21,8 @@ enum Parse {
     try explained { () throws(APIError) in try VirtualDiskPath(parsing: text) }
   }
 
+  static func volume(_ text: String) throws -> VolumePath { try explained { () throws(APIError) in try VolumePath(parsing: text) } }
+
   static func listenAddress(_ text: String) throws -> ListenAddress {
     do throws(ListenError) { return try ListenAddress(parsing: text) } catch { throw ValidationError("\(error)") }
   }

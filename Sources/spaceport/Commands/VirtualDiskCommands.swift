@@ -25,14 +25,8 @@ enum ResiliencyArgument: String, ExpressibleByArgument, CaseIterable {
   var value: VirtualDiskInfo.Resiliency { VirtualDiskInfo.Resiliency(rawValue: rawValue) }
 }
 
-struct VirtualDiskCreateCommand: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "create", abstract: "Create a virtual disk.")
-
-  @OptionGroup var client: ClientOptions
-
-  @Argument(help: ArgumentHelp("The new virtual disk; also its NBD export name.", valueName: "pool/name"), transform: Parse.virtualDisk)
-  var path: VirtualDiskPath
-
+/// How a new virtual disk is to be.
+struct VirtualDiskPlanOptions: ParsableArguments {
   @Option(help: ArgumentHelp("The size its clients see.", valueName: "size"), transform: Parse.size)
   var size: ByteSize
 
@@ -74,11 +68,25 @@ struct VirtualDiskCreateCommand: AsyncParsableCommand {
     if size.byteCount == 0 { throw ValidationError("--size 0 is out of range. Give at least one sector.") }
   }
 
-  func run() async throws {
-    let request = CreateVirtualDisk(
+  func request(for path: VirtualDiskPath) -> CreateVirtualDisk {
+    CreateVirtualDisk(
       pool: path.pool, name: path.name, sizeBytes: size.byteCount, provisioning: provisioning.value, resiliency: resiliency.value,
       copies: copies, columns: columns, interleaveBytes: interleave?.byteCount, logicalSectorBytes: sectorSize, share: settings.share)
-    let disk = try await client.storage().createVirtualDisk(request)
+  }
+}
+
+struct VirtualDiskCreateCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "create", abstract: "Create a virtual disk.")
+
+  @OptionGroup var client: ClientOptions
+
+  @Argument(help: ArgumentHelp("The new virtual disk; also its NBD export name.", valueName: "pool/name"), transform: Parse.virtualDisk)
+  var path: VirtualDiskPath
+
+  @OptionGroup var plan: VirtualDiskPlanOptions
+
+  func run() async throws {
+    let disk = try await client.storage().createVirtualDisk(plan.request(for: path))
     try client.show(disk, as: ObjectTables.virtualDisk(disk))
   }
 }
