@@ -34,7 +34,7 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case cacheRefreshedAfterAnswer
   /// A page that was written while it was read into the cache is kept.
   case overtakenFillKept
-  /// Pages on a cache disk are believed though the capacity disk was opened for writing since: its nonce is another.
+  /// Pages on a cache disk are believed though the capacity disk was opened for writing since: its nonce is another, or it was not closed.
   case cacheOldGenerationAccepted
   /// A voter alone is believed though the witness knows that the pool had come further.
   case witnessedEntryIgnored
