@@ -100,7 +100,8 @@ import Testing
     #expect(throws: Never.self) { try parse("volume create tank/data --size 1GiB --fs xfs --label twelve-bytes") }
     for line in [
       "volume create tank/data --size 1GiB --fs xfs --label thirteen-byte", "volume create tank/data --size 1GiB --fs zfs",
-      "volume create tank/data --fs ext4", "volume attach tank/data --connections 17", "volume attach tank", "volume attach tank/d --wait -1",
+      "volume create tank/data --fs ext4", "volume attach tank/data --connections 17", "volume attach tank",
+      "volume attach tank/d --wait 3601",
       "volume create tank/data --size 1GiB --fs ext4 --copies 3",
     ] {
       #expect(throws: (any Error).self, "\(line)") { try parse(line) }

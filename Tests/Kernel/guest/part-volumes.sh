@@ -58,8 +58,7 @@ volumes_check_side_by_side() {
     umount /mnt1 && umount /mnt2 && e2fsck -f -n ${DEVICE}p1 && xfs_repair -n /dev/nbd1
 }
 
-# make_volume NAME KIND SIZE: with our own attaching; the device it was given is written to /run/NAME. Where the kernel receives on too few
-# connections (see ATTACH_ATTEMPTS) mkfs hangs: that cannot be seen before, so it is undone and tried again.
+# make_volume NAME KIND SIZE: with our own attaching; the device it was given is written to /run/NAME
 make_volume() {
   volume create demo/$1 --fs $2 --size $3 --label vol-$1 --columns 2 --interleave 64KiB | tee /run/created || return 1
   awk '$1 == "Device:" { print $2 }' /run/created > /run/$1
@@ -95,15 +94,16 @@ volumes_refusals() {
     refused '--yes' volume delete demo/e && refused 'do not shrink' volume resize demo/e --size 100MiB && check_volume_files
 }
 
-# grows MOUNT NAME SIZE: the mounted file system has more room, holds what it held, and takes more than had fitted
+# grows MOUNT NAME SIZE MIB: the mounted file system has more room, holds what it held, and takes a file that had not fitted before
 grows() {
   local before after
   before=$(stat -f -c '%b' $1)
   volume resize demo/$2 --size $3 || return
   after=$(stat -f -c '%b' $1)
   echo "blocks: $before before, $after after"
-  [ "$after" -gt $((before + 40000)) ] && check_volume_files && dd if=/dev/urandom of=$1/filled bs=1M count=$4 conv=fsync status=none &&
-    cmp -s $1/filled $1/filled
+  [ "$after" -gt $((before + 40000)) ] && check_volume_files &&
+    dd if=/dev/urandom bs=1M count=$4 status=none | tee $1/filled | sha256sum > /run/filled && sync -f $1/filled &&
+    echo 3 > /proc/sys/vm/drop_caches && sha256sum < $1/filled | cmp - /run/filled
 }
 volumes_grow_ext4() { grows /mnt1 e 512MiB 260; }
 volumes_grow_xfs() { grows /mnt2 x 640MiB 330; }
@@ -127,7 +127,7 @@ volumes_delete() {
     [ ! -e /sys/block/$(basename "$(cat /run/e)")/pid ] && [ ! -e /sys/block/$(basename "$(cat /run/x)")/pid ]
 }
 
-# mkfs fails where the label is too long for it to notice before, or the volume too small for xfs: nothing is left.
+# mkfs fails where the volume is too small for xfs: nothing is left.
 attached_count() { ls -d /sys/block/nbd*/pid 2>/dev/null | wc -l; }
 volumes_undo() {
   local before
