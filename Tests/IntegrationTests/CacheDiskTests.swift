@@ -43,12 +43,15 @@ import Testing
     let server = try await SpaceportServer.startedQuick()
     try await server.makePool(disks: 2, diskByteCount: 256 << 20)
     try await server.createMirror()
-    _ = try await server.addCacheDisk("cache1")
+    let cache = try await server.addCacheDisk("cache1")
     let load = FioLoad(server)
     try await load.start()
     try await load.finish()
     for _ in 0..<2 { try await load.verify() }
     try await server.stop()
+    let closed = try await Program.run([SpaceportServer.binary, "inspect", cache])
+    #expect(closed.succeeded && closed.output.contains("in order, with ") && closed.output.contains("cache header"), "\(closed.text)")
+    #expect(closed.output.split(separator: "\n").count { $0.hasPrefix("Caches") } == 2, "\(closed.text)")
 
     try await server.startQuick()
     let warm = try #require(try await server.cacheDisks().first?.counters.warm)

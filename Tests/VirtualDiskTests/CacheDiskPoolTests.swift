@@ -137,17 +137,17 @@ import Testing
   @Test func aCopyOfACapacityDiskInUseIsCold() throws {
     let course = Course()
     let all = [0, 1, 2, 4, 5]
-    let copies = Copies()
+    let kept = Kept()
     try course.run(with: all) { stack, pool, shadowed in
       for index in CacheDiskPoolTests.caches { _ = try await pool.addCacheDisk(stack.member(index)) }
-      copies.disks = (0..<4).map { stack.machine.disks[$0].save() }
-      copies.shadow = shadowed.shadow.save()
+      kept.disks = (0..<4).map { stack.machine.disks[$0].save() }
+      kept.shadow = shadowed.shadow.save()
       try await shadowed.write(0..<DiskLossTests.sectorCount)
       try await shadowed.flush()
       for _ in 0..<2 { try await CacheDiskPoolTests.read(shadowed) }
     }
-    for (index, content) in copies.disks.enumerated() { course.machine.disks[index].restore(content) }
-    course.shadow.restore(try #require(copies.shadow))
+    for (index, content) in kept.disks.enumerated() { course.machine.disks[index].restore(content) }
+    course.shadow.restore(try #require(kept.shadow))
     try course.run(with: all) { stack, pool, shadowed in
       #expect(CacheDiskPoolTests.counters(pool).warm == 0)
       try await shadowed.checkAll()
@@ -202,9 +202,10 @@ import Testing
     }
   }
 
-  private final class Copies: @unchecked Sendable {  // used by one thread at a time
+  private final class Kept: @unchecked Sendable {  // used by one thread at a time
     var disks: [SavedContent] = []
     var shadow: ShadowDisk.Saved?
+    var ids: [DiskID] = []
   }
 
   /// Copies of a cache disk keep no pool from being opened or called sound. One that is given alone is used; those that cannot be told apart are not.
@@ -232,6 +233,32 @@ import Testing
         try await shadowed.checkAll()
       }
       for (disk, content) in zip(course.machine.disks, kept) { disk.restore(content) }
+    }
+  }
+
+  @Test func aCacheDiskIsInspected() throws {
+    let course = Course()
+    let kept = Kept()
+    func inspect(_ body: @escaping @Sendable (MetadataInspection, MetadataInspection) -> Void) throws {
+      _ = course.machine.powerOn()
+      let stack = try DiskLossTests.Stack(course.machine)
+      try stack.reactor.runToCompletion {
+        body(await MetadataInspection.inspect(try stack.member(4).device), await MetadataInspection.inspect(try stack.member(0).device))
+      }
+    }
+    try course.run(with: []) { stack, pool, shadowed in
+      let number = try await pool.addCacheDisk(stack.member(4)).number
+      try await CacheDiskPoolTests.read(shadowed)
+      let open = await MetadataInspection.inspect(pool.cache.disk(number)!.disk)
+      #expect(open.cache?.isClosedCleanly == false && open.cache?.bindings.isEmpty == true && open.isSound)
+      kept.ids = pool.disks.map(\.id)
+    }
+    try inspect { cache, other in
+      #expect(cache.isSound && other.isSound && other.cache == nil)
+      guard let cache = cache.cache else { return #expect(Bool(false), "nothing is said of the cache") }
+      #expect(cache.isClosedCleanly && cache.pageByteCount == 16 << 10 && cache.pageCount > 50 && cache.slotCount > cache.pageCount)
+      #expect(cache.bindings.map(\.disk).sorted() == kept.ids.sorted())
+      #expect(cache.headers.map(\.state) == ["in use, or not closed", "closed in order"] && cache.headers[1].sequence == 3)
     }
   }
 

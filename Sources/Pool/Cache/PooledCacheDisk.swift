@@ -26,8 +26,11 @@ public final class PooledCacheDisk: @unchecked Sendable {  // reactor-confined
     number = member.number
     id = member.id
     disk = member.device
-    let layout = member.layout
-    range = layout.slabsOffset..<max(layout.slabsOffset, layout.dataEnd - FormatLimits.dataMarginByteCount)
+    range = PooledCacheDisk.range(in: member.layout)
+  }
+
+  static func range(in layout: DiskLayout) -> Range<UInt64> {
+    layout.slabsOffset..<max(layout.slabsOffset, layout.dataEnd - FormatLimits.dataMarginByteCount)
   }
 
   /// Capacity disks can be bound to it.

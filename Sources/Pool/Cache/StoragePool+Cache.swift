@@ -9,8 +9,8 @@ extension StoragePool {
   public var awayDiskNumbers: [DiskNumber] { (absentDiskNumbers + cache.absentNumbers).sorted() }
 
   func openCache() async {
-    let found = store.disks.filter {
-      cache.disk($0.number) == nil && !$0.hasFailed && ($0.wasFoundClean || PlantedBug.cacheOldGenerationAccepted.isPlanted)
+    let found = store.disks.filter { disk in
+      cache.disk(disk.number) == nil && !disk.hasFailed && (disk.wasFoundClean || PlantedBug.cacheOldGenerationAccepted.isPlanted)
     }
     await cache.open(found.map { CapacityDiskNonce(id: StorageUUID($0.id), nonce: $0.foundNonce) })
   }

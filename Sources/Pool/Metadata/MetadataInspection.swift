@@ -82,6 +82,8 @@ public struct MetadataInspection: Sendable, Codable {
   public var pageCount = 0
   public var badPages: [Int] = []
   public var journal: JournalSummary?
+  /// Of a cache disk that was used.
+  public var cache: CacheSummary?
   /// How many records there are of each kind, the journal included.
   public var recordCounts: [String: Int] = [:]
   /// Pool, disks and virtual disks in full, rows and map entries up to the limit asked for.
@@ -113,6 +115,7 @@ public struct MetadataInspection: Sendable, Codable {
         .error, "The disk was cut short: its layout reaches to \(disk.layout.dataEnd), it has \(device.geometry.byteCount) bytes.")
     }
     guard disk.isVoter else {
+      await inspection.readCache(disk)
       inspection.add(.note, "This disk holds no metadata beside its superblock; these do: \(superblock.epoch.voters.map(\.description)).")
       return inspection
     }

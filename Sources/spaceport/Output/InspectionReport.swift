@@ -33,8 +33,19 @@ struct InspectionReport {
     fields.add("Epoch", "\(superblock.epoch.number) (\(superblock.epoch.id)), \(superblock.epoch.diskCount) disks")
     let layout = superblock.layout
     fields.add("Metadata", "\(Figures.size(layout.metadataByteCount)) at byte \(layout.metadataOffset)")
-    fields.add("Data", "\(layout.slabCount) slabs of \(Figures.size(layout.slabByteCount)) from byte \(layout.slabsOffset)")
+    if inspection.metadata.cache == nil {
+      fields.add("Data", "\(layout.slabCount) slabs of \(Figures.size(layout.slabByteCount)) from byte \(layout.slabsOffset)")
+    }
+    addCache(to: &fields)
     return fields.text
+  }
+
+  private func addCache(to fields: inout Fields) {
+    guard let cache = inspection.metadata.cache else { return }
+    fields.add("Cache", "\(cache.slotCount) page slots of \(Figures.size(UInt64(cache.pageByteCount)))")
+    fields.add(
+      "Cache closed", cache.isClosedCleanly ? "in order, with \(cache.pageCount) pages" : "no: in use, or interrupted; it will be empty")
+    for binding in cache.bindings { fields.add("Caches", "disk \(binding.disk), nonce \(binding.nonce)") }
   }
 
   private var places: String {
@@ -44,6 +55,9 @@ struct InspectionReport {
     }
     for place in inspection.metadata.rootPlaces {
       table.add("checkpoint root", "\(place.offset)", place.sequence.map { "\($0)" } ?? "-", place.state)
+    }
+    for place in inspection.metadata.cache?.headers ?? [] {
+      table.add("cache header", "\(place.offset)", place.sequence.map { "\($0)" } ?? "-", place.state)
     }
     return table.text
   }

@@ -183,8 +183,9 @@ import Testing
       try await bench.settle()
       let store = try #require(bench.store)
       #expect(await store.close(nonces: bench.contents.map(\.found)))
+      let places = [(0, 2, false), (64 << 10, 3, true)].map { CacheDiskSummary.Place(offset: $0, generation: $1, isClean: $2) }
       let summary = CacheDiskSummary(
-        pool: bench.options.pool, id: bench.options.id, isClean: true, pageByteCount: 4096, slotCount: 100, pageCount: 41,
+        places: places, pool: bench.options.pool, id: bench.options.id, isClean: true, pageByteCount: 4096, slotCount: 100, pageCount: 41,
         disks: bench.contents.map(\.found))
       #expect(try await CacheDisk.inspect(device, range: bench.range) == summary)
       #expect(try await CacheDisk.inspect(device, range: 4096..<bench.range.upperBound) == nil)

@@ -14,6 +14,16 @@ public struct CapacityDiskNonce: Equatable, Sendable {
 
 /// What a cache disk says of itself.
 public struct CacheDiskSummary: Equatable, Sendable {
+  /// One of the two places of a header.
+  public struct Place: Equatable, Sendable {
+    /// Bytes from the start of the cache disk's range.
+    public var offset: UInt64
+    /// Of the header that is there; nil where none is, or it cannot be read.
+    public var generation: UInt64?
+    public var isClean: Bool
+  }
+
+  public var places: [Place]
   public var pool: StorageUUID
   public var id: StorageUUID
   /// It was closed cleanly and is not in use: the rest of what it says counts.
@@ -51,7 +61,7 @@ extension CacheDisk {
     guard let memory = buffers.reserve(byteCount: CacheLimits.cacheDiskPieceByteCount) else { throw BlockError(.noMemory) }
     defer { buffers.release(memory.buffer) }
 
-    let newest = try await newestHeader(device, range.lowerBound, memory)
+    let newest = newest(try await headers(device, range.lowerBound, memory))
     let store = try CacheDisk(
       device, start: range.lowerBound, layout: layout, options: options, session: device.reactor.random(),
       generation: newest?.generation ?? 0)
@@ -69,18 +79,24 @@ extension CacheDisk {
     let buffers = device.reactor.buffers
     guard let memory = buffers.reserve(byteCount: CacheDiskFormat.headerByteCount) else { throw BlockError(.noMemory) }
     defer { buffers.release(memory.buffer) }
-    guard let header = try await newestHeader(device, range.lowerBound, memory) else { return nil }
+    let headers = try await headers(device, range.lowerBound, memory)
+    guard let header = newest(headers) else { return nil }
+    let places = headers.enumerated().map { place, header in
+      CacheDiskSummary.Place(
+        offset: CacheDiskHeader.offset(ofGeneration: UInt64(place)), generation: header?.generation, isClean: header?.isClean == true)
+    }
     return CacheDiskSummary(
+      places: places,
       pool: header.pool, id: header.cacheDisk, isClean: header.isClean, pageByteCount: header.pageByteCount, slotCount: header.slotCount,
       pageCount: header.pageCount, disks: header.disks.map { CapacityDiskNonce(id: $0.id, nonce: $0.nonce) })
   }
 
-  /// Of both places; nil when neither holds one.
-  private static func newestHeader(
+  /// In both places; nil where there is none, or one that cannot be read. Throws when neither can.
+  private static func headers(
     _ device: BlockDevice, _ start: UInt64, _ memory: BufferSlice
-  ) async throws(BlockError) -> CacheDiskHeader? {
+  ) async throws(BlockError) -> [CacheDiskHeader?] {
     let slice = memory.part(from: 0, byteCount: CacheDiskFormat.headerByteCount)
-    var newest: CacheDiskHeader?
+    var headers: [CacheDiskHeader?] = [nil, nil]
     var failure: BlockError?
     for place in 0..<UInt32(2) {
       let offset = start + CacheDiskHeader.offset(ofGeneration: UInt64(place))
@@ -89,10 +105,13 @@ extension CacheDisk {
         failure = error
         continue
       }
-      guard let header = CacheDiskHeader(slice.bytes, place: place) else { continue }
-      if header.generation > newest?.generation ?? 0 { newest = header }
+      headers[Int(place)] = CacheDiskHeader(slice.bytes, place: place)
     }
-    return newest
+    return headers
+  }
+
+  private static func newest(_ headers: [CacheDiskHeader?]) -> CacheDiskHeader? {
+    headers.compactMap { $0 }.filter { $0.generation > 0 }.max { $0.generation < $1.generation }
   }
 
   /// Writes the next header and makes it durable.
