@@ -73,7 +73,8 @@ struct OutputTests {
   }
 
   @Test func aCacheDiskThatIsUsedInPartSaysSo() {
-    var disk = CacheDiskReport(pool: "tank", path: "/dev/sdx", number: 4, isUsed: true, pageBytes: 64 << 10, pages: 100, memoryBytes: 18_400)
+    var disk = CacheDiskReport(
+      pool: "tank", path: "/dev/sdx", number: 4, isUsed: true, pageBytes: 64 << 10, pages: 100, memoryBytes: 18_400)
     #expect(!CacheTables.cache(CacheInfo(cacheDisks: [disk])).contains("Idle"))
     disk.idleBytes = 3 << 40
     #expect(CacheTables.cache(CacheInfo(cacheDisks: [disk])).contains("3 TiB of the disk: to know more pages would take more memory"))
