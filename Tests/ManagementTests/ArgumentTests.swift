@@ -186,7 +186,7 @@ struct ArgumentTests {
   @Test(arguments: [
     (
       "vdisks list",
-      "There is no command 'vdisks'; there are: serve, status, disk, pool, vdisk, partition, job, event, stack, inspect, cache."
+      "There is no command 'vdisks'; there are: serve, status, disk, pool, vdisk, partition, volume, job, event, stack, inspect, cache."
     ),
     ("--control /c vdisk lst", "There is no command 'vdisk lst'; there are: vdisk create, vdisk list, "),
   ])
