@@ -14,7 +14,6 @@ extension StorageService {
     info.pageBytes = UInt64(cache.pageByteCount)
     info.pages = UInt64(cache.pageCount)
     info.freePages = UInt64(cache.pageCount - cache.usedPageCount)
-    info.evictions = cache.evictions
     info.isLocked = reactor.unregisteredPagesReason == nil
     info.counters = CacheInfo.Counters(cache.counters)
     info.advice = cache.advised.map { CacheInfo.Advice(half: $0.half, same: $0.same, twice: $0.twice, fourTimes: $0.fourTimes) }
@@ -61,7 +60,7 @@ extension CacheInfo.Counters {
       hits: counters.hits, misses: counters.misses, hitBytes: counters.hitBytes, admittedBytes: counters.admittedBytes,
       secondMissBytes: counters.secondMissBytes, bypassedSequentialBytes: counters.bypassedSequentialBytes,
       bypassedLargeBytes: counters.bypassedLargeBytes, refreshedBytes: counters.refreshedBytes, dropped: counters.dropped,
-      overtaken: counters.overtaken, errors: counters.errors)
+      overtaken: counters.overtaken, evictions: counters.evictions, errors: counters.errors)
   }
 }
 

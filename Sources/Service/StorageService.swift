@@ -80,12 +80,6 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
     _ = setrlimit(CLINUX_RLIMIT_NOFILE, &limit)
   }
 
-  /// Bytes of memory that the machine has beside those.
-  private static func machineByteCount(without taken: UInt64) -> UInt64 {
-    let all = UInt64(max(0, sysconf(Int32(_SC_PHYS_PAGES)))) * UInt64(max(0, sysconf(Int32(_SC_PAGESIZE))))
-    return all - min(all, taken)
-  }
-
   private init(
     reactor: RingReactor, blocking: BlockingCalls, registry: PoolRegistry, tuning: ServiceTuning, logger: Logger
   ) {
@@ -94,7 +88,8 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
     self.logger = logger
     self.tuning = tuning
     cache = MemoryCache(reactor: reactor)
-    directoryMemory = DirectoryMemory(machineByteCount: StorageService.machineByteCount(without: tuning.cacheByteCount))
+    let memory = MachineMemory().byteCount
+    directoryMemory = DirectoryMemory(machineByteCount: memory - min(memory, tuning.cacheByteCount))
     claims = DiskClaims(reactor: reactor, blocking: blocking, cache: cache)
     witnesses = WitnessFiles(stateDirectory: registry.directory, reactor: reactor, blocking: blocking)
     startedAt = reactor.now

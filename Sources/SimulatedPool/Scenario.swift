@@ -216,7 +216,7 @@ public final class Scenario: @unchecked Sendable {  // used by one thread at a t
     let counters = cache.counters
     machine.count(.cacheHit, counters.hits)
     machine.count(.cacheMiss, counters.misses)
-    machine.count(.cacheEviction, cache.evictions)
+    machine.count(.cacheEviction, cache.counters.evictions)
     machine.count(.cacheFillOvertaken, counters.overtaken)
     machine.count(.cacheRefreshedBytes, counters.refreshedBytes)
     machine.count(.cachePageDropped, counters.dropped)

@@ -194,8 +194,8 @@ final class FakeBackend: StorageBackend {
 
   func cache(ofPool pool: String?) async throws(APIError) -> CacheInfo {
     CacheInfo(
-      memoryBytes: 64 << 20, pageBytes: 16 << 10, pages: 4096, freePages: 96, evictions: 7, isLocked: true,
-      counters: .init(hits: 3, misses: 1))
+      memoryBytes: 64 << 20, pageBytes: 16 << 10, pages: 4096, freePages: 96, isLocked: true,
+      counters: .init(hits: 3, misses: 1, evictions: 7))
   }
 
   // MARK: Virtual disks

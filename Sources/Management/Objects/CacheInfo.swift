@@ -16,13 +16,15 @@ public struct CacheInfo: Codable, Sendable, Equatable {
     public var dropped: UInt64
     /// Pages that were read and not kept, because they were written meanwhile.
     public var overtaken: UInt64
+    /// Pages that had to go for others: for a disk, its own; for a virtual disk, those of whomever that made room for what it read.
+    public var evictions: UInt64
     /// Pages that could not be read whole.
     public var errors: UInt64
 
     public init(
       hits: UInt64 = 0, misses: UInt64 = 0, hitBytes: UInt64 = 0, admittedBytes: UInt64 = 0, secondMissBytes: UInt64 = 0,
       bypassedSequentialBytes: UInt64 = 0, bypassedLargeBytes: UInt64 = 0, refreshedBytes: UInt64 = 0, dropped: UInt64 = 0,
-      overtaken: UInt64 = 0, errors: UInt64 = 0
+      overtaken: UInt64 = 0, evictions: UInt64 = 0, errors: UInt64 = 0
     ) {
       self.hits = hits
       self.misses = misses
@@ -34,6 +36,7 @@ public struct CacheInfo: Codable, Sendable, Equatable {
       self.refreshedBytes = refreshedBytes
       self.dropped = dropped
       self.overtaken = overtaken
+      self.evictions = evictions
       self.errors = errors
     }
 
@@ -72,8 +75,6 @@ public struct CacheInfo: Codable, Sendable, Equatable {
   public var pageBytes: UInt64
   public var pages: UInt64
   public var freePages: UInt64
-  /// Pages that made room for others.
-  public var evictions: UInt64
   /// The memory is locked and known to the kernel.
   public var isLocked: Bool
   public var counters: Counters
@@ -85,7 +86,7 @@ public struct CacheInfo: Codable, Sendable, Equatable {
   public var cacheDisks: [CacheDiskReport]
 
   public init(
-    memoryBytes: UInt64 = 0, pageBytes: UInt64 = 0, pages: UInt64 = 0, freePages: UInt64 = 0, evictions: UInt64 = 0, isLocked: Bool = false,
+    memoryBytes: UInt64 = 0, pageBytes: UInt64 = 0, pages: UInt64 = 0, freePages: UInt64 = 0, isLocked: Bool = false,
     counters: Counters = Counters(), advice: Advice? = nil, disks: [Part] = [], virtualDisks: [Part] = [],
     cacheDisks: [CacheDiskReport] = []
   ) {
@@ -93,7 +94,6 @@ public struct CacheInfo: Codable, Sendable, Equatable {
     self.pageBytes = pageBytes
     self.pages = pages
     self.freePages = freePages
-    self.evictions = evictions
     self.isLocked = isLocked
     self.counters = counters
     self.advice = advice

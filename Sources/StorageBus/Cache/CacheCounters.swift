@@ -16,6 +16,8 @@ public struct CacheCounters: Sendable, Equatable {
   public var dropped: UInt64 = 0
   /// Pages that were read and not kept, because they were written meanwhile.
   public var overtaken: UInt64 = 0
+  /// Pages that had to go for others: for a disk, its own; for a virtual disk, those of whomever that made room for what it read.
+  public var evictions: UInt64 = 0
   /// Pages that could not be read whole.
   public var errors: UInt64 = 0
 
@@ -32,6 +34,7 @@ public struct CacheCounters: Sendable, Equatable {
     refreshedBytes &+= other.refreshedBytes
     dropped &+= other.dropped
     overtaken &+= other.overtaken
+    evictions &+= other.evictions
     errors &+= other.errors
   }
 

@@ -137,7 +137,7 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
     let end = (page + 1) << cache.pageShift
     let began = watch.now
     guard !isEnded, end <= diskByteCount, fills.count < CacheLimits.fillsInFlight, watch.isUntouched(page, since: began),
-      let frame = cache.beginFill(key(page))
+      let frame = cache.beginFill(key(page), for: request.virtualDisk)
     else { return try await bus.readDisk(at: offset, into: part, keeps: true, request) }
     do throws(BlockError) { try await fill(page, frame, began, skip, part, request) } catch {
       if error.cause == .stalled { throw error }
@@ -160,12 +160,12 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
     let memory = cache.buffers.page(frame)
     do throws(BlockError) { try await bus.readDisk(at: page << cache.pageShift, into: memory, keeps: true, request) } catch {
       _ = cache.endFill(key(page), frame, isGood: false)
-      if !isEnded { cache.diskCounters[Int(number)].errors &+= 1 }
+      if !isEnded { cache.count(number, request.virtualDisk) { $0.errors &+= 1 } }
       throw error
     }
     part.start.copyMemory(from: memory.start + skip, byteCount: part.byteCount)
     let isGood = !isEnded && isGood(page, since: began)
-    if !cache.endFill(key(page), frame, isGood: isGood) && !isEnded { cache.diskCounters[Int(number)].overtaken &+= 1 }
+    if !cache.endFill(key(page), frame, isGood: isGood) && !isEnded { cache.count(number, request.virtualDisk) { $0.overtaken &+= 1 } }
   }
 
   /// Whether what was read of the page since that moment is what the disk has.
@@ -180,7 +180,7 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
     try await bus.readDisk(at: offset, into: slice, keeps: keeps, request)
     guard keeps else { return }
     for page in pages(offset, UInt64(slice.byteCount)) {
-      guard !isEnded, isGood(page, since: began), let frame = cache.beginFill(key(page)) else { continue }
+      guard !isEnded, isGood(page, since: began), let frame = cache.beginFill(key(page), for: request.virtualDisk) else { continue }
       let source = slice.start + Int(page << cache.pageShift - offset)
       cache.buffers.page(frame).start.copyMemory(from: source, byteCount: cache.pageByteCount)
       _ = cache.endFill(key(page), frame, isGood: true)
@@ -201,7 +201,7 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
       if PlantedBug.cacheRefreshedAfterAnswer.isPlanted {
         dropLater(page)
       } else if wasAlone && failure == nil {
-        refresh(page, offset, slice)
+        refresh(page, offset, slice, request)
       } else {
         drop(page)
       }
@@ -219,13 +219,13 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
   }
 
   /// The cached page gets what was written, unless somebody still uses its memory.
-  private func refresh(_ page: UInt64, _ offset: UInt64, _ slice: BufferSlice) {
+  private func refresh(_ page: UInt64, _ offset: UInt64, _ slice: BufferSlice, _ request: IORequest) {
     guard let memory = cache.refreshable(key(page)) else { return }
     let pageStart = page << cache.pageShift
     let from = max(pageStart, offset)
     let to = min(pageStart + UInt64(cache.pageByteCount), offset + UInt64(slice.byteCount))
     (memory.start + Int(from - pageStart)).copyMemory(from: slice.start + Int(from - offset), byteCount: Int(to - from))
-    cache.diskCounters[Int(number)].refreshedBytes &+= to - from
+    cache.count(number, request.virtualDisk) { $0.refreshedBytes &+= to - from }
   }
 
   private func drop(_ page: UInt64) { if cache.drop(key(page)) { cache.diskCounters[Int(number)].dropped &+= 1 } }

@@ -22,7 +22,6 @@ public final class MemoryCache: PageKeeper, @unchecked Sendable {  // reactor-co
   /// By the numbers of disks, and of virtual disks.
   var diskCounters = [CacheCounters()]
   private var virtualDiskCounters = [CacheCounters()]
-  public private(set) var evictions: UInt64 = 0
   private var freeDiskNumbers: [UInt16] = []
   private var lastDiskNumber: UInt16 = 0
 
@@ -110,10 +109,13 @@ public final class MemoryCache: PageKeeper, @unchecked Sendable {  // reactor-co
   }
 
   /// A frame for a page that is not cached, to be filled by the caller; nil when all are in use.
-  func beginFill(_ key: PageKey) -> Int? {
+  func beginFill(_ key: PageKey, for virtualDisk: VirtualDiskHandle) -> Int? {
     if directory.frame(of: key.value) != nil { return nil }
     guard let insertion = directory.insert(key.value) else { return nil }
-    if insertion.evicted != nil { evictions &+= 1 }
+    if let evicted = insertion.evicted {
+      diskCounters[Int(PageKey(value: evicted).disk)].evictions &+= 1
+      count(virtualDisk) { $0.evictions &+= 1 }
+    }
     isFilling[insertion.frame] = 1
     return insertion.frame
   }
@@ -188,14 +190,25 @@ extension MemoryCache {
   @inline(__always)
   func count(hit byteCount: Int, _ disk: UInt16, _ virtualDisk: VirtualDiskHandle) {
     diskCounters[Int(disk)].hit(byteCount)
-    if Int(virtualDisk.number) >= virtualDiskCounters.count { makeCounters(upTo: virtualDisk) }
-    virtualDiskCounters[Int(virtualDisk.number)].hit(byteCount)
+    count(virtualDisk) { $0.hit(byteCount) }
   }
 
   func count(miss byteCount: Int, _ decision: AdmissionDecision, _ disk: UInt16, _ virtualDisk: VirtualDiskHandle) {
     diskCounters[Int(disk)].miss(decision, byteCount)
+    count(virtualDisk) { $0.miss(decision, byteCount) }
+  }
+
+  /// What both a disk and a virtual disk are told of.
+  @inline(__always)
+  func count(_ disk: UInt16, _ virtualDisk: VirtualDiskHandle, _ change: (inout CacheCounters) -> Void) {
+    change(&diskCounters[Int(disk)])
+    count(virtualDisk, change)
+  }
+
+  @inline(__always)
+  private func count(_ virtualDisk: VirtualDiskHandle, _ change: (inout CacheCounters) -> Void) {
     if Int(virtualDisk.number) >= virtualDiskCounters.count { makeCounters(upTo: virtualDisk) }
-    virtualDiskCounters[Int(virtualDisk.number)].miss(decision, byteCount)
+    change(&virtualDiskCounters[Int(virtualDisk.number)])
   }
 
   private func makeCounters(upTo virtualDisk: VirtualDiskHandle) {

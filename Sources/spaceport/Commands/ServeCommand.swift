@@ -69,7 +69,7 @@ struct ServeCommand: AsyncParsableCommand {
     }
     if let cacheMemory, cacheMemory.byteCount > Self.mostCacheByteCount {
       throw ValidationError(
-        "--cache-memory \(cacheMemory) is more than three quarters of this machine's memory. Give at most "
+        "--cache-memory \(cacheMemory) is more than three quarters of the memory that the machine, or its control group, has. Give at most "
           + "\(ByteSize(byteCount: Self.mostCacheByteCount)).")
     }
     if let cacheMemory, cacheMemory.byteCount > 0 && cacheMemory.byteCount < pageByteCount {
@@ -81,7 +81,7 @@ struct ServeCommand: AsyncParsableCommand {
   }
 
   private var pageByteCount: UInt64 { cachePageSize?.byteCount ?? UInt64(CacheLimits.pageByteCount) }
-  private static let mostCacheByteCount = ProcessInfo.processInfo.physicalMemory / 4 * 3
+  private static let mostCacheByteCount = MachineMemory().byteCount / 4 * 3
   private static let longestDelaySeconds: UInt64 = 365 * 86_400
 
   func run() async throws {

@@ -14,7 +14,6 @@ enum CacheTables {
     let lock = info.isLocked ? "locked" : "not locked"
     fields.add("Memory", "\(Figures.size(info.memoryBytes)) in pages of \(Figures.size(info.pageBytes)), \(lock)")
     fields.add("Pages", "\(info.pages), \(info.freePages) free")
-    fields.add("Evictions", "\(info.evictions)")
     if let advice = info.advice {
       fields.add(
         "Hit ratio lately, of reads that may come in",
@@ -23,21 +22,21 @@ enum CacheTables {
     }
     var table = Table(
       .left("OF"), .right("HITS"), .right("MISSES"), .right("RATIO"), .right("HIT"), .right("ADMITTED"), .right("SECOND MISS"),
-      .right("SEQUENTIAL"), .right("LARGE"), .right("REFRESHED"), .right("DROPPED"), .right("ERRORS"))
+      .right("SEQUENTIAL"), .right("LARGE"), .right("REFRESHED"), .right("DROPPED"), .right("EVICTED"),
+      .right("ERRORS"))
     add("all", info.counters, to: &table)
     for disk in info.disks { add(disk.name, disk.counters, to: &table) }
     for disk in info.virtualDisks { add(disk.name, disk.counters, isVirtualDisk: true, to: &table) }
     return "\(fields.text)\n\n\(table.text)"
   }
 
-  /// What becomes of a page is known by disk: several virtual disks may have a part of it.
+  /// What writes drop is known by disk: several virtual disks may have a part of a page.
   private static func add(_ name: String, _ counters: CacheInfo.Counters, isVirtualDisk: Bool = false, to table: inout Table) {
-    func ofDisk(_ figure: String) -> String { isVirtualDisk ? "–" : figure }
     table.add(
       name, "\(counters.hits)", "\(counters.misses)", percent(counters.hitRatio), Figures.size(counters.hitBytes),
       Figures.size(counters.admittedBytes), Figures.size(counters.secondMissBytes), Figures.size(counters.bypassedSequentialBytes),
-      Figures.size(counters.bypassedLargeBytes), ofDisk(Figures.size(counters.refreshedBytes)), ofDisk("\(counters.dropped)"),
-      ofDisk("\(counters.errors)"))
+      Figures.size(counters.bypassedLargeBytes), Figures.size(counters.refreshedBytes), isVirtualDisk ? "–" : "\(counters.dropped)",
+      "\(counters.evictions)", "\(counters.errors)")
   }
 
   // MARK: The second level
@@ -67,12 +66,12 @@ enum CacheTables {
   }
 
   private static func add(_ name: String, _ counters: CacheDiskReport.Counters, isVirtualDisk: Bool = false, to table: inout Table) {
-    func ofDisk(_ count: UInt64) -> String { isVirtualDisk ? "–" : "\(count)" }
     table.add(
       name, "\(counters.hits)", "\(counters.misses)", percent(counters.hitRatio), Figures.size(counters.hitBytes),
       Figures.size(counters.admittedBytes), Figures.size(counters.secondMissBytes), Figures.size(counters.bypassedSequentialBytes),
-      Figures.size(counters.bypassedLargeBytes), Figures.size(counters.bypassedBytes), ofDisk(counters.fills), ofDisk(counters.dropped),
-      ofDisk(counters.evictions), ofDisk(counters.errors + counters.checksumErrors), ofDisk(counters.timeouts))
+      Figures.size(counters.bypassedLargeBytes), Figures.size(counters.bypassedBytes), "\(counters.fills)",
+      isVirtualDisk ? "–" : "\(counters.dropped)", "\(counters.evictions)", "\(counters.errors + counters.checksumErrors)",
+      "\(counters.timeouts)")
   }
 
   private static func percent(_ ratio: Double) -> String { "\(Int((min(max(ratio, 0), 1) * 100).rounded())) %" }

@@ -174,7 +174,7 @@ import Testing
       let reader = try #require(store.beginRead(key, for: IORequest().virtualDisk))
       #expect(await store.finish(reader))
       store.drop(key)
-      let fill = try #require(store.takeFill(key))
+      let fill = try #require(store.takeFill(key, for: .pool))
       store.giveBack(fill)
       let waiting = store.reactor.spawn { await store.waitForReader() }
       await store.reactor.sleep(milliseconds: 1)
@@ -184,7 +184,7 @@ import Testing
       store.giveBack(reader)
       await waiting.value
       #expect(!store.readers.contains { $0 === reader })
-      while let other = store.takeFill(key) { #expect(other !== fill) }
+      while let other = store.takeFill(key, for: .pool) { #expect(other !== fill) }
       #expect(!store.fills.contains { $0 === fill } && store.counters.skippedFills > 0)
       buffers.refusesToReserve = false
       for buffer in held { buffers.release(buffer) }

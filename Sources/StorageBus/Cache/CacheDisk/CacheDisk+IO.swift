@@ -39,7 +39,7 @@ extension CacheDisk {
     if reader.isRunning {
       let hasEnded = mayRead ? await withUnsafeContinuation { reader.client = $0 } : false
       guard hasEnded else {
-        members[Int(reader.key.disk)].counters.timeouts &+= 1
+        count(reader) { $0.timeouts &+= 1 }
         leave(reader)
         return false
       }
@@ -76,8 +76,7 @@ extension CacheDisk {
       note(nil)
       return true
     }
-    let number = Int(reader.key.disk)
-    if error == nil { members[number].counters.checksumErrors &+= 1 } else { members[number].counters.errors &+= 1 }
+    count(reader) { counters in if error == nil { counters.checksumErrors &+= 1 } else { counters.errors &+= 1 } }
     directory.remove(reader.key.value)
     note(error ?? BlockError(.corrupt))
     return false
@@ -92,14 +91,19 @@ extension CacheDisk {
   // MARK: Filling
 
   /// An idle fill for a page that is not cached, its buffer the caller's to be filled; nil when too much is on its way already.
-  func takeFill(_ key: PageKey) -> PageFill? {
+  func takeFill(_ key: PageKey, for virtualDisk: VirtualDiskHandle) -> PageFill? {
     if state != .open || directory.frame(of: key.value) != nil { return nil }
     if overdueCount == 0, let fill = idleFill() {
       if fill.renewBuffer() { return fill }
       remove(fill)
     }
-    members[Int(key.disk)].counters.skippedFills &+= 1
+    countSkippedFill(key, virtualDisk)
     return nil
+  }
+
+  private func countSkippedFill(_ key: PageKey, _ virtualDisk: VirtualDiskHandle) {
+    members[Int(key.disk)].counters.skippedFills &+= 1
+    count(virtualDisk) { $0.skippedFills &+= 1 }
   }
 
   private func idleFill() -> PageFill? {
@@ -113,10 +117,13 @@ extension CacheDisk {
   func start(_ fill: PageFill, _ key: PageKey, for virtualDisk: VirtualDiskHandle) {
     guard state == .open, directory.frame(of: key.value) == nil else { return giveBack(fill) }
     guard let insertion = directory.insert(key.value) else {
-      members[Int(key.disk)].counters.skippedFills &+= 1
+      countSkippedFill(key, virtualDisk)
       return giveBack(fill)
     }
-    if let evicted = insertion.evicted { members[Int(PageKey(value: evicted).disk)].counters.evictions &+= 1 }
+    if let evicted = insertion.evicted {
+      members[Int(PageKey(value: evicted).disk)].counters.evictions &+= 1
+      count(virtualDisk) { $0.evictions &+= 1 }
+    }
     let slot = insertion.frame
     isFilling[slot] = 1
     fill.start(key, slot, for: virtualDisk)
@@ -136,14 +143,15 @@ extension CacheDisk {
   func endFill(_ fill: PageFill, _ error: BlockError?) {
     isFilling[fill.slot] = 0
     if directory.holds(fill.key.value, in: fill.slot) {
-      let number = Int(fill.key.disk)
-      if error == nil {
-        members[number].counters.fills &+= 1
-        members[number].counters.fillBytes &+= UInt64(pageByteCount)
-      } else {
-        members[number].counters.errors &+= 1
-        directory.remove(fill.key.value)
+      count(fill) { counters in
+        if error == nil {
+          counters.fills &+= 1
+          counters.fillBytes &+= UInt64(pageByteCount)
+        } else {
+          counters.errors &+= 1
+        }
       }
+      if error != nil { directory.remove(fill.key.value) }
     }
     directory.unpin(fill.slot)
     note(error)

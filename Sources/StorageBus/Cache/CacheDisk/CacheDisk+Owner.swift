@@ -16,7 +16,7 @@ extension CacheDisk {
 // MARK: - By virtual disk
 
 extension CacheDisk {
-  /// What it did for a virtual disk: hits and misses. What becomes of a page later is not known by virtual disk.
+  /// What it did for a virtual disk. What writes did to pages is known by disk alone: several virtual disks may have a part of one.
   public func counters(of virtualDisk: VirtualDiskHandle) -> CacheDiskCounters {
     let number = Int(virtualDisk.number)
     return number < virtualDiskCounters.count ? virtualDiskCounters[number] : CacheDiskCounters()
@@ -24,16 +24,29 @@ extension CacheDisk {
 
   @inline(__always)
   func count(hit byteCount: Int, _ pages: Int, _ virtualDisk: VirtualDiskHandle) {
-    if Int(virtualDisk.number) >= virtualDiskCounters.count { makeCounters(upTo: virtualDisk) }
-    virtualDiskCounters[Int(virtualDisk.number)].hits &+= UInt64(pages)
-    virtualDiskCounters[Int(virtualDisk.number)].hitBytes &+= UInt64(byteCount)
+    count(virtualDisk) { counters in
+      counters.hits &+= UInt64(pages)
+      counters.hitBytes &+= UInt64(byteCount)
+    }
   }
 
   /// - Parameter decision: nil where the memory cache has decided not to keep it.
   func count(miss byteCount: Int, _ decision: AdmissionDecision?, _ disk: UInt16, _ virtualDisk: VirtualDiskHandle) {
     members[Int(disk)].counters.miss(decision, byteCount)
+    count(virtualDisk) { $0.miss(decision, byteCount) }
+  }
+
+  /// What an operation came to, for its disk and its virtual disk.
+  @inline(__always)
+  func count(_ worker: PageWorker, _ change: (inout CacheDiskCounters) -> Void) {
+    change(&members[Int(worker.key.disk)].counters)
+    count(worker.request.virtualDisk, change)
+  }
+
+  @inline(__always)
+  func count(_ virtualDisk: VirtualDiskHandle, _ change: (inout CacheDiskCounters) -> Void) {
     if Int(virtualDisk.number) >= virtualDiskCounters.count { makeCounters(upTo: virtualDisk) }
-    virtualDiskCounters[Int(virtualDisk.number)].miss(decision, byteCount)
+    change(&virtualDiskCounters[Int(virtualDisk.number)])
   }
 
   private func makeCounters(upTo virtualDisk: VirtualDiskHandle) {

@@ -1,4 +1,4 @@
-/// What a cache disk did, in all or for one capacity disk.
+/// What a cache disk did, in all, for one capacity disk or for one virtual disk.
 public struct CacheDiskCounters: Sendable, Equatable {
   /// Pages that reads touched and that were read from the cache disk, and the bytes taken from them.
   public var hits: UInt64 = 0
@@ -22,7 +22,7 @@ public struct CacheDiskCounters: Sendable, Equatable {
   public var overtaken: UInt64 = 0
   /// Pages that writes and trims made worthless.
   public var dropped: UInt64 = 0
-  /// Pages that had to go for others.
+  /// Pages that had to go for others: for a disk, its own; for a virtual disk, those of whomever that made room for what it read.
   public var evictions: UInt64 = 0
   /// Pages that the cache disk failed to read or write.
   public var errors: UInt64 = 0

@@ -198,7 +198,7 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
     let offset = page << pageShift
     let (began, isQuiet) = (watch.now, bus.unwatchedChanges == 0)
     guard !isEnded, offset + UInt64(store.pageByteCount) <= diskByteCount, watch.isUntouched(page, since: began), isQuiet,
-      let fill = store.takeFill(key(page))
+      let fill = store.takeFill(key(page), for: request.virtualDisk)
     else { return try await bus.readCapacity(at: offset + UInt64(skip), into: part, request) }
     do throws(BlockError) { try await bus.readCapacity(at: offset, into: fill.buffer, request) } catch {
       store.giveBack(fill)
@@ -216,7 +216,7 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
     try await bus.readCapacity(at: offset, into: slice, request)
     guard keeps && isQuiet else { return }
     for page in pages(offset, UInt64(slice.byteCount)) {
-      guard isGood(page, since: began), let fill = store.takeFill(key(page)) else { continue }
+      guard isGood(page, since: began), let fill = store.takeFill(key(page), for: request.virtualDisk) else { continue }
       fill.buffer.start.copyMemory(from: slice.start + Int(page << pageShift - offset), byteCount: store.pageByteCount)
       store.start(fill, key(page), for: request.virtualDisk)
     }
