@@ -43,16 +43,30 @@ public enum PlantedBug: String, CaseIterable, Sendable {
     /// Set before anything runs, and not changed while something does.
     nonisolated(unsafe) private static var planted: PlantedBug?
 
+    /// For one task and those it starts: tests that run side by side.
+    @TaskLocal private static var plantedInTask: PlantedBug?
+
     public static var canBePlanted: Bool { true }
 
     /// Puts the bug into every layer of this process; nil takes it out.
     public static func plant(_ bug: PlantedBug?) { planted = bug }
 
-    public var isPlanted: Bool { PlantedBug.planted == self }
+    /// Puts the bug into what `body` does, and nothing else.
+    public static func planting<Value>(
+      _ bug: PlantedBug?, isolation: isolated (any Actor)? = #isolation, _ body: () async throws -> Value
+    ) async rethrows -> Value {
+      try await $plantedInTask.withValue(bug, operation: body, isolation: isolation)
+    }
+
+    public var isPlanted: Bool { PlantedBug.planted == self || PlantedBug.plantedInTask == self }
   #else
     public static var canBePlanted: Bool { false }
 
     public static func plant(_ bug: PlantedBug?) {}
+
+    public static func planting<Value>(
+      _ bug: PlantedBug?, isolation: isolated (any Actor)? = #isolation, _ body: () async throws -> Value
+    ) async rethrows -> Value { try await body() }
 
     @inlinable @inline(__always)
     public var isPlanted: Bool { false }

@@ -24,31 +24,42 @@ private final class BusyDisk: BlockDevice, @unchecked Sendable {  // reactor-con
   override var geometry: BlockGeometry { BlockGeometry(byteCount: 1 << 40, logicalSector: 512, physicalSector: 512) }
 
   override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
+    await work(nanoseconds + UInt64(slice.byteCount))  // 1 GB/s a place
+  }
+
+  override func performDiscard(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
+    await work(nanoseconds)
+  }
+
+  private func work(_ duration: UInt64) async {
     inside += 1
     mostInside = max(mostInside, inside)
     defer { inside -= 1 }
     if working >= width { await withUnsafeContinuation { waiting.append($0) } } else { working += 1 }
-    // 1 GB/s a place.
-    await reactor.sleep(until: Instant(nanoseconds: reactor.now.nanoseconds + nanoseconds + UInt64(slice.byteCount)))
+    await reactor.sleep(until: Instant(nanoseconds: reactor.now.nanoseconds + duration))
     if waiting.isEmpty { working -= 1 } else { waiting.wakeFirst() }
   }
 
   func forgetMost() { mostInside = inside }
 }
 
-/// Reads one after the other, `depth` at a time, until the end of the test.
+/// Reads, or trims, one after the other, `depth` at a time, until the end of the test.
 private final class Load: @unchecked Sendable {  // reactor-confined
   private(set) var count: UInt64 = 0
   private(set) var slowest: UInt64 = 0
   var isOver = false
 
-  init(_ bus: BusDevice, _ request: IORequest, depth: Int, byteCount: Int = 4096, pause milliseconds: UInt64 = 0) {
+  init(_ bus: BusDevice, _ request: IORequest, depth: Int, byteCount: Int = 4096, trims: Bool = false, pause milliseconds: UInt64 = 0) {
     for _ in 0..<depth {
       bus.reactor.spawn { [self] in
         let slice = BufferSlice(start: UnsafeMutableRawPointer(bitPattern: 4096)!, byteCount: byteCount, buffer: .unpooled)
         while !isOver {
           let began = bus.reactor.now
-          _ = try? await bus.read(at: 0, into: slice, request)
+          if trims {
+            try? await bus.discard(at: 0, byteCount: UInt64(byteCount), request)
+          } else {
+            try? await bus.read(at: 0, into: slice, request)
+          }
           count += 1
           slowest = max(slowest, bus.reactor.now.nanoseconds - began.nanoseconds)
           if milliseconds > 0 { await bus.reactor.sleep(milliseconds: milliseconds) }
@@ -113,6 +124,25 @@ private final class Load: @unchecked Sendable {  // reactor-confined
       let ratio = Double(loads[1].count) / Double(loads[0].count)
       #expect((2.8...3.2).contains(ratio), "\(ratio)")
       #expect(bus.scheduler.virtualTime < StorageBusLimits.virtualTimeLimit)
+      return loads
+    }
+  }
+
+  /// Trims have their turn as reads have: who trims much is held to its share, and holds up nobody.
+  @Test func trimsHaveShares() throws {
+    let shares = VirtualDiskShares()
+    shares.set(300, of: VirtualDiskHandle(number: 2))
+    try run(shares: shares) { _, bus, reactor in
+      let trims = [Load(bus, Self.disk(1), depth: 200, trims: true), Load(bus, Self.disk(2), depth: 200, trims: true)]
+      let reads = Load(bus, Self.disk(3), depth: 200)
+      let loads = trims + [reads]
+      await reactor.sleep(milliseconds: 1000)
+      for load in loads { load.reset() }
+      await reactor.sleep(milliseconds: 2000)
+      let (one, two, three) = (Double(loads[0].count), Double(loads[1].count), Double(loads[2].count))
+      #expect((2.8...3.2).contains(two / one), "\(two) to \(one)")
+      // 32 KiB a trim, 36 a read.
+      #expect((0.8...1).contains(three / one), "\(three) to \(one)")
       return loads
     }
   }

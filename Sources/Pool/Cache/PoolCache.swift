@@ -47,9 +47,9 @@ public final class PoolCache: @unchecked Sendable {  // reactor-confined
 
   /// `found`: the capacity disks that were closed in order, with the nonces they had before this opening of the pool changed them.
   func open(_ found: [CapacityDiskNonce]) async {
-    // Whether all are there or not, each has the same part: with another it would be divided into other pages, and cold.
+    // Whether all are there or not, each new one has the same part; those that are divided already stay so while there is memory.
     let byteCount = memory.part(ofCount: disks.count + absentNumbers.count)
-    for disk in disks { await use(disk, found, memoryByteCount: byteCount) }
+    for disk in disks { await use(disk, found, memoryByteCount: min(byteCount, memory.freeByteCount)) }
     for disk in disks { await disk.leaving?.value }
     isOpen = true
     var present: [StorageUUID: StorageUUID] = [:]

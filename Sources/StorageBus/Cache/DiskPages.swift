@@ -235,8 +235,8 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
     if isEnded || byteCount == 0 { return try await body() }
     let pages = pages(offset, byteCount)
     cache.diskCounters[Int(number)].dropped &+= UInt64(cache.drop(number, pages))
-    for page in pages { watch.beginWrite(page) }
-    defer { for page in pages { _ = watch.endWrite(page) } }
+    watch.beginChange(pages)
+    defer { watch.endChange(pages) }
     try await body()
   }
 }

@@ -36,16 +36,37 @@ struct WriteWatch: ~Copyable {
   }
 
   @inline(__always)
-  func beginWrite(_ page: UInt64) {
-    let index = index(page)
+  func beginWrite(_ page: UInt64) { begin(index(page)) }
+
+  /// True when no other write of the page was under way at the same time: then the disk has what this one wrote.
+  @inline(__always)
+  mutating func endWrite(_ page: UInt64) -> Bool { end(index(page)) }
+
+  /// A write, trim or zeroing of many pages. One of more pages than there are counters counts as one of all pages, so that it takes no longer.
+  func beginChange(_ pages: Range<UInt64>) {
+    if pages.count < WriteWatch.count {
+      for page in pages { begin(index(page)) }
+    } else {
+      for index in 0..<WriteWatch.count { begin(index) }
+    }
+  }
+
+  mutating func endChange(_ pages: Range<UInt64>) {
+    if pages.count < WriteWatch.count {
+      for page in pages { _ = end(index(page)) }
+    } else {
+      for index in 0..<WriteWatch.count { _ = end(index) }
+    }
+  }
+
+  @inline(__always)
+  private func begin(_ index: Int) {
     if counters[index].underWay > 0 { counters[index].isContested = true }
     counters[index].underWay += 1
   }
 
-  /// True when no other write of the page was under way at the same time: then the disk has what this one wrote.
   @inline(__always)
-  mutating func endWrite(_ page: UInt64) -> Bool {
-    let index = index(page)
+  private mutating func end(_ index: Int) -> Bool {
     now += 1
     counters[index].lastEnd = now
     counters[index].underWay -= 1

@@ -97,6 +97,8 @@ final class CacheDiskBench: @unchecked Sendable {  // used by one thread at a ti
   static let pool = StorageUUID(high: 0x1001, low: 1)
 
   private(set) var physical: PhysicalDisk?
+  /// What lies between the cache and its disk.
+  var layersOverCacheDisk: (PhysicalDisk) -> BlockDevice = { $0 }
   private(set) var store: CacheDisk?
   private(set) var capacity: [CapacityDisk] = []
   private(set) var buses: [BusDevice] = []
@@ -135,7 +137,7 @@ final class CacheDiskBench: @unchecked Sendable {  // used by one thread at a ti
   }
 
   func openStore(found: [CapacityDiskNonce]) async throws {
-    let device = try #require(physical)
+    let device = layersOverCacheDisk(try #require(physical))
     store = try await CacheDisk.open(device, range: range, options: options, found: found) { [self] in losses.append($0) }
   }
 

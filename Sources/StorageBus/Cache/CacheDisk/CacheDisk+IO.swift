@@ -12,16 +12,30 @@ extension CacheDisk {
   @inline(__always)
   var mayRead: Bool { state == .open && overdueCount == 0 }
 
-  var hasIdleReader: Bool { !idleReaders.isEmpty || readers.count < CacheLimits.cacheDiskReads }
+  /// Whether there is a reader for one more page of this virtual disk.
+  func hasReader(for virtualDisk: VirtualDiskHandle) -> Bool {
+    readsInFlight(of: virtualDisk) < CacheLimits.cacheDiskReadsPerVirtualDisk
+      && (!idleReaders.isEmpty || readers.count < CacheLimits.cacheDiskReads)
+  }
+
+  private func readsInFlight(of virtualDisk: VirtualDiskHandle) -> Int {
+    Int(virtualDisk.number) < readsInFlight.count ? readsInFlight[Int(virtualDisk.number)] : 0
+  }
 
   /// Returns when there may be a reader that is idle, or none is needed any more.
   func waitForReader() async { await withUnsafeContinuation { waitingForReader.append($0) } }
 
   /// Begins to read a page; nil where it is not cached, or cannot be read now.
   func beginRead(_ key: PageKey, for virtualDisk: VirtualDiskHandle) -> PageReader? {
-    guard mayRead, isCached(key), let reader = idleReader(), let slot = directory.read(key.value) else { return nil }
+    guard mayRead, isCached(key), hasReader(for: virtualDisk), let reader = idleReader(), let slot = directory.read(key.value) else {
+      return nil
+    }
     directory.pin(slot)
     reader.isLeft = false
+    if Int(virtualDisk.number) >= readsInFlight.count {
+      readsInFlight += repeatElement(0, count: Int(virtualDisk.number) + 1 - readsInFlight.count)
+    }
+    readsInFlight[Int(virtualDisk.number)] += 1
     reader.start(key, slot, for: virtualDisk)
     return reader
   }
@@ -55,6 +69,7 @@ extension CacheDisk {
   }
 
   func giveBack(_ reader: PageReader) {
+    readsInFlight[Int(reader.request.virtualDisk.number)] -= 1
     if state == .open && reader.renewBuffer() {
       idleReaders.append(reader)
     } else {

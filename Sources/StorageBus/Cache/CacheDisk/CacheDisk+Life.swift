@@ -56,18 +56,18 @@ extension CacheDisk {
     onLost: (@Sendable (CacheDiskLoss) -> Void)? = nil
   ) async throws(BlockError) -> CacheDisk {
     if options.memoryByteCount < CacheLimits.cacheDiskMemoryPerPage { throw BlockError(.noMemory) }
-    guard let layout = options.layout(byteCount: UInt64(range.count)) else { throw BlockError(.noSpace) }
     let buffers = device.reactor.buffers
     guard let memory = buffers.reserve(byteCount: CacheLimits.cacheDiskPieceByteCount) else { throw BlockError(.noMemory) }
     defer { buffers.release(memory.buffer) }
 
     let newest = newest(try await headers(device, range.lowerBound, memory))
+    guard let layout = options.layout(byteCount: UInt64(range.count), of: newest) else { throw BlockError(.noSpace) }
     let store = try CacheDisk(
       device, start: range.lowerBound, layout: layout, options: options, session: device.reactor.random(),
       generation: newest?.generation ?? 0)
     // Both headers: the old one would come to the fore again if the new one decayed.
     for _ in 0..<2 { try await store.writeHeader(isClean: false, memory) }
-    if let newest, newest.isClean, newest.pool == options.pool, newest.cacheDisk == options.id, newest.hasLayout(layout) {
+    if let newest, options.mayBeWarm(newest), newest.hasLayout(layout) {
       try await store.takeOver(newest, found, memory)
     }
     store.onLost = onLost

@@ -61,6 +61,8 @@ public final class CacheDisk: @unchecked Sendable {  // reactor-confined
   // What is in flight: see CacheDisk+IO.
   var readers: [PageReader] = []
   var idleReaders: [PageReader] = []
+  /// By virtual disk: those that are not idle.
+  var readsInFlight: [Int] = []
   var fills: [PageFill] = []
   var idleFills: [PageFill] = []
   var waitingForReader = WaitQueue()
@@ -230,7 +232,24 @@ public struct CacheDiskOptions: Sendable {
     self.id = id
   }
 
-  /// How a range of so many bytes is divided; nil where there is no room for a single page.
+  /// Whether what a cache disk with this header holds may be taken over.
+  func mayBeWarm(_ header: CacheDiskHeader) -> Bool { header.isClean && header.pool == pool && header.cacheDisk == id }
+
+  /// How the range of a cache disk with this header is divided: as it is, so that it is warm, while there is memory to know its pages and another
+  /// division would not use more than twice as much of it. What each of several may have changes when one is added. nil where there is no room
+  /// for a single page.
+  func layout(byteCount: UInt64, of header: CacheDiskHeader?) -> CacheDiskLayout? {
+    guard let new = layout(byteCount: byteCount) else { return nil }
+    let mostSlots = min(memory?.freeByteCount ?? memoryByteCount, CacheLimits.cacheDiskMemoryByteCount) / CacheLimits.cacheDiskMemoryPerPage
+    guard let header, mayBeWarm(header), header.slotCount <= UInt64(max(0, mostSlots)),
+      CacheLimits.pageByteCounts.contains(header.pageByteCount), pageByteCount ?? header.pageByteCount == header.pageByteCount,
+      let present = CacheDiskLayout(byteCount: byteCount, pageByteCount: header.pageByteCount, mostSlots: Int(header.slotCount)),
+      header.hasLayout(present), new.usableByteCount / 2 <= present.usableByteCount
+    else { return new }
+    return present
+  }
+
+  /// How a range of so many bytes is divided at first; nil where there is no room for a single page.
   func layout(byteCount: UInt64) -> CacheDiskLayout? {
     let mostSlots = memoryByteCount / CacheLimits.cacheDiskMemoryPerPage
     if let pageByteCount { return CacheDiskLayout(byteCount: byteCount, pageByteCount: pageByteCount, mostSlots: mostSlots) }

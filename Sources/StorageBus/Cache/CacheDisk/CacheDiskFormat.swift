@@ -103,6 +103,9 @@ struct CacheDiskLayout: Equatable {
 
   var blockCount: Int { (slotCount + CacheDiskFormat.slotsPerBlock - 1) / CacheDiskFormat.slotsPerBlock }
 
+  /// Of all slots.
+  var usableByteCount: UInt64 { UInt64(slotCount) * UInt64(pageByteCount) }
+
   @inline(__always)
   func offset(of slot: Int) -> UInt64 { pagesOffset + UInt64(slot) * UInt64(pageByteCount) }
 

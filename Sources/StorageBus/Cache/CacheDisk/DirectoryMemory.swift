@@ -12,9 +12,11 @@ public final class DirectoryMemory: @unchecked Sendable {  // reactor-confined
     self.init(byteCount: Int(clamping: machineByteCount / CacheLimits.directoryMemoryDivisor))
   }
 
+  public var freeByteCount: Int { max(0, byteCount - usedByteCount) }
+
   /// Bytes that each of `count` directories to come may take. One part more is kept back, so that a cache disk that is added later finds some.
   public func part(ofCount count: Int) -> Int {
-    min(CacheLimits.cacheDiskMemoryByteCount, max(0, byteCount - usedByteCount) / (count + 1))
+    min(CacheLimits.cacheDiskMemoryByteCount, freeByteCount / (count + 1))
   }
 
   func take(_ byteCount: Int) { usedByteCount += byteCount }

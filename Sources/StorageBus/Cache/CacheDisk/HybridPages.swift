@@ -107,7 +107,9 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
     at offset: UInt64, into slice: BufferSlice, _ passage: inout Passage, _ virtualDisk: VirtualDiskHandle
   ) async -> Int {
     let first = offset >> pageShift
-    while store.mayRead && first != passage.passedOver && store.isCached(key(first)) && !store.hasIdleReader { await store.waitForReader() }
+    while store.mayRead && first != passage.passedOver && store.isCached(key(first)) && !store.hasReader(for: virtualDisk) {
+      await store.waitForReader()
+    }
     if isEnded || first == passage.passedOver { return 0 }
     var oldest: PageReader?
     var newest: PageReader?
@@ -236,7 +238,7 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
   func beginChange(_ offset: UInt64, _ byteCount: UInt64) {
     changesInFlight += 1
     let pages = pages(offset, byteCount)
-    for page in pages { watch.beginWrite(page) }
+    watch.beginChange(pages)
     if !isEnded && !PlantedBug.cacheRefreshedAfterAnswer.isPlanted { store.drop(number, pages) }
   }
 
@@ -244,7 +246,7 @@ final class HybridPages: @unchecked Sendable {  // reactor-confined
   func endChange(_ offset: UInt64, _ byteCount: UInt64) {
     changesInFlight -= 1
     let pages = pages(offset, byteCount)
-    for page in pages { _ = watch.endWrite(page) }
+    watch.endChange(pages)
     if PlantedBug.cacheRefreshedAfterAnswer.isPlanted { dropLater(pages) }
   }
 

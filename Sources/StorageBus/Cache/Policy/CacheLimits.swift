@@ -19,7 +19,10 @@ public enum CacheLimits {
   /// want theirs.
   static let directoryMemoryDivisor: UInt64 = 4
   /// Reads of one cache disk in flight, each with a buffer of one page. More wait: the capacity disk is slower yet.
-  static let cacheDiskReads = 128
+  static let cacheDiskReads = 1024
+  /// Of one virtual disk, so that the others find some. More than a disk is given at a time: those that wait for their turn there are what shares
+  /// are given by.
+  static let cacheDiskReadsPerVirtualDisk = StorageBusLimits.queueDepth + 64
   /// Of one client's request.
   static let cacheDiskReadsPerRequest = 16
   /// Pages on their way to one cache disk, each with a buffer. What is more is not cached.
