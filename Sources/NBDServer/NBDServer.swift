@@ -8,6 +8,7 @@ import Reactor
 public final class NBDServer: @unchecked Sendable {  // reactor-confined
   private let reactor: RingReactor
   private let directory: any ExportDirectory
+  private let tls: TLSContext?
   private let limits: NBDLimits
   private let logger: Logger
 
@@ -26,9 +27,14 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
     var task: Task<Void, Never>
   }
 
-  public init(reactor: RingReactor, directory: any ExportDirectory, limits: NBDLimits = .standard, logger: Logger = Logger(label: "nbd")) {
+  /// - Parameter tls: nil when the server speaks in the clear only.
+  public init(
+    reactor: RingReactor, directory: any ExportDirectory, tls: TLSContext? = nil, limits: NBDLimits = .standard,
+    logger: Logger = Logger(label: "nbd")
+  ) {
     self.reactor = reactor
     self.directory = directory
+    self.tls = tls
     self.limits = limits
     self.logger = logger
   }
@@ -83,7 +89,7 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
     acceptedCount += 1
     let connection = Connection(
       number: acceptedCount, peer: SocketOptions.peerName(of: descriptor), reactor: reactor, descriptor: descriptor, directory: directory,
-      limits: limits, logger: logger)
+      tls: tls, limits: limits, logger: logger)
     connections[connection.number] = connection
     reactor.spawn { [self] in
       await connection.run()
@@ -97,6 +103,12 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
   public func endSessions(of device: BlockDevice) async {
     reactor.assertIsCurrent()
     for connection in connections.values.filter({ $0.serves(device) }) { await connection.stop() }
+  }
+
+  /// Sends the clients away whose exports say that they are withdrawn from them: after access rules have changed.
+  public func endWithdrawnSessions() async {
+    reactor.assertIsCurrent()
+    for connection in connections.values.filter(\.hasLostItsExport) { await connection.stop() }
   }
 
   private func noteRefusal() {

@@ -36,6 +36,14 @@ enum SocketOptions {
     return numericName(of: &address)
   }
 
+  /// Who is at the other end, for access rules.
+  static func origin(of descriptor: Int32) -> ClientIdentity.Origin {
+    var address = sockaddr_storage()
+    guard withSocketAddress(&address, { getpeername(descriptor, $0, $1) }) == 0 else { return .unknown }
+    if Int32(address.ss_family) == AF_UNIX { return unixPeer(of: descriptor).map { .unix(uid: $0.uid) } ?? .unknown }
+    return NetworkAddress(&address).map { .network($0) } ?? .unknown
+  }
+
   /// Who connected to, or listens at, the other end of a Unix socket. The process may have ended meanwhile.
   static func unixPeer(of descriptor: Int32) -> (pid: Int32, uid: UInt32)? {
     // struct ucred: pid, uid, gid (unix(7)); glibc shows it with _GNU_SOURCE only.

@@ -54,7 +54,7 @@ private func partitionDescription(_ number: Int, _ label: String, of served: Ser
 
 extension StorageService: ExportDirectory {
   /// Every virtual disk, then its partitions by number and by label.
-  public func exportNames() async -> [String] {
+  public func exportNames(for client: ClientIdentity) async -> [String] {
     var names: [String] = []
     // While one table is read, another virtual disk may be closed.
     for served in allVirtualDisks where isServed(served) && served.canBeServed {
@@ -64,7 +64,7 @@ extension StorageService: ExportDirectory {
     return names
   }
 
-  public func describeExport(named name: String) async throws(ExportError) -> ExportDescription {
+  public func describeExport(named name: String, for client: ClientIdentity) async throws(ExportError) -> ExportDescription {
     let (served, partition) = try export(named: name)
     guard let partition else {
       return ExportDescription(
@@ -80,7 +80,7 @@ extension StorageService: ExportDirectory {
     } catch { throw ExportError(error, partition, of: served) }
   }
 
-  public func openExport(named name: String) async throws(ExportError) -> any Export {
+  public func openExport(named name: String, for client: ClientIdentity) async throws(ExportError) -> any Export {
     if isStopping { throw ExportError(.shuttingDown, "The server is stopping.") }
     let (served, partition) = try export(named: name)
     if !served.canBeServed, let row = served.disk.firstLostRow {

@@ -47,11 +47,11 @@ final class MemoryExport: Export, ExportDirectory, @unchecked Sendable {  // rea
   let isReadOnly = false
   init(device: BlockDevice) { self.device = device }
   func close() {}
-  func exportNames() -> [String] { [name] }
-  func describeExport(named name: String) throws(ExportError) -> ExportDescription {
+  func exportNames(for client: ClientIdentity) -> [String] { [name] }
+  func describeExport(named name: String, for client: ClientIdentity) throws(ExportError) -> ExportDescription {
     ExportDescription(name: self.name, description: description, geometry: device.geometry)
   }
-  func openExport(named name: String) async throws(ExportError) -> any Export { self }
+  func openExport(named name: String, for client: ClientIdentity) async throws(ExportError) -> any Export { self }
 }
 
 /// What the main thread waits for.
