@@ -48,6 +48,7 @@ var targets: [Target] = [
   .systemLibrary(name: "CGnuTLS", pkgConfig: "gnutls"),
   .target(name: "CTLS", dependencies: ["CGnuTLS"]),
   // Beside it.
+  layer("Systemd", ["CLinux"]),
   layer("Simulation", ["PhysicalDisk", "CLinux"]),
   layer("SimulatedPool", ["VirtualDisk", "Resiliency", "Pool", "StorageBus", "PhysicalDisk", "Simulation", "CLinux"]),
   .executableTarget(name: "spaceport-sim", dependencies: ["SimulatedPool", "CLinux"], swiftSettings: swiftSettings),
@@ -59,6 +60,7 @@ var targets: [Target] = [
 
   .target(name: "TestSupport", path: "Tests/Support", swiftSettings: swiftSettings),
   tests("NBDServerTests", ["NBDServer", "CLinux", "CGnuTLS", logging, "TestSupport"]),
+  tests("SystemdTests", ["Systemd", "CLinux"]),
   tests("PartitionTableTests", ["PartitionTable", "TestSupport"]),
   tests("PoolTests", ["Pool", "Simulation", "CLinux"]),
   tests("StorageBusTests", ["StorageBus", "BlockDevice", "PhysicalDisk", "Reactor", "Simulation"]),
@@ -107,7 +109,7 @@ if !coreOnly {
     .executableTarget(
       name: "spaceport",
       dependencies: [
-        "Service", "Management", "NBDServer", "StorageBus", "Volume", "Attachment", argumentParser, logging,
+        "Service", "Management", "NBDServer", "StorageBus", "Systemd", "Volume", "Attachment", argumentParser, logging,
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ],
       swiftSettings: managementSettings),

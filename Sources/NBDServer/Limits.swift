@@ -59,6 +59,8 @@ enum WireLimits {
   static let listenBacklog: Int32 = 128
   /// Rest after a failed accept (too many open files): whoever waits is not lost, and the log is not flooded. Milliseconds.
   static let acceptRetryMilliseconds: UInt64 = 100
+  /// How often sessions that were told to end are looked at, by whoever waits for their end. Milliseconds.
+  static let sessionEndLookMilliseconds: UInt64 = 5
   /// TCP keep-alive: a client that lost its power is noticed after idle + interval * probes seconds.
   static let keepAliveIdleSeconds: Int32 = 60
   static let keepAliveIntervalSeconds: Int32 = 10
@@ -67,8 +69,10 @@ enum WireLimits {
 
 /// What TLS may cost, and what it must be at least.
 enum TLSLimits {
-  /// TLS 1.2 and 1.3, with forward secrecy: a key that is stolen later opens nothing that was recorded before.
-  static let priority = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:%SERVER_PRECEDENCE"
+  /// TLS 1.2 and 1.3, with forward secrecy: a key that is stolen later opens nothing that was recorded before. Ciphers with authentication, and
+  /// before the others the one that processors have instructions for.
+  static let priority =
+    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-CIPHER-ALL:+AES-256-GCM:+AES-128-GCM:+CHACHA20-POLY1305:%SERVER_PRECEDENCE"
   /// The same, with pre-shared keys beside certificates; those of plain PSK have no forward secrecy.
   static let priorityWithPSK = priority + ":+ECDHE-PSK:+DHE-PSK"
   /// The most that one record holds (RFC 8446, 5.1). Bytes.

@@ -41,14 +41,16 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
 
   // MARK: Start
 
-  /// Listens at all `addresses`, or throws and listens at none. Returns where, with the ports the system chose. A host name may wait for its
-  /// resolver, so call it from another thread than the reactor's.
+  /// Listens at all `addresses` and on the listening sockets `inherited`, which belong to the server from now on; or throws and listens at none of
+  /// the addresses. Returns where, with the ports the system chose. A host name may wait for its resolver, so call it from another thread than the
+  /// reactor's.
   @discardableResult
-  public func start(listeners addresses: [ListenAddress]) async throws(ListenError) -> [ListenAddress] {
-    var sockets: [ListeningSocket] = []
+  public func start(listeners addresses: [ListenAddress], inherited: [Int32] = []) async throws(ListenError) -> [ListenAddress] {
+    var sockets = inherited.map(ListeningSocket.init(inherited:))
+    let kept = sockets.count
     for address in addresses {
       do throws(ListenError) { sockets += try ListeningSocket.open(address) } catch {
-        for socket in sockets { socket.close() }
+        for socket in sockets.dropFirst(kept) { socket.close() }
         throw error
       }
     }
@@ -86,16 +88,30 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
       _ = CLinux.close(descriptor)
       return
     }
-    acceptedCount += 1
-    let connection = Connection(
-      number: acceptedCount, peer: SocketOptions.peerName(of: descriptor), reactor: reactor, descriptor: descriptor, directory: directory,
-      tls: tls, limits: limits, logger: logger)
-    connections[connection.number] = connection
+    let connection = makeConnection(descriptor)
     reactor.spawn { [self] in
       await connection.run()
       remove(connection)
     }
     watch()
+  }
+
+  /// The same; returns when the client has left.
+  public func serveToTheEnd(descriptor: Int32) async {
+    reactor.assertIsCurrent()
+    let connection = makeConnection(descriptor)
+    watch()
+    await connection.run()
+    remove(connection)
+  }
+
+  private func makeConnection(_ descriptor: Int32) -> Connection {
+    acceptedCount += 1
+    let connection = Connection(
+      number: acceptedCount, peer: SocketOptions.peerName(of: descriptor), reactor: reactor, descriptor: descriptor, directory: directory,
+      tls: tls, limits: limits, logger: logger)
+    connections[connection.number] = connection
+    return connection
   }
 
   /// Sends the clients away that have this device open, as `stop` does: what was read of their requests is answered. Clients that are about to
@@ -105,10 +121,18 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
     for connection in connections.values.filter({ $0.serves(device) }) { await connection.stop() }
   }
 
-  /// Sends the clients away whose exports say that they are withdrawn from them: after access rules have changed.
-  public func endWithdrawnSessions() async {
+  /// Sends the clients away whose exports say that they are withdrawn from them: after access rules have changed. What was read of their
+  /// requests is answered first. Those that are still there after the limit are cut off; how many. Returns when none of them can begin a request.
+  public func endWithdrawnSessions(within milliseconds: UInt64) async -> Int {
     reactor.assertIsCurrent()
+    let deadline = reactor.now.advanced(milliseconds: milliseconds)
     for connection in connections.values.filter(\.hasLostItsExport) { await connection.stop() }
+    while connections.values.contains(where: \.hasLostItsExport) && reactor.now < deadline {
+      await reactor.sleep(milliseconds: WireLimits.sessionEndLookMilliseconds)
+    }
+    let left = connections.values.filter(\.hasLostItsExport)
+    for connection in left { connection.abort() }
+    return left.count
   }
 
   private func noteRefusal() {

@@ -1,10 +1,11 @@
+import Glibc
 import Hummingbird
 import HummingbirdCore
 import Logging
 import NIOCore
 import ServiceLifecycle
 
-/// The management API: HTTP with JSON over a Unix socket that only its owner can open. It runs on a thread of its own and only sends
+/// The management API: HTTP with JSON over a Unix socket that only root, its owner and, if one was named, a group can use. It runs on a thread of its own and only sends
 /// messages to the storage, so it can't delay I/O.
 public struct ManagementServer: Sendable {
   /// How long calls may take, in seconds, and how much they may carry.
@@ -108,7 +109,9 @@ public struct ManagementServer: Sendable {
     var quiet = logger
     quiet.logLevel = max(logger.logLevel, .warning)
     let application = Application(
-      router: Routes(backend: backend, limits: limits, logger: logger).makeRouter(),
+      router: Routes(
+        backend: backend, limits: limits, access: ControlAccess(ownUser: geteuid(), group: claim.group), logger: logger
+      ).makeRouter(),
       server: .http1(configuration: .init(idleTimeout: .seconds(Limits.idleConnectionSeconds))),
       configuration: ApplicationConfiguration(
         address: .unixDomainSocket(path: claim.bindPath), serverName: "spaceport/\(spaceportVersion)",
