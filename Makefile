@@ -14,7 +14,7 @@ TOOLCHAIN_PACKAGES := libncurses6 libsqlite3-0 libcurl4 libxml2
 # git and ca-certificates fetch the dependencies; pkgconf tells where libnl and GnuTLS lie; libgcc and libstdc++ are what the toolchain's clang links with.
 BUILD_PACKAGES := git ca-certificates binutils libc6-dev libgcc-12-dev libstdc++-12-dev liburing-dev libblkid-dev libnbd-dev libnl-genl-3-dev libgnutls28-dev pkgconf $(TOOLCHAIN_PACKAGES)
 USE_PACKAGES := nbd-client fio e2fsprogs libnbd0 libgnutls30
-TEST_PACKAGES := gdisk fdisk parted xfsprogs btrfs-progs dosfstools ntfs-3g gnutls-bin libnbd-bin python3-libnbd nbdkit qemu-utils util-linux python3 strace \
+TEST_PACKAGES := gdisk fdisk parted xfsprogs btrfs-progs dosfstools ntfs-3g gnutls-bin systemd libnbd-bin python3-libnbd nbdkit qemu-utils util-linux python3 strace \
 	$(shell cat Tests/Kernel/packages.txt Tests/Bench/packages.txt 2>/dev/null | grep -v '^\#')
 
 SIMULATOR := .build/release/spaceport-sim

@@ -12,7 +12,9 @@ func runServer(configuration: ServeConfiguration, _ handedOver: HandedOver) asyn
   // Caught from here on, so that a signal during the start stops the server in good order too.
   let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
   let claim: ControlSocketClaim? =
-    if let path = configuration.controlSocket { try ControlSocketClaim(path: path, group: configuration.controlGroup) } else { nil }
+    if let path = configuration.controlSocket {
+      try ControlSocketClaim(path: path, group: configuration.controlGroup, inherited: handedOver.control?.descriptor)
+    } else { nil }
   let throwAway = if configuration.throwAwayByteCount == nil { nil as ThrowAway? } else { try ThrowAway.make() }
   defer { throwAway?.remove() }
   let service = try await StorageService.start(

@@ -94,6 +94,34 @@ import Testing
     #expect(try leftovers(place).isEmpty)
   }
 
+  @Test func systemdsSocketsServeNBDAndTheControlSocketByTheirNames() async throws {
+    let place = try TemporaryDirectory()
+    let (nbd, control) = (place.file("nbd.sock"), place.file("control.sock"))
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/bin/sh")
+    process.arguments = [
+      "-c", "\"$@\" 2> '\(place.file("log"))' & echo $! > '\(place.file("pid"))'; wait $!", "sh", "/usr/bin/systemd-socket-activate",
+      "--listen=\(control)", "--listen=\(nbd)", "--fdname=control:nbd", SpaceportServer.binary, "serve", "--state-dir", place.file("state"),
+    ]
+    process.standardInput = FileHandle.nullDevice
+    try process.runWithoutBlockedSignals()
+    var server: Int32 { Int32(place.text("pid").trimmingCharacters(in: .newlines)) ?? 0 }
+    defer { if server > 0 && !process.hasEnded { kill(server, SIGKILL) } }
+    try await waitUntil("the sockets") { FileManager.default.fileExists(atPath: nbd) }
+    // The first who asks starts it, and is answered.
+    let disk = try place.sparseFile(byteCount: 512 << 20)
+    try await succeed(SpaceportServer.binary, "pool", "create", "tank", disk, "--control", control)
+    try await succeed(SpaceportServer.binary, "vdisk", "create", "tank/data", "--size", "64MiB", "--control", control)
+    #expect(try await succeed("nbdinfo", "--size", "nbd+unix:///tank/data?socket=\(nbd)") == "67108864\n")
+    #expect(try await succeed(SpaceportServer.binary, "status", "--control", control).contains("unix:\(nbd)"))
+    try #require(server > 0)
+    kill(server, SIGTERM)
+    try await waitUntil("the server to end") { process.hasEnded }
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 0, "\(place.text("log"))")
+    #expect(FileManager.default.fileExists(atPath: nbd) && FileManager.default.fileExists(atPath: control))
+  }
+
   /// A service manager's side: what it is told.
   private final class Manager {
     let path: String

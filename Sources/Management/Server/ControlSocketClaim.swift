@@ -14,16 +14,20 @@ public final class ControlSocketClaim: Sendable {
   let bindPath: String
   /// The group whose members may use it; nil for none.
   let group: UInt32?
+  /// A socket at `path` that a service manager has opened, and that is served instead of one of our own; nil when there is none.
+  let inherited: Int32?
   private let bindDirectory: String
   private let lockDescriptor: Int32
 
   /// Takes the claim and holds it while this object lives. No socket is there yet.
   /// - Parameters:
   ///   - path: the control socket's absolute path; its directory must exist.
-  ///   - group: by name or number.
+  ///   - group: by name or number. The mode of a socket that a service manager has opened is the manager's.
+  ///   - inherited: the descriptor of such a socket, which listens at `path`.
   /// - Throws: `APIError` with code `busy` when a live server has the path, or one that says why there can't be a socket.
-  public init(path: String, group: String? = nil) throws(APIError) {
+  public init(path: String, group: String? = nil, inherited: Int32? = nil) throws(APIError) {
     self.path = path
+    self.inherited = inherited
     self.group = if let group { try Self.groupNumber(group) } else { nil }
     // Paths are bytes: a mark after a slash makes another character of the two, and still a slash to the kernel.
     let separator = UInt8(ascii: "/")
@@ -42,7 +46,7 @@ public final class ControlSocketClaim: Sendable {
     }
     self.lockDescriptor = try Self.lock("\(path).lock", socketPath: path)
     // When this throws, all properties are set, so that deinit runs and closes the lock.
-    try Self.refuseForeign(path)
+    if inherited == nil { try Self.refuseForeign(path) }
   }
 
   deinit { close(lockDescriptor) }
@@ -119,6 +123,10 @@ public final class ControlSocketClaim: Sendable {
 
   /// Puts the bound listener in its place: with mode 0600, or 0660 where there is a group.
   func publish() throws(APIError) {
+    if inherited != nil {
+      removeBound()
+      return
+    }
     if let group, chown(bindPath, .max, group) != 0 {
       throw APIError(
         .permissionDenied, "The control socket \(path) can't be given to group \(group): \(Directories.errorText(errno))",
@@ -134,7 +142,11 @@ public final class ControlSocketClaim: Sendable {
 
   /// Takes the socket out of sight. The lock stays until the claim is gone.
   func withdraw() {
-    unlink(path)
+    if inherited == nil { unlink(path) }
+    removeBound()
+  }
+
+  private func removeBound() {
     unlink(bindPath)
     rmdir(bindDirectory)
   }

@@ -105,6 +105,7 @@ struct ServeCommand: AsyncParsableCommand {
     let handedOver = try HandedOver.take()
     var configuration = try resolve(paths)
     if !handedOver.sockets.isEmpty && listen.isEmpty { configuration.listeners = [] }
+    if let path = try handedOver.controlPath() { configuration.controlSocket = path }
     // Only the default place is made; a directory that was named and doesn't exist is more likely a slip.
     if usesRuntimeDirectory(configuration, paths) { try paths.prepareRuntimeDirectory() }
     if configuration.throwAwayByteCount == nil { try Directories.create(configuration.stateDirectory, mode: 0o700) }
