@@ -11,10 +11,10 @@ RELEASE := .build/release/spaceport
 
 # What the toolchain is linked to: without these `swift` itself does not start.
 TOOLCHAIN_PACKAGES := libncurses6 libsqlite3-0 libcurl4 libxml2
-# git and ca-certificates fetch the dependencies; pkgconf tells where libnl lies; libgcc and libstdc++ are what the toolchain's clang links with.
-BUILD_PACKAGES := git ca-certificates binutils libc6-dev libgcc-12-dev libstdc++-12-dev liburing-dev libblkid-dev libnbd-dev libnl-genl-3-dev pkgconf $(TOOLCHAIN_PACKAGES)
-USE_PACKAGES := nbd-client fio e2fsprogs libnbd0
-TEST_PACKAGES := gdisk fdisk parted xfsprogs btrfs-progs dosfstools ntfs-3g libnbd-bin python3-libnbd nbdkit qemu-utils util-linux python3 strace \
+# git and ca-certificates fetch the dependencies; pkgconf tells where libnl and GnuTLS lie; libgcc and libstdc++ are what the toolchain's clang links with.
+BUILD_PACKAGES := git ca-certificates binutils libc6-dev libgcc-12-dev libstdc++-12-dev liburing-dev libblkid-dev libnbd-dev libnl-genl-3-dev libgnutls28-dev pkgconf $(TOOLCHAIN_PACKAGES)
+USE_PACKAGES := nbd-client fio e2fsprogs libnbd0 libgnutls30
+TEST_PACKAGES := gdisk fdisk parted xfsprogs btrfs-progs dosfstools ntfs-3g gnutls-bin systemd libnbd-bin python3-libnbd nbdkit qemu-utils util-linux python3 strace \
 	$(shell cat Tests/Kernel/packages.txt Tests/Bench/packages.txt 2>/dev/null | grep -v '^\#')
 
 SIMULATOR := .build/release/spaceport-sim
@@ -110,6 +110,7 @@ install:
 	install -D -m 755 $(RELEASE) $(DESTDIR)$(PREFIX)/bin/spaceport
 	sed 's|@PREFIX@|$(PREFIX)|g' systemd/spaceport.service.in > .build/spaceport.service
 	install -D -m 644 .build/spaceport.service $(DESTDIR)/etc/systemd/system/spaceport.service
+	install -D -m 644 systemd/spaceport.socket.in $(DESTDIR)/etc/systemd/system/spaceport.socket
 	sed 's|@PREFIX@|$(PREFIX)|g' systemd/spaceport-attach@.service.in > .build/spaceport-attach@.service
 	install -D -m 644 .build/spaceport-attach@.service $(DESTDIR)/etc/systemd/system/spaceport-attach@.service
 	install -D -m 644 docs/man/spaceport.1 $(DESTDIR)$(PREFIX)/share/man/man1/spaceport.1

@@ -34,7 +34,7 @@ var packages: [Package.Dependency] = [
 
 var targets: [Target] = [
   // The stack, from the clients down.
-  layer("NBDServer", ["BlockDevice", "CLinux", deque, logging]),
+  layer("NBDServer", ["BlockDevice", "CLinux", "CTLS", deque, logging]),
   layer("Volume", ["BlockDevice", "CLinux", "PartitionTable"]),
   layer("PartitionTable", []),
   layer("VirtualDisk", ["Resiliency", "Pool"]),
@@ -45,7 +45,10 @@ var targets: [Target] = [
   layer("BlockDevice", ["Reactor", histogram, deque]),
   layer("Reactor", ["CLinux", heap, deque]),
   .target(name: "CLinux", linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("blkid")]),
+  .systemLibrary(name: "CGnuTLS", pkgConfig: "gnutls"),
+  .target(name: "CTLS", dependencies: ["CGnuTLS"]),
   // Beside it.
+  layer("Systemd", ["CLinux"]),
   layer("Simulation", ["PhysicalDisk", "CLinux"]),
   layer("SimulatedPool", ["VirtualDisk", "Resiliency", "Pool", "StorageBus", "PhysicalDisk", "Simulation", "CLinux"]),
   .executableTarget(name: "spaceport-sim", dependencies: ["SimulatedPool", "CLinux"], swiftSettings: swiftSettings),
@@ -56,7 +59,8 @@ var targets: [Target] = [
     swiftSettings: swiftSettings),
 
   .target(name: "TestSupport", path: "Tests/Support", swiftSettings: swiftSettings),
-  tests("NBDServerTests", ["NBDServer", "CLinux", logging, "TestSupport"]),
+  tests("NBDServerTests", ["NBDServer", "CLinux", "CGnuTLS", logging, "TestSupport"]),
+  tests("SystemdTests", ["Systemd", "CLinux"]),
   tests("PartitionTableTests", ["PartitionTable", "TestSupport"]),
   tests("PoolTests", ["Pool", "Simulation", "CLinux"]),
   tests("StorageBusTests", ["StorageBus", "BlockDevice", "PhysicalDisk", "Reactor", "Simulation"]),
@@ -105,7 +109,7 @@ if !coreOnly {
     .executableTarget(
       name: "spaceport",
       dependencies: [
-        "Service", "Management", "NBDServer", "StorageBus", "Volume", "Attachment", argumentParser, logging,
+        "Service", "Management", "NBDServer", "StorageBus", "Systemd", "Volume", "Attachment", argumentParser, logging,
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ],
       swiftSettings: managementSettings),

@@ -62,4 +62,10 @@ public protocol StorageBackend: Sendable {
   func volumes(of path: VirtualDiskPath) async throws(APIError) -> [VolumeInfo]
   /// The running layers from the export down, one tree a virtual disk: that of the one named, or all.
   func stack(of path: VirtualDiskPath?) async throws(APIError) -> [StackNode]
+  /// Who may open the exports of one pool, or of all.
+  func exports(ofPool pool: String?) async throws(APIError) -> [ExportAccess]
+  func export(at path: ExportPath) async throws(APIError) -> ExportAccess
+  /// Changes who may open an export. Sessions that would not be let in any more, or not for writing, have ended when it returns.
+  func setExport(_ request: SetExportAccess) async throws(APIError) -> ExportAccess
+  func resetExport(_ request: ResetExportAccess) async throws(APIError) -> ExportAccess
 }

@@ -1,7 +1,7 @@
 import CLinux
 import Reactor
 
-/// The byte stream to a client. Everything a connection sends or receives goes through here, in the clear.
+/// The byte stream to a client. Everything a connection sends or receives goes through here: in the clear, or through TLS once that is there.
 ///
 /// One task may receive and one may send at the same time. It is closed once, by its owner, when neither does any more.
 final class ClientSocket: @unchecked Sendable {  // reactor-confined
@@ -10,6 +10,8 @@ final class ClientSocket: @unchecked Sendable {  // reactor-confined
   /// True for TCP, where closing with unread bytes resets the stream.
   private let resetsWhenUnread: Bool
   private(set) var isShutDown = false
+  /// nil in the clear: the one thing that the plain path looks at.
+  private var tls: TLSStream?
 
   /// Takes over `descriptor`, a connected stream socket.
   init(reactor: RingReactor, descriptor: Int32) {
@@ -20,6 +22,12 @@ final class ClientSocket: @unchecked Sendable {  // reactor-confined
 
   /// What is there, at least one byte: a count, 0 at the stream's end, or -errno.
   func receive(into memory: UnsafeMutableRawBufferPointer) async -> Int {
+    if let tls { return await tls.receive(into: memory) }
+    return await receiveRaw(into: memory)
+  }
+
+  /// What the network has, whatever it means.
+  func receiveRaw(into memory: UnsafeMutableRawBufferPointer) async -> Int {
     while true {
       let result = await reactor.receive(file, into: memory)
       if result != -EINTR { return Int(result) }
@@ -28,6 +36,7 @@ final class ClientSocket: @unchecked Sendable {  // reactor-confined
 
   /// The same into several pieces of memory, in their order.
   func receive(_ message: UnsafeMutablePointer<msghdr>) async -> Int {
+    if let tls { return await tls.receive(message) }
     while true {
       let result = await reactor.receive(file, message: message)
       if result != -EINTR { return Int(result) }
@@ -48,6 +57,7 @@ final class ClientSocket: @unchecked Sendable {  // reactor-confined
   /// Part of `message` or all of it: a count, or -errno. A cancelled send has moved nothing and is tried again: `cancelReceive` cannot tell
   /// a connection's operations apart.
   func send(_ message: UnsafeMutablePointer<msghdr>) async -> Int {
+    if let tls { return await tls.send(message) }
     while true {
       let result = await reactor.send(file, message: message)
       if result != -EINTR && result != -ECANCELED { return Int(result) }
@@ -55,20 +65,46 @@ final class ClientSocket: @unchecked Sendable {  // reactor-confined
     }
   }
 
+  /// The same for bytes that go out as they are.
+  func sendRaw(_ memory: UnsafeRawBufferPointer) async -> Int {
+    while true {
+      let result = await reactor.send(file, memory)
+      if result != -EINTR && result != -ECANCELED { return Int(result) }
+      if isShutDown { return -Int(EPIPE) }
+    }
+  }
+
   func sendAll(_ bytes: [UInt8]) async -> Bool {
+    if let tls { return await tls.sendAll(bytes) }
     // The bytes have to stay where they are while the task is suspended, which an array's pointer does not promise.
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(bytes.count, 1), alignment: 1)
     defer { memory.deallocate() }
     memory.copyBytes(from: bytes)
     var sent = 0
     while sent < bytes.count {
-      let result = await reactor.send(file, UnsafeRawBufferPointer(rebasing: memory[sent..<bytes.count]))
-      if result == -EINTR { continue }
+      let result = await sendRaw(UnsafeRawBufferPointer(rebasing: memory[sent..<bytes.count]))
       if result <= 0 { return false }
-      sent += Int(result)
+      sent += result
     }
     return true
   }
+
+  // MARK: TLS
+
+  var isEncrypted: Bool { tls != nil }
+
+  /// Begins TLS, as its server; everything before was in the clear, everything after goes through it. Who the client proved to be, or why the
+  /// connection is to be ended.
+  func startTLS(_ context: TLSContext) async -> Result<TLSPeer, TLSHandshakeFailure> {
+    switch await TLSStream.accept(self, context) {
+    case .stream(let stream, let peer):
+      tls = stream
+      return .success(peer)
+    case .failed(let reason): return .failure(TLSHandshakeFailure(reason: reason))
+    }
+  }
+
+  // MARK: The end
 
   /// Ends a receive that waits; it returns -ECANCELED and has taken nothing.
   func cancelReceive() async { await reactor.cancelAll(file) }
@@ -84,15 +120,22 @@ final class ClientSocket: @unchecked Sendable {  // reactor-confined
   /// Ends when the client has closed, or when someone calls `abort`.
   func finish() async {
     if isShutDown { return }
+    await tls?.sayGoodbye()
+    if isShutDown { return }
     reactor.shutdown(file, how: Int32(SHUT_WR))
     guard resetsWhenUnread else { return }
     let scrap = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 1)
     defer { scrap.deallocate() }
-    while await receive(into: scrap) > 0 {}
+    while await receiveRaw(into: scrap) > 0 {}
   }
 
   func close() {
     abort()
     reactor.close(file)
   }
+}
+
+/// Why a client did not get through the TLS handshake; nil when it just went.
+struct TLSHandshakeFailure: Error {
+  var reason: String?
 }

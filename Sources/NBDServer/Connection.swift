@@ -7,9 +7,11 @@ final class Connection: @unchecked Sendable {  // reactor-confined
   let number: UInt64
   let peer: String
   private let peerProcess: Int32?
+  private var client: ClientIdentity
   private let reactor: RingReactor
   private let socket: ClientSocket
   private let directory: any ExportDirectory
+  private let tls: TLSContext?
   private let limits: NBDLimits
   private let logger: Logger
 
@@ -21,13 +23,16 @@ final class Connection: @unchecked Sendable {  // reactor-confined
   private var phaseDeadline: Instant
 
   init(
-    number: UInt64, peer: String, reactor: RingReactor, descriptor: Int32, directory: any ExportDirectory, limits: NBDLimits, logger: Logger
+    number: UInt64, peer: String, reactor: RingReactor, descriptor: Int32, directory: any ExportDirectory, tls: TLSContext?,
+    limits: NBDLimits, logger: Logger
   ) {
     self.number = number
     self.peer = peer
+    client = ClientIdentity(origin: SocketOptions.origin(of: descriptor))
     peerProcess = SocketOptions.unixPeer(of: descriptor).map(\.pid)
     self.reactor = reactor
     self.directory = directory
+    self.tls = tls
     self.limits = limits
     self.logger = logger
     socket = ClientSocket(reactor: reactor, descriptor: descriptor)
@@ -36,8 +41,11 @@ final class Connection: @unchecked Sendable {  // reactor-confined
 
   /// Serves the client. When this returns its requests are done, its export is closed, and so is the socket.
   func run() async {
-    var handshake = Handshake(socket: socket, directory: directory, limits: limits)
-    if let export = await handshake.run() {
+    var handshake = Handshake(socket: socket, directory: directory, client: client, tls: tls, limits: limits)
+    let export = await handshake.run()
+    client = handshake.client
+    if let failure = handshake.failure { logger.info("TLS handshake failed", metadata: ["peer": "\(peer)", "reason": "\(failure)"]) }
+    if let export {
       phaseDeadline = .distantFuture
       if !isStopping && !export.isWithdrawn { await transmit(export) }
       export.close()
@@ -51,7 +59,10 @@ final class Connection: @unchecked Sendable {  // reactor-confined
     let transmission = Transmission(reactor: reactor, socket: socket, export: export, limits: limits)
     self.transmission = transmission
     exportName = export.name
-    logger.info("client connected", metadata: ["peer": "\(peer)", "export": "\(export.name)"])
+    var metadata: Logger.Metadata = ["peer": "\(peer)", "export": "\(export.name)"]
+    if let tls = client.tls { metadata["tls"] = "\(tls.cipher)" }
+    if let name = client.tls?.name { metadata["name"] = "\(name)" }
+    logger.info("client connected", metadata: metadata)
     let end = await transmission.run()
     finishedRequestCount = transmission.requestCount
     self.transmission = nil
@@ -67,6 +78,9 @@ final class Connection: @unchecked Sendable {  // reactor-confined
 
   /// Whether it is past its handshake and has this device open.
   func serves(_ device: BlockDevice) -> Bool { transmission?.device === device }
+
+  /// Whether what it has open can be had no more, or not by this client, or not in this way.
+  var hasLostItsExport: Bool { transmission?.export.isWithdrawn ?? false }
 
   /// Ends the stream now. What the device is doing for the client still goes on to its end.
   func abort() { socket.abort() }

@@ -2,14 +2,14 @@ import BlockDevice
 
 /// What the server can serve: the border to who knows pools and virtual disks. Called on the reactor.
 public protocol ExportDirectory: AnyObject, Sendable {
-  /// For LIST. Names longer than 4096 bytes are left out of the answer.
-  func exportNames() async -> [String]
+  /// For LIST: those that this client may open. Names longer than 4096 bytes are left out of the answer.
+  func exportNames(for client: ClientIdentity) async -> [String]
 
   /// What INFO tells, without opening anything. The empty name is the default export, if the directory has one.
-  func describeExport(named name: String) async throws(ExportError) -> ExportDescription
+  func describeExport(named name: String, for client: ClientIdentity) async throws(ExportError) -> ExportDescription
 
   /// Opens the export for I/O: called once a client has asked for it, never before.
-  func openExport(named name: String) async throws(ExportError) -> any Export
+  func openExport(named name: String, for client: ClientIdentity) async throws(ExportError) -> any Export
 }
 
 /// An export as one client has it open.
@@ -24,7 +24,8 @@ public protocol Export: AnyObject, Sendable {
   /// What this client's requests carry down the stack; the server fills in the flags.
   var requestTemplate: IORequest { get }
 
-  /// It can be had no more, and its device refuses every request: a client that has it open is sent away (`NBDServer.endSessions`).
+  /// It can be had no more, or no more by this client, or not in the way that it was told: who has it open is sent away
+  /// (`NBDServer.endSessions`, `NBDServer.endWithdrawnSessions`).
   var isWithdrawn: Bool { get }
 
   /// The client is gone and its last request is done. Called once.

@@ -9,12 +9,19 @@ struct Negotiated {
 struct Handshake {
   let socket: ClientSocket
   let directory: any ExportDirectory
+  let tls: TLSContext?
   let limits: NBDLimits
   private var negotiated = Negotiated()
+  /// Who asks; TLS may make more of it known.
+  private(set) var client: ClientIdentity
+  /// Why TLS failed, for the log.
+  private(set) var failure: String?
 
-  init(socket: ClientSocket, directory: any ExportDirectory, limits: NBDLimits) {
+  init(socket: ClientSocket, directory: any ExportDirectory, client: ClientIdentity, tls: TLSContext?, limits: NBDLimits) {
     self.socket = socket
     self.directory = directory
+    self.client = client
+    self.tls = tls
     self.limits = limits
   }
 
@@ -53,7 +60,7 @@ struct Handshake {
     return true
   }
 
-  private func handle(_ header: OptionHeader) async -> Step {
+  private mutating func handle(_ header: OptionHeader) async -> Step {
     guard header.dataByteCount <= UInt32(WireLimits.optionByteCount) else {
       _ = await refuse(header.number, OptionRefusal(replyType: .errorTooBig, message: "the option is too long"))
       return .end
@@ -62,6 +69,7 @@ struct Handshake {
     defer { data.deallocate() }
     guard await socket.receiveExactly(data) else { return .end }
     do throws(OptionRefusal) {
+      try checkTLS(header.number)
       return await answer(try OptionParser.parse(number: header.number, data: UnsafeRawBufferPointer(data)))
     } catch {
       if header.number == OptionNumber.exportName.rawValue { return .end }  // this option has no error reply
@@ -69,13 +77,15 @@ struct Handshake {
     }
   }
 
-  private func answer(_ option: ClientOption) async -> Step {
+  private mutating func answer(_ option: ClientOption) async -> Step {
     switch option {
     case .abort:
       _ = await socket.sendAll(OptionReplies.reply(to: OptionNumber.abort.rawValue, .acknowledge))
       return .end
     case .list:
-      return await socket.sendAll(OptionReplies.list(await directory.exportNames())) ? .nextOption : .end
+      return await socket.sendAll(OptionReplies.list(await directory.exportNames(for: client))) ? .nextOption : .end
+    case .startTLS:
+      return await startTLS()
     case .info(let query):
       return await inform(query)
     case .go(let query):
@@ -85,9 +95,26 @@ struct Handshake {
     }
   }
 
+  /// What was agreed on in the clear, where others could have a hand in it, is forgotten.
+  private mutating func startTLS() async -> Step {
+    let number = OptionNumber.startTLS.rawValue
+    guard let tls else { return await refuse(number, .noTLS) }
+    if socket.isEncrypted { return await refuse(number, .secondTLS) }
+    guard await socket.sendAll(OptionReplies.reply(to: number, .acknowledge)) else { return .end }
+    negotiated = Negotiated(noZeroes: negotiated.noZeroes)
+    switch await socket.startTLS(tls) {
+    case .success(let peer):
+      client.tls = peer
+      return .nextOption
+    case .failure(let error):
+      failure = error.reason
+      return .end
+    }
+  }
+
   private func inform(_ query: ExportQuery) async -> Step {
     do throws(ExportError) {
-      let export = try await directory.describeExport(named: query.name)
+      let export = try await directory.describeExport(named: query.name, for: client)
       return await socket.sendAll(OptionReplies.information(for: OptionNumber.info.rawValue, export, query)) ? .nextOption : .end
     } catch {
       return await refuse(OptionNumber.info.rawValue, OptionRefusal(replyType: error.replyType, message: error.description))
@@ -97,7 +124,7 @@ struct Handshake {
   /// Opens the export and sends the answer; an export whose client did not get that is closed again.
   private func open(_ name: String, refusedFor option: OptionNumber?, _ reply: (ExportDescription) -> [UInt8]) async -> Step {
     do throws(ExportError) {
-      let export = try await directory.openExport(named: name)
+      let export = try await directory.openExport(named: name, for: client)
       if await socket.sendAll(reply(export.exportDescription)) { return .transmission(export) }
       export.close()
       return .end

@@ -59,8 +59,29 @@ enum WireLimits {
   static let listenBacklog: Int32 = 128
   /// Rest after a failed accept (too many open files): whoever waits is not lost, and the log is not flooded. Milliseconds.
   static let acceptRetryMilliseconds: UInt64 = 100
+  /// How often sessions that were told to end are looked at, by whoever waits for their end. Milliseconds.
+  static let sessionEndLookMilliseconds: UInt64 = 5
   /// TCP keep-alive: a client that lost its power is noticed after idle + interval * probes seconds.
   static let keepAliveIdleSeconds: Int32 = 60
   static let keepAliveIntervalSeconds: Int32 = 10
   static let keepAliveProbes: Int32 = 6
+}
+
+/// What TLS may cost, and what it must be at least.
+enum TLSLimits {
+  /// TLS 1.2 and 1.3, with forward secrecy: a key that is stolen later opens nothing that was recorded before. Ciphers with authentication, and
+  /// before the others the one that processors have instructions for.
+  static let priority =
+    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-CIPHER-ALL:+AES-256-GCM:+AES-128-GCM:+CHACHA20-POLY1305:%SERVER_PRECEDENCE"
+  /// The same, with pre-shared keys beside certificates; those of plain PSK have no forward secrecy.
+  static let priorityWithPSK = priority + ":+ECDHE-PSK:+DHE-PSK"
+  /// The most that one record holds (RFC 8446, 5.1). Bytes.
+  static let recordByteCount = 16 << 10
+  /// What one receive takes from the network: four records, so that a large payload costs a quarter of the receives. A connection's own; only
+  /// pages that were used are in memory. Bytes.
+  static let inputByteCount = 68 << 10
+  /// What one send gives to the network: four records, each with its overhead of up to 2053 bytes, and a key update. A connection's own. Bytes.
+  static let outputByteCount = 80 << 10
+  /// A file of pre-shared keys is looked at so far at the start: 10,000 users. Bytes.
+  static let pskFileByteCount = 1 << 20
 }

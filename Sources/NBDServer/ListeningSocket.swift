@@ -23,6 +23,20 @@ struct ListeningSocket: Sendable {
     }
   }
 
+  /// One that a service manager has opened. Its file, if it has one, is the manager's.
+  init(inherited descriptor: Int32) {
+    SocketOptions.makeBlocking(descriptor)
+    self.descriptor = descriptor
+    address = SocketOptions.boundAddress(of: descriptor)
+    file = nil
+  }
+
+  private init(descriptor: Int32, address: ListenAddress, file: FileIdentity?) {
+    self.descriptor = descriptor
+    self.address = address
+    self.file = file
+  }
+
   /// Closes the socket, and removes its file if that is still ours.
   func close() {
     removeFile()

@@ -8,6 +8,7 @@ import Reactor
 public final class NBDServer: @unchecked Sendable {  // reactor-confined
   private let reactor: RingReactor
   private let directory: any ExportDirectory
+  private let tls: TLSContext?
   private let limits: NBDLimits
   private let logger: Logger
 
@@ -26,23 +27,30 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
     var task: Task<Void, Never>
   }
 
-  public init(reactor: RingReactor, directory: any ExportDirectory, limits: NBDLimits = .standard, logger: Logger = Logger(label: "nbd")) {
+  /// - Parameter tls: nil when the server speaks in the clear only.
+  public init(
+    reactor: RingReactor, directory: any ExportDirectory, tls: TLSContext? = nil, limits: NBDLimits = .standard,
+    logger: Logger = Logger(label: "nbd")
+  ) {
     self.reactor = reactor
     self.directory = directory
+    self.tls = tls
     self.limits = limits
     self.logger = logger
   }
 
   // MARK: Start
 
-  /// Listens at all `addresses`, or throws and listens at none. Returns where, with the ports the system chose. A host name may wait for its
-  /// resolver, so call it from another thread than the reactor's.
+  /// Listens at all `addresses` and on the listening sockets `inherited`, which belong to the server from now on; or throws and listens at none of
+  /// the addresses. Returns where, with the ports the system chose. A host name may wait for its resolver, so call it from another thread than the
+  /// reactor's.
   @discardableResult
-  public func start(listeners addresses: [ListenAddress]) async throws(ListenError) -> [ListenAddress] {
-    var sockets: [ListeningSocket] = []
+  public func start(listeners addresses: [ListenAddress], inherited: [Int32] = []) async throws(ListenError) -> [ListenAddress] {
+    var sockets = inherited.map(ListeningSocket.init(inherited:))
+    let kept = sockets.count
     for address in addresses {
       do throws(ListenError) { sockets += try ListeningSocket.open(address) } catch {
-        for socket in sockets { socket.close() }
+        for socket in sockets.dropFirst(kept) { socket.close() }
         throw error
       }
     }
@@ -80,11 +88,7 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
       _ = CLinux.close(descriptor)
       return
     }
-    acceptedCount += 1
-    let connection = Connection(
-      number: acceptedCount, peer: SocketOptions.peerName(of: descriptor), reactor: reactor, descriptor: descriptor, directory: directory,
-      limits: limits, logger: logger)
-    connections[connection.number] = connection
+    let connection = makeConnection(descriptor)
     reactor.spawn { [self] in
       await connection.run()
       remove(connection)
@@ -92,11 +96,43 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
     watch()
   }
 
+  /// The same; returns when the client has left.
+  public func serveToTheEnd(descriptor: Int32) async {
+    reactor.assertIsCurrent()
+    let connection = makeConnection(descriptor)
+    watch()
+    await connection.run()
+    remove(connection)
+  }
+
+  private func makeConnection(_ descriptor: Int32) -> Connection {
+    acceptedCount += 1
+    let connection = Connection(
+      number: acceptedCount, peer: SocketOptions.peerName(of: descriptor), reactor: reactor, descriptor: descriptor, directory: directory,
+      tls: tls, limits: limits, logger: logger)
+    connections[connection.number] = connection
+    return connection
+  }
+
   /// Sends the clients away that have this device open, as `stop` does: what was read of their requests is answered. Clients that are about to
   /// get it are sent away by its export's `isWithdrawn`.
   public func endSessions(of device: BlockDevice) async {
     reactor.assertIsCurrent()
     for connection in connections.values.filter({ $0.serves(device) }) { await connection.stop() }
+  }
+
+  /// Sends the clients away whose exports say that they are withdrawn from them: after access rules have changed. What was read of their
+  /// requests is answered first. Those that are still there after the limit are cut off; how many. Returns when none of them can begin a request.
+  public func endWithdrawnSessions(within milliseconds: UInt64) async -> Int {
+    reactor.assertIsCurrent()
+    let deadline = reactor.now.advanced(milliseconds: milliseconds)
+    for connection in connections.values.filter(\.hasLostItsExport) { await connection.stop() }
+    while connections.values.contains(where: \.hasLostItsExport) && reactor.now < deadline {
+      await reactor.sleep(milliseconds: WireLimits.sessionEndLookMilliseconds)
+    }
+    let left = connections.values.filter(\.hasLostItsExport)
+    for connection in left { connection.abort() }
+    return left.count
   }
 
   private func noteRefusal() {

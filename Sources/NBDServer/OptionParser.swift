@@ -26,6 +26,7 @@ enum ClientOption: Equatable {
   case exportName(String)
   case abort
   case list
+  case startTLS
   case info(ExportQuery)
   case go(ExportQuery)
 }
@@ -39,6 +40,13 @@ struct OptionRefusal: Error, Equatable {
   static let badName = OptionRefusal(replyType: .errorInvalid, message: "the export name is not UTF-8 text")
   static let longName = OptionRefusal(
     replyType: .errorTooBig, message: "the export name is longer than \(WireLimits.stringByteCount) bytes")
+}
+
+extension OptionRefusal {
+  static let tlsRequired = OptionRefusal(
+    replyType: .errorTLSRequired, message: "this server speaks to clients over TLS only: begin with STARTTLS")
+  static let noTLS = OptionRefusal(replyType: .errorPolicy, message: "this server was not given keys for TLS")
+  static let secondTLS = OptionRefusal(replyType: .errorInvalid, message: "this connection is encrypted already")
 }
 
 /// Pure functions from bytes to options.
@@ -59,7 +67,10 @@ enum OptionParser {
       return .info(try exportQuery(data))
     case .go:
       return .go(try exportQuery(data))
-    case .startTLS, .structuredReply, .listMetaContext, .setMetaContext, .extendedHeaders, nil:
+    case .startTLS:
+      guard data.isEmpty else { throw OptionRefusal(replyType: .errorInvalid, message: "STARTTLS takes no data") }
+      return .startTLS
+    case .structuredReply, .listMetaContext, .setMetaContext, .extendedHeaders, nil:
       throw OptionRefusal(replyType: .errorUnsupported, message: "this server does not know option \(number)")
     }
   }

@@ -36,6 +36,7 @@ enum OptionReplyType: UInt32 {
   case errorPolicy = 0x8000_0002
   case errorInvalid = 0x8000_0003
   case errorPlatform = 0x8000_0004
+  case errorTLSRequired = 0x8000_0005
   case errorUnknown = 0x8000_0006
   case errorShutdown = 0x8000_0007
   case errorTooBig = 0x8000_0009

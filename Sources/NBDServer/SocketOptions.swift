@@ -4,6 +4,8 @@ import CLinux
 enum SocketOptions {
   /// Sets what a connected client's socket needs; true when it is TCP.
   static func configureClient(_ descriptor: Int32) -> Bool {
+    // What the ring has accepted is so already; of one that somebody else has opened nobody knows.
+    makeBlocking(descriptor)
     guard [AF_INET, AF_INET6].contains(family(of: descriptor)) else { return false }
     set(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)  // a reply is whole when it is sent; waiting for more only delays it
     set(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
@@ -36,6 +38,14 @@ enum SocketOptions {
     return numericName(of: &address)
   }
 
+  /// Who is at the other end, for access rules.
+  static func origin(of descriptor: Int32) -> ClientIdentity.Origin {
+    var address = sockaddr_storage()
+    guard withSocketAddress(&address, { getpeername(descriptor, $0, $1) }) == 0 else { return .unknown }
+    if Int32(address.ss_family) == AF_UNIX { return unixPeer(of: descriptor).map { .unix(uid: $0.uid) } ?? .unknown }
+    return NetworkAddress(&address).map { .network($0) } ?? .unknown
+  }
+
   /// Who connected to, or listens at, the other end of a Unix socket. The process may have ended meanwhile.
   static func unixPeer(of descriptor: Int32) -> (pid: Int32, uid: UInt32)? {
     // struct ucred: pid, uid, gid (unix(7)); glibc shows it with _GNU_SOURCE only.
@@ -50,6 +60,28 @@ enum SocketOptions {
     var address = sockaddr_storage()
     guard withSocketAddress(&address, { getsockname(descriptor, $0, $1) }) == 0 else { return nil }
     return numericParts(of: &address)
+  }
+
+  /// Where a listening socket is, for people: of an abstract Unix name the @ that stands for its zero byte.
+  static func boundAddress(of descriptor: Int32) -> ListenAddress {
+    var address = sockaddr_storage()
+    var byteCount: socklen_t = 0
+    let result = withSocketAddress(&address) {
+      let result = getsockname(descriptor, $0, $1)
+      byteCount = $1.pointee
+      return result
+    }
+    guard result == 0 else { return .unix(path: "unknown") }
+    if let (host, port) = numericParts(of: &address), Int32(address.ss_family) != AF_UNIX { return .tcp(host: host, port: port) }
+    let start = MemoryLayout<sockaddr_un>.offset(of: \.sun_path) ?? 2
+    var name = withUnsafeBytes(of: &address) { Array($0[start..<max(start, min(Int(byteCount), $0.count))]) }
+    if let first = name.first, first == 0 { name[0] = UInt8(ascii: "@") }
+    return .unix(path: name.isEmpty ? "unnamed" : String(decoding: name.prefix { $0 != 0 }, as: UTF8.self))
+  }
+
+  /// The ring waits by itself; for a socket that must not block it would not.
+  static func makeBlocking(_ descriptor: Int32) {
+    _ = clinux_fcntl_int(descriptor, F_SETFL, clinux_fcntl_int(descriptor, F_GETFL, 0) & ~O_NONBLOCK)
   }
 
   private static func numericName(of address: inout sockaddr_storage) -> String {

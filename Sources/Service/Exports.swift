@@ -1,17 +1,39 @@
 import BlockDevice
 import Management
 import NBDServer
+import PartitionTable
 import Volume
+
+/// What one client was let in as. A rule that has changed since, so that it would be let in to do less, withdraws its export.
+struct Grant: Sendable {
+  private unowned let service: StorageService
+  private let client: ClientIdentity
+  private let target: AccessRules.Target
+  let admission: Admission
+
+  /// - Throws: when the client may not open it.
+  init(_ service: StorageService, _ client: ClientIdentity, _ target: AccessRules.Target, of name: String) throws(ExportError) {
+    self.service = service
+    self.client = client
+    self.target = target
+    admission = service.admission(of: client, to: target)
+    if admission == .denied { throw ExportError(.denied, "You may not open \(name): `spaceport export show \(name)` says who may.") }
+  }
+
+  var isReadOnly: Bool { admission == .readOnly }
+  var isLost: Bool { service.admission(of: client, to: target) < admission }
+}
 
 /// A virtual disk as one NBD client has it open.
 final class OpenExport: Export {
   let name: String
   let description: String
-  let isReadOnly = false
   let requestTemplate: IORequest
   private let volume: Volume
+  private let grant: Grant
 
-  init(_ served: ServedVirtualDisk) {
+  init(_ served: ServedVirtualDisk, _ grant: Grant) {
+    self.grant = grant
     name = served.volume.label
     description = "spaceport virtual disk \(served.volume.label)"
     volume = served.volume
@@ -20,6 +42,8 @@ final class OpenExport: Export {
   }
 
   var device: BlockDevice { volume }
+  var isReadOnly: Bool { grant.isReadOnly }
+  var isWithdrawn: Bool { grant.isLost }
 
   func close() { volume.removeClient() }
 }
@@ -28,13 +52,14 @@ final class OpenExport: Export {
 final class OpenPartition: Export {
   let name: String
   let description: String
-  let isReadOnly = false
   let requestTemplate: IORequest
   private let volume: PartitionVolume
   private let watch: PartitionWatch
+  private let grant: Grant
 
   /// Takes over a volume that was opened for it.
-  init(_ volume: PartitionVolume, of served: ServedVirtualDisk) {
+  init(_ volume: PartitionVolume, of served: ServedVirtualDisk, _ grant: Grant) {
+    self.grant = grant
     name = volume.label
     description = partitionDescription(volume.partition.number, volume.partition.label, of: served)
     self.volume = volume
@@ -43,7 +68,8 @@ final class OpenPartition: Export {
   }
 
   var device: BlockDevice { volume }
-  var isWithdrawn: Bool { volume.isWithdrawn }
+  var isReadOnly: Bool { grant.isReadOnly }
+  var isWithdrawn: Bool { volume.isWithdrawn || grant.isLost }
 
   func close() { watch.close(volume) }
 }
@@ -53,43 +79,54 @@ private func partitionDescription(_ number: Int, _ label: String, of served: Ser
 }
 
 extension StorageService: ExportDirectory {
-  /// Every virtual disk, then its partitions by number and by label.
-  public func exportNames() async -> [String] {
+  /// Every virtual disk that the client may open, and its partitions by number and by label.
+  public func exportNames(for client: ClientIdentity) async -> [String] {
     var names: [String] = []
     // While one table is read, another virtual disk may be closed.
     for served in allVirtualDisks where isServed(served) && served.canBeServed {
-      names.append(served.volume.label)
-      names += await served.volume.partitions.names().map { "\(served.volume.label)/\($0)" }
+      if admission(of: client, to: AccessRules.Target(served)) != .denied { names.append(served.volume.label) }
+      for (name, partition) in await served.volume.partitions.named()
+      where admission(of: client, to: AccessRules.Target(served, partition)) != .denied {
+        names.append("\(served.volume.label)/\(name)")
+      }
     }
     return names
   }
 
-  public func describeExport(named name: String) async throws(ExportError) -> ExportDescription {
+  public func describeExport(named name: String, for client: ClientIdentity) async throws(ExportError) -> ExportDescription {
     let (served, partition) = try export(named: name)
     guard let partition else {
+      let grant = try Grant(self, client, AccessRules.Target(served), of: served.volume.label)
       return ExportDescription(
-        name: served.volume.label, description: "spaceport virtual disk \(served.volume.label)", geometry: served.volume.geometry)
+        name: served.volume.label, description: "spaceport virtual disk \(served.volume.label)", geometry: served.volume.geometry,
+        isReadOnly: grant.isReadOnly)
     }
-    do throws(PartitionWatch.OpenError) {
-      let found = try await served.volume.partitions.find(partition)
-      var geometry = served.volume.geometry
-      geometry.byteCount = found.byteCount
-      return ExportDescription(
-        name: "\(served.volume.label)/\(found.number)", description: partitionDescription(found.number, found.label, of: served),
-        geometry: geometry)
-    } catch { throw ExportError(error, partition, of: served) }
+    let found: UsablePartition
+    do throws(PartitionWatch.OpenError) { found = try await served.volume.partitions.find(partition) } catch {
+      throw ExportError(error, partition, of: served)
+    }
+    let name = "\(served.volume.label)/\(found.number)"
+    let grant = try Grant(self, client, AccessRules.Target(served, found), of: name)
+    var geometry = served.volume.geometry
+    geometry.byteCount = found.byteCount
+    return ExportDescription(
+      name: name, description: partitionDescription(found.number, found.label, of: served), geometry: geometry, isReadOnly: grant.isReadOnly
+    )
   }
 
-  public func openExport(named name: String) async throws(ExportError) -> any Export {
+  public func openExport(named name: String, for client: ClientIdentity) async throws(ExportError) -> any Export {
     if isStopping { throw ExportError(.shuttingDown, "The server is stopping.") }
     let (served, partition) = try export(named: name)
+    // Whoever may not open it is told nothing else of it.
+    let wholeDisk = partition == nil ? try Grant(self, client, AccessRules.Target(served), of: served.volume.label) : nil
     if !served.canBeServed, let row = served.disk.firstLostRow {
       throw ExportError(
         .unavailable,
         "\(served.volume.label) is offline: row \(row) of its data has no whole copy on the disks that are there. "
           + "Bring the missing disks back; `spaceport vdisk show \(served.volume.label)` says more.")
     }
-    guard let partition else { return OpenExport(served) }
+    if let wholeDisk { return OpenExport(served, wholeDisk) }
+    guard let partition else { throw ExportError(.unknown, "There is no such export.") }
     let watch = served.volume.partitions
     let volume: PartitionVolume
     do throws(PartitionWatch.OpenError) { volume = try await watch.open(partition) } catch {
@@ -100,7 +137,13 @@ extension StorageService: ExportDirectory {
       watch.close(volume)
       throw ExportError(.shuttingDown, "\(served.volume.label) is being closed.")
     }
-    return OpenPartition(volume, of: served)
+    do throws(ExportError) {
+      let target = AccessRules.Target(served, volume.partition)
+      return OpenPartition(volume, of: served, try Grant(self, client, target, of: volume.label))
+    } catch {
+      watch.close(volume)
+      throw error
+    }
   }
 
   func isServed(_ served: ServedVirtualDisk) -> Bool { allVirtualDisks.contains { $0 === served } }

@@ -36,4 +36,10 @@ public enum ServiceLimits {
   /// clients wait for it.
   static let statusByteCount: UInt64 = 1 << 40
   static let statusExtents = 1024
+  /// How long sessions that a changed access rule refuses may take to answer what was read of their requests, before they are cut off.
+  static let accessChangeMilliseconds: UInt64 = 5_000
+  /// Users, networks or names in one access rule. They are looked through when a client opens an export, on the reactor.
+  static let namesPerAccessRule = 256
+  /// Of a certificate or a pre-shared key's user: as long as what TLS hands over is compared. Bytes.
+  static let accessNameByteCount = 511
 }

@@ -181,6 +181,7 @@ extension StorageService {
     await claims.close(served.claimed)
     await served.witness?.close()
     try await forget(served.pool.id)
+    forgetAccess(served.sortedVirtualDisks)
     if let failure { throw failure }
   }
 

@@ -16,8 +16,7 @@ struct KnownPool: Codable, Sendable, Equatable {
   var distrusted: [DiskID]?
 }
 
-/// The pools that are opened at start, in one file of the state directory. The file is replaced as a whole and synchronised, so that a crash
-/// leaves the old list or the new one. A lock on the directory keeps a second server out.
+/// The pools that are opened at start, in one file of the state directory.
 struct PoolRegistry {
   private struct Content: Codable {
     /// Raised when an older program could not read the file.
@@ -25,44 +24,25 @@ struct PoolRegistry {
     var pools: [KnownPool] = []
   }
 
-  let directory: String
-  private let lockDescriptor: Int32
+  let state: StateDirectory
   private(set) var pools: [KnownPool]
 
   private static let fileName = "pools.json"
 
-  /// Makes the directory if need be, locks it and reads the list.
-  init(directory: String) throws(ServiceError) {
-    self.directory = directory
-    do {
-      try FileManager.default.createDirectory(
-        atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-    } catch {
-      throw ServiceError("The state directory \(directory) cannot be made: \(error). Give another one with --state-dir.")
-    }
-    lockDescriptor = clinux_open(directory, O_RDONLY | O_CLOEXEC, 0)
-    guard lockDescriptor >= 0 else {
-      throw ServiceError("The state directory \(directory) cannot be opened: \(lastSystemError()). Give another one with --state-dir.")
-    }
-    guard flock(lockDescriptor, LOCK_EX | LOCK_NB) == 0 else {
-      close(lockDescriptor)
-      throw ServiceError("Another server uses the state directory \(directory). Stop it, or give another one with --state-dir.")
-    }
-    let path = directory + "/" + PoolRegistry.fileName
-    guard let data = FileManager.default.contents(atPath: path) else {
+  init(_ state: StateDirectory) throws(ServiceError) {
+    self.state = state
+    guard let data = try state.contents(of: PoolRegistry.fileName) else {
       pools = []
       return
     }
     do { pools = try JSONDecoder().decode(Content.self, from: data).pools } catch {
-      close(lockDescriptor)
       throw ServiceError(
-        "\(path) cannot be read: \(error). Move it away and open the pools again with `spaceport pool open`; nothing on the disks is touched."
-      )
+        "\(state.path)/\(PoolRegistry.fileName) cannot be read: \(error). Move it away and open the pools again with `spaceport pool open`; "
+          + "nothing on the disks is touched.")
     }
   }
 
-  /// Ends the lock.
-  func release() { close(lockDescriptor) }
+  var directory: String { state.path }
 
   mutating func remember(_ pool: KnownPool) throws(ServiceError) {
     var changed = pools.filter { $0.id != pool.id }
@@ -74,30 +54,8 @@ struct PoolRegistry {
 
   private mutating func store(_ changed: [KnownPool]) throws(ServiceError) {
     if changed == pools { return }
-    let path = directory + "/" + PoolRegistry.fileName
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    do {
-      try writeDurably(Array(encoder.encode(Content(pools: changed))), to: path)
-    } catch {
-      throw ServiceError("\(path) cannot be written: \(error). Make room or repair the file system; the pools themselves are not affected.")
-    }
+    try state.replace(PoolRegistry.fileName, with: Content(pools: changed))
     pools = changed
-  }
-
-  /// Writes a new file, synchronises it, puts it in the old one's place and synchronises the directory.
-  private func writeDurably(_ bytes: [UInt8], to path: String) throws(ServiceError) {
-    let temporary = path + ".new"
-    let descriptor = clinux_open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw ServiceError(lastSystemError()) }
-    defer { close(descriptor) }
-    var done = 0
-    while done < bytes.count {
-      let count = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress! + done, $0.count - done) }
-      guard count > 0 else { throw ServiceError(lastSystemError()) }
-      done += count
-    }
-    guard fsync(descriptor) == 0, rename(temporary, path) == 0, fsync(lockDescriptor) == 0 else { throw ServiceError(lastSystemError()) }
   }
 }
 

@@ -26,6 +26,8 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   let startedAt: Instant
 
   var registry: PoolRegistry
+  var access: AccessRules
+  private(set) var tls: TLSConfiguration?
   /// Open pools by name.
   var pools: [String: ServedPool] = [:]
   /// Known pools that could not be opened, with the reason.
@@ -61,13 +63,22 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
     stateDirectory: String, tuning: ServiceTuning = ServiceTuning(), logger: Logger
   ) async throws -> StorageService {
     raiseDescriptorLimit()
-    let registry = try PoolRegistry(directory: stateDirectory)
+    let state = try StateDirectory(path: stateDirectory)
+    do { return try await start(state, tuning, logger) } catch {
+      state.release()
+      throw error
+    }
+  }
+
+  private static func start(_ state: StateDirectory, _ tuning: ServiceTuning, _ logger: Logger) async throws -> StorageService {
+    let registry = try PoolRegistry(state)
+    let access = try AccessRules(state)
     var buffers = BufferLimits.standard
     buffers.pageByteCount = tuning.cachePageByteCount
     buffers.pageCount = Int(clamping: tuning.cacheByteCount / UInt64(tuning.cachePageByteCount))
     let reactor = try RingReactor.start(name: "reactor-0", bufferLimits: buffers)
     let blocking = try BlockingCalls.start(name: "blocking-0")
-    let service = StorageService(reactor: reactor, blocking: blocking, registry: registry, tuning: tuning, logger: logger)
+    let service = StorageService(reactor: reactor, blocking: blocking, registry: registry, access: access, tuning: tuning, logger: logger)
     await reactor.run { await service.openKnownPools() }
     return service
   }
@@ -81,10 +92,11 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   }
 
   private init(
-    reactor: RingReactor, blocking: BlockingCalls, registry: PoolRegistry, tuning: ServiceTuning, logger: Logger
+    reactor: RingReactor, blocking: BlockingCalls, registry: PoolRegistry, access: AccessRules, tuning: ServiceTuning, logger: Logger
   ) {
     self.reactor = reactor
     self.registry = registry
+    self.access = access
     self.logger = logger
     self.tuning = tuning
     cache = MemoryCache(reactor: reactor)
@@ -98,23 +110,41 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   }
 
   /// Binds the listeners; from then on clients are served.
-  public func listen(at addresses: [ListenAddress]) async throws(APIError) {
-    let server = NBDServer(reactor: reactor, directory: self, logger: logger)
-    let bound = try await bind(server, addresses)
+  /// - Parameter inherited: listening sockets that a service manager has opened.
+  public func listen(at addresses: [ListenAddress], inherited: [Int32] = [], tls: TLSConfiguration? = nil) async throws(APIError) {
+    let context: TLSContext?
+    do throws(TLSError) { context = if let tls { try TLSContext(tls, logger: logger) } else { nil } } catch {
+      throw APIError(.badRequest, error.description.withoutFullStop, remedy: "")
+    }
+    let server = NBDServer(reactor: reactor, directory: self, tls: context, logger: logger)
     await reactor.run { [self] in
       self.server = server
+      self.tls = tls
+    }
+    let bound = try await bind(server, addresses, inherited)
+    await reactor.run { [self] in
       listeners = bound
-      for address in bound where !address.isLocal {
-        warn("NBD is served at \(address) without encryption or authentication: everyone who reaches that address can read and write.")
-      }
+      for address in bound where !address.isLocal { warnOfExposure(of: address) }
+    }
+  }
+
+  private func warnOfExposure(of address: ListenAddress) {
+    if tls?.isRequired != true {
+      warn(
+        "NBD is served at \(address) without encryption or authentication: everyone who reaches that address can read and write what no rule of "
+          + "`spaceport export` keeps from them.")
+    } else if tls?.authenticatesClients != true {
+      warn(
+        "NBD is served at \(address) with encryption, but clients need not prove who they are (--tls-verify-peer, --tls-psk): everyone who reaches "
+          + "that address can read and write what no rule of `spaceport export` keeps from them.")
     }
   }
 
   /// A predecessor that was killed is waited for a little.
-  private func bind(_ server: NBDServer, _ addresses: [ListenAddress]) async throws(APIError) -> [ListenAddress] {
+  private func bind(_ server: NBDServer, _ addresses: [ListenAddress], _ inherited: [Int32]) async throws(APIError) -> [ListenAddress] {
     let giveUp = ContinuousClock.now + .milliseconds(ServiceLimits.listenWaitMilliseconds)
     while true {
-      do throws(ListenError) { return try await server.start(listeners: addresses) } catch {
+      do throws(ListenError) { return try await server.start(listeners: addresses, inherited: inherited) } catch {
         guard error.mayPass, ContinuousClock.now < giveUp else {
           throw APIError(.ioError, error.description.withoutFullStop, remedy: "")
         }
@@ -122,6 +152,17 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
       }
     }
   }
+
+  /// Serves the client at the other end of a connected socket; returns when it has left.
+  public func serveOneClient(descriptor: Int32) async {
+    await reactor.run { [self] in await server?.serveToTheEnd(descriptor: descriptor) }
+  }
+
+  /// Takes no more NBD clients and sends those away that there are, as `stop` does.
+  public func endSessions() async { _ = await reactor.run { [self] in server }?.stop() }
+
+  /// Returns when every reactor has taken a turn; never, when one hangs.
+  public func proveAlive() async { await reactor.run {} }
 
   func warn(_ text: String) {
     if !warnings.contains(text) { warnings.append(text) }
@@ -151,7 +192,7 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
         }
       }
       pools.removeAll()
-      registry.release()
+      registry.state.release()
       return inOrder
     }
     reactor.stop()

@@ -101,6 +101,7 @@ extension StorageService {
       if disk.disk.record.state == .active { served.virtualDisks[path.name] = disk }
       throw APIError(error)
     }
+    forgetAccess([disk])
   }
 
   func servedDisk(_ path: VirtualDiskPath) throws(APIError) -> (ServedPool, ServedVirtualDisk) {

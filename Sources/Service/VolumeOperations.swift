@@ -108,7 +108,7 @@ extension StorageService {
 
 extension PartitionIdentity {
   /// The unique GUID; of an MBR partition what Linux calls its PARTUUID.
-  fileprivate func text(number: Int) -> String {
+  func text(number: Int) -> String {
     switch self {
     case .gpt(let guid): return guid.description
     case .mbr(let signature, _):

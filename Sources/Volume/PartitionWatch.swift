@@ -147,9 +147,9 @@ public final class PartitionWatch: @unchecked Sendable {  // reactor-confined
     case noTable(String)
   }
 
-  /// The names that partitions can be opened by; none where there is no table to go by.
-  public func names() async -> [String] {
-    UsablePartition.exportNames(of: await read().scan.usablePartitions ?? []).map(\.name)
+  /// The names that partitions can be opened by, and which they open; none where there is no table to go by.
+  public func named() async -> [(name: String, partition: UsablePartition)] {
+    UsablePartition.exportNames(of: await read().scan.usablePartitions ?? [])
   }
 
   /// The partition of that name.

@@ -14,8 +14,7 @@ struct Spaceport: AsyncParsableCommand {
     version: "spaceport \(spaceportVersion)",
     subcommands: [
       ServeCommand.self, StatusCommand.self, DiskCommand.self, PoolCommand.self, VirtualDiskCommand.self, PartitionCommand.self,
-      VolumeCommand.self, JobCommand.self,
-      EventCommand.self, StackCommand.self, InspectCommand.self, CacheCommand.self,
+      VolumeCommand.self, ExportCommand.self, JobCommand.self, EventCommand.self, StackCommand.self, InspectCommand.self, CacheCommand.self,
     ])
 
   /// Like the library's own, but errors come out as `spaceport: WHAT. REMEDY`.

@@ -46,6 +46,29 @@ struct APITests {
     }
   }
 
+  @Test func exportsAreReached() async throws {
+    try await ServerHarness.run(FakeBackend()) { (server) async throws in
+      let client = server.client
+      _ = try await client.createPool(CreatePool(name: "tank", disks: ["/a"]))
+      _ = try await client.createVirtualDisk(CreateVirtualDisk(pool: "tank", name: "data", sizeBytes: 1 << 30))
+      let disk = VirtualDiskPath(pool: "tank", name: "data")
+      let request = SetExportAccess(
+        export: ExportPath(disk: disk), readOnly: true, allowUsers: [1000], allowPeers: ["192.0.2.0/24"], allowCertificates: ["CN=ä"],
+        allowPSKUsers: ["bob"])
+      let expected = ExportAccess(
+        name: "tank/data", readOnly: true, allowUsers: [1000], allowPeers: ["192.0.2.0/24"], allowCertificates: ["CN=ä"],
+        allowPSKUsers: ["bob"], hasOwnRule: true)
+      #expect(try await client.setExport(request) == expected)
+      #expect(try await client.exports(ofPool: nil) == [expected])
+      #expect(try await client.exports(ofPool: "tank") == [expected])
+      #expect(try await client.export(at: ExportPath(disk: disk)) == expected)
+      let partition = ExportPath(disk: disk, partition: "a b%")
+      #expect(try await client.export(at: partition).name == "tank/data/a b%")
+      #expect(try await client.setExport(SetExportAccess(export: partition, allowUsers: [])).hasOwnRule)
+      #expect(try await client.resetExport(ResetExportAccess(export: partition)).hasOwnRule == false)
+    }
+  }
+
   @Test func partitionTablesAreReached() async throws {
     let backend = FakeBackend()
     try await ServerHarness.run(backend) { (server) async throws in

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Management
+import NBDServer
 import Service
 import Testing
 
@@ -31,11 +32,65 @@ struct ArgumentTests {
           listeners: [.unix(path: "/run/spaceport/nbd.sock")], logLevel: .info))
   }
 
+  private func configuration(_ line: String) throws -> ServeConfiguration {
+    try parse("serve --state-dir /s " + line, as: ServeCommand.self).resolve(DefaultPaths(userID: 0, environment: [:]))
+  }
+
+  @Test func serveWithTLS() throws {
+    #expect(try configuration("").tls == nil)
+    #expect(try configuration("--tls off").tls == nil)
+    #expect(try configuration("--tls-psk /k").tls == TLSConfiguration(isRequired: true, pskFile: "/k"))
+    #expect(
+      try configuration("--tls offer --tls-certificates /t --tls-verify-peer --tls-psk /k").tls
+        == TLSConfiguration(isRequired: false, certificateDirectory: "/t", pskFile: "/k", verifiesPeer: true))
+    #expect(try configuration("--tls-certificates t").tls?.certificateDirectory?.hasSuffix("/t") == true)
+    for wrong in ["--tls require", "--tls offer", "--tls off --tls-psk /k", "--tls-verify-peer --tls-psk /k", "--tls maybe"] {
+      #expect(throws: (any Error).self) { try configuration(wrong) }
+    }
+  }
+
+  @Test func serveForOneClient() throws {
+    let inetd = try configuration("--inetd")
+    #expect(inetd.clientDescriptor == 0 && inetd.listeners.isEmpty && inetd.controlSocket == nil)
+    #expect(try configuration("--inetd --fd 5 --control /c").clientDescriptor == 5)
+    #expect(try configuration("--inetd --control /c").controlSocket == "/c")
+    let thrown = try parse("serve --throw-away 64MiB", as: ServeCommand.self).resolve(DefaultPaths(userID: 0, environment: [:]))
+    #expect(thrown.throwAwayByteCount == 64 << 20 && thrown.listeners.isEmpty && thrown.controlSocket == nil)
+    for wrong in ["--throw-away 64MiB", "--fd 5", "--inetd --fd -1"] {
+      #expect(throws: (any Error).self) { try configuration(wrong) }
+    }
+    #expect(throws: (any Error).self) { try parse("serve --throw-away 1", as: ServeCommand.self) }
+    #expect(try configuration("--control-group disk").controlGroup == "disk")
+  }
+
+  @Test func exports() throws {
+    #expect(try parse("export list --json", as: ExportListCommand.self).client.json)
+    #expect(try parse("export show tank/data/1", as: ExportShowCommand.self).path.partition == "1")
+    #expect(try parse("export reset tank/data", as: ExportResetCommand.self).path.partition == nil)
+    let full = try parse(
+      "export set tank/data/boot --read-only yes --allow-user root --allow-user 1000 --allow-peer ::ffff:10.0.0.0/104 --allow-certificate a "
+        + "--allow-psk-user b", as: ExportSetCommand.self)
+    let path = ExportPath(disk: VirtualDiskPath(pool: "tank", name: "data"), partition: "boot")
+    #expect(
+      full.request
+        == SetExportAccess(
+          export: path, readOnly: true, allowUsers: [0, 1000], allowPeers: ["10.0.0.0/8"], allowCertificates: ["a"], allowPSKUsers: ["b"]))
+    let clearing = try parse("export set tank/data --clear users --clear psk-users", as: ExportSetCommand.self)
+    #expect(
+      clearing.request
+        == SetExportAccess(
+          export: ExportPath(disk: VirtualDiskPath(pool: "tank", name: "data")), allowUsers: [], allowPSKUsers: []))
+    for wrong in [
+      "", "--read-only maybe", "--allow-user no-such-user-here", "--allow-user -1", "--allow-user 4294967295", "--allow-peer 10.0.0.1/8",
+      "--allow-peer host", "--clear everything", "--clear users --allow-user root",
+    ] { #expect(throws: (any Error).self) { try parse("export set tank/data " + wrong, as: ExportSetCommand.self) } }
+  }
+
   @Test func serveMakesPathsAbsolute() throws {
     let configuration = try parse("serve --state-dir s --control c --listen unix:n", as: ServeCommand.self)
       .resolve(DefaultPaths(userID: 0, environment: [:]))
     #expect(configuration.stateDirectory.hasPrefix("/") && configuration.stateDirectory.hasSuffix("/s"))
-    #expect(configuration.controlSocket.hasPrefix("/") && configuration.controlSocket.hasSuffix("/c"))
+    #expect(configuration.controlSocket?.hasPrefix("/") == true && configuration.controlSocket?.hasSuffix("/c") == true)
     guard case .unix(let path) = configuration.listeners.first else {
       Issue.record("no Unix listener")
       return
@@ -186,7 +241,7 @@ struct ArgumentTests {
   @Test(arguments: [
     (
       "vdisks list",
-      "There is no command 'vdisks'; there are: serve, status, disk, pool, vdisk, partition, volume, job, event, stack, inspect, cache."
+      "There is no command 'vdisks'; there are: serve, status, disk, pool, vdisk, partition, volume, export, job, event, stack, inspect, cache."
     ),
     ("--control /c vdisk lst", "There is no command 'vdisk lst'; there are: vdisk create, vdisk list, "),
   ])

@@ -19,6 +19,64 @@ struct ControlSocketTests {
     #expect(try FileManager.default.contentsOfDirectory(atPath: place.path) == ["c.lock"])
   }
 
+  @Test func aGroupMayUseItWhereOneIsNamed() async throws {
+    let place = try TemporaryDirectory()
+    try await ServerHarness.run(FakeBackend(), socketPath: place.file("c"), group: "\(getegid())") { (server) async throws in
+      #expect(try place.mode(of: "c") == 0o660)
+      #expect(try await server.client.pools() == [])
+    }
+    let unknown = #expect(throws: APIError.self) { try ControlSocketClaim(path: place.file("d"), group: "no such group") }
+    #expect(unknown?.message.contains("no such group") == true)
+  }
+
+  @Test func onlyRootTheServersUserAndItsGroupAreAnswered() {
+    let closed = ControlAccess(ownUser: 1000, group: nil)
+    #expect(closed.admits(user: 0, group: 0, otherGroups: []))
+    #expect(closed.admits(user: 1000, group: 5, otherGroups: []))
+    #expect(!closed.admits(user: 1001, group: 1000, otherGroups: [0, 1000]))
+    let open = ControlAccess(ownUser: 0, group: 7)
+    #expect(open.admits(user: 1001, group: 7, otherGroups: []))
+    #expect(open.admits(user: 1001, group: 5, otherGroups: [6, 7]))
+    #expect(!open.admits(user: 1001, group: 5, otherGroups: [6]))
+    #expect(!open.admits(user: 7, group: 5, otherGroups: []))
+  }
+
+  /// The check stands behind the socket's mode: here that is open to all.
+  @Test(.enabled(if: getuid() == 0, "being another user needs root")) func otherUsersAreToldWhyTheyAreNot() async throws {
+    let place = try TemporaryDirectory()
+    let path = place.file("c")
+    try await ServerHarness.run(FakeBackend(), socketPath: path, group: "7") { (server) async throws in
+      chmod(place.path, 0o755)
+      chmod(path, 0o666)
+      let script = """
+        import socket, sys
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(sys.argv[1])
+        s.sendall(b"GET /v1/pools HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n")
+        print(b"".join(iter(lambda: s.recv(4096), b"")).decode())
+        """
+      func asked(_ user: [String]) async throws -> String {
+        try await Program.succeed(["setpriv"] + user + ["/usr/bin/python3", "-c", script, path])
+      }
+      let refused = try await asked(["--reuid", "1234", "--regid", "1234", "--clear-groups"])
+      #expect(refused.contains("permissionDenied") && refused.contains("user 1234"), "\(refused)")
+      for user in [["--reuid", "1234", "--regid", "7", "--clear-groups"], ["--reuid", "1234", "--regid", "1234", "--groups", "6,7"]] {
+        let answer = try await asked(user)
+        #expect(answer.contains("200 OK"), "\(answer)")
+      }
+    }
+  }
+
+  @Test func aServiceManagersSocketIsServedAndLeftAlone() async throws {
+    let place = try TemporaryDirectory()
+    let listener = try RawSocket.bind(place.file("c"), listens: true)
+    try await ServerHarness.run(FakeBackend(), socketPath: place.file("c"), inherited: listener) { (server) async throws in
+      #expect(try await server.client.pools() == [])
+      #expect(try FileManager.default.contentsOfDirectory(atPath: place.path).sorted() == ["c", "c.lock"])
+    }
+    #expect(try FileManager.default.contentsOfDirectory(atPath: place.path).sorted() == ["c", "c.lock"])
+  }
+
   @Test func aDeadServersSocketIsReplaced() async throws {
     let place = try TemporaryDirectory()
     close(try RawSocket.bind(place.file("c"), listens: true))

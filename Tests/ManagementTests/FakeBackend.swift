@@ -13,6 +13,7 @@ final class FakeBackend: StorageBackend {
     var jobs: [JobInfo] = []
     var events: [EventInfo] = []
     var partitionRequests: [PartitionRequest] = []
+    var exports: [ExportPath: ExportAccess] = [:]
   }
 
   /// What the functions on partitions were given.
@@ -294,5 +295,40 @@ final class FakeBackend: StorageBackend {
   func repairPartitionTable(of path: VirtualDiskPath, _ request: RepairPartitionTable) async throws(APIError) -> PartitionRepairInfo {
     _ = try await note(.repair(request), path)
     return PartitionRepairInfo(findings: ["f"], actions: ["write the primary GPT", "write the MBR"], isDone: request.apply)
+  }
+
+  // MARK: Exports
+
+  func exports(ofPool pool: String?) async throws(APIError) -> [ExportAccess] {
+    let disks = try await virtualDisks(ofPool: pool)
+    return state.withLock { state in
+      disks.map { disk in
+        let path = ExportPath(disk: disk.path)
+        return state.exports[path] ?? ExportAccess(name: "\(path)")
+      }
+    }
+  }
+
+  func export(at path: ExportPath) async throws(APIError) -> ExportAccess {
+    _ = try await virtualDisk(at: path.disk)
+    return state.withLock { $0.exports[path] } ?? ExportAccess(name: "\(path)")
+  }
+
+  func setExport(_ request: SetExportAccess) async throws(APIError) -> ExportAccess {
+    var export = try await export(at: request.export)
+    export.hasOwnRule = true
+    export.readOnly = request.readOnly ?? export.readOnly
+    export.allowUsers = request.allowUsers ?? export.allowUsers
+    export.allowPeers = request.allowPeers ?? export.allowPeers
+    export.allowCertificates = request.allowCertificates ?? export.allowCertificates
+    export.allowPSKUsers = request.allowPSKUsers ?? export.allowPSKUsers
+    let changed = export
+    state.withLock { $0.exports[request.export] = changed }
+    return changed
+  }
+
+  func resetExport(_ request: ResetExportAccess) async throws(APIError) -> ExportAccess {
+    state.withLock { $0.exports[request.export] = nil }
+    return try await export(at: request.export)
   }
 }

@@ -55,11 +55,12 @@ struct ServerHarness {
   /// Runs the body beside a server, and stops the server.
   static func run(
     _ backend: any StorageBackend, limits: ManagementServer.CallLimits = .init(), socketPath: String? = nil,
+    group: String? = nil, inherited: Int32? = nil,
     _ body: (ServerHarness) async throws -> Void
   ) async throws {
     let place = try TemporaryDirectory()
     let path = socketPath ?? place.file("control.sock")
-    let claim = try ControlSocketClaim(path: path)
+    let claim = try ControlSocketClaim(path: path, group: group, inherited: inherited)
     let server = ManagementServer(claim: claim, backend: backend, limits: limits, logger: quietLogger())
     let harness = ServerHarness(socketPath: path, client: ManagementClient(socketPath: path), stop: Gate(), stopped: Gate())
     let listening = Gate()

@@ -45,7 +45,7 @@ import Testing
     #expect(parse(2, [1, 2, 3]) == .success(.abort))
   }
 
-  @Test(arguments: [UInt32(0), 4, 5, 8, 9, 10, 11, 12, 0xffff_ffff]) func whatIsNotSpokenIsUnsupported(number: UInt32) {
+  @Test(arguments: [UInt32(0), 4, 8, 9, 10, 11, 12, 0xffff_ffff]) func whatIsNotSpokenIsUnsupported(number: UInt32) {
     guard case .failure(let refusal) = parse(number, [1, 2, 3]) else {
       Issue.record("option \(number) was understood")
       return

@@ -23,7 +23,7 @@ final class ServerHarness: @unchecked Sendable {  // its reactor-confined parts 
 
   static let exportByteCount = 1 << 20
 
-  private init(limits: NBDLimits, byteCount: Int) async throws {
+  private init(limits: NBDLimits, byteCount: Int, tls: TLSConfiguration?) async throws {
     let reactor = try RingReactor.start(name: "nbd-test")
     let directory = TestDirectory()
     let device = TestDevice(reactor: reactor, byteCount: byteCount)
@@ -33,7 +33,8 @@ final class ServerHarness: @unchecked Sendable {  // its reactor-confined parts 
     self.reactor = reactor
     self.directory = directory
     self.device = device
-    server = NBDServer(reactor: reactor, directory: directory, limits: limits, logger: logger)
+    let context = try tls.map { try TLSContext($0, logger: logger) }
+    server = NBDServer(reactor: reactor, directory: directory, tls: context, limits: limits, logger: logger)
     socketPath = "/tmp/spaceport-nbd-\(getpid())-\(UInt32.random(in: 0 ... .max))"
     let bound = try await server.start(listeners: [.unix(path: socketPath), .tcp(host: "127.0.0.1", port: 0)])
     tcpAddress = bound[1]
@@ -41,9 +42,10 @@ final class ServerHarness: @unchecked Sendable {  // its reactor-confined parts 
 
   /// Runs `body` with a server, then stops it and checks that nothing was left behind.
   static func run(
-    limits: NBDLimits = .standard, byteCount: Int = exportByteCount, _ body: (ServerHarness) async throws -> Void
+    limits: NBDLimits = .standard, byteCount: Int = exportByteCount, tls: TLSConfiguration? = nil,
+    _ body: (ServerHarness) async throws -> Void
   ) async throws {
-    let harness = try await ServerHarness(limits: limits, byteCount: byteCount)
+    let harness = try await ServerHarness(limits: limits, byteCount: byteCount, tls: tls)
     do { try await body(harness) } catch {
       await harness.end()
       throw error

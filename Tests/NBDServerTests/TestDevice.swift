@@ -130,8 +130,10 @@ final class TestDirectory: ExportDirectory, @unchecked Sendable {
   var withdrawsAtOnce = false
   private(set) var openCount = 0
   private(set) var openedEver = 0
+  /// Who asked last.
+  private(set) var lastClient: ClientIdentity?
 
-  func exportNames() -> [String] { devices.map(\.name) }
+  func exportNames(for client: ClientIdentity) -> [String] { devices.map(\.name) }
 
   private func find(_ name: String) throws(ExportError) -> (name: String, device: TestDevice) {
     if let refusal = refusals[name] { throw refusal }
@@ -142,16 +144,17 @@ final class TestDirectory: ExportDirectory, @unchecked Sendable {
     return entry
   }
 
-  func describeExport(named name: String) throws(ExportError) -> ExportDescription {
+  func describeExport(named name: String, for client: ClientIdentity) throws(ExportError) -> ExportDescription {
     let (name, device) = try find(name)
     return ExportDescription(
       name: name, description: "a disk for tests", geometry: device.geometry, isReadOnly: readOnlyNames.contains(name))
   }
 
-  func openExport(named name: String) async throws(ExportError) -> any Export {
+  func openExport(named name: String, for client: ClientIdentity) async throws(ExportError) -> any Export {
     let (name, device) = try find(name)
     openCount += 1
     openedEver += 1
+    lastClient = client
     let export = OpenExport(name: name, device: device, isReadOnly: readOnlyNames.contains(name)) { [self] in
       openCount -= 1
     }

@@ -36,7 +36,7 @@ import Volume
   @Test func numbersAndLabelsOpenTheSamePartition() async throws {
     try await PartitionRig.run { rig in
       try await rig.write(try PartitionRig.table())
-      #expect(await rig.watch.names() == ["1", "2", "first", "second"])
+      #expect(await rig.watch.named().map(\.name) == ["1", "2", "first", "second"])
       let one = try await rig.watch.open("1")
       #expect(try await rig.watch.open("first") === one && one.clientCount == 2 && rig.watch.clientCount == 2)
       #expect(one.label == "tank/disk/1" && one.remarks == ["first", "2 clients"])
@@ -52,17 +52,17 @@ import Volume
     try await PartitionRig.run { rig in
       try await rig.write(try PartitionRig.table())
       #expect(rig.disk.readCount == 0, "nobody has asked yet")
-      _ = await rig.watch.names()
+      _ = await rig.watch.named().map(\.name)
       let reads = rig.disk.readCount
       try await rig.write([1, 2, 3, 4].flatMap { [UInt8](repeating: $0, count: 128) }, at: 2 << 20)
-      _ = await rig.watch.names()
+      _ = await rig.watch.named().map(\.name)
       #expect(rig.disk.readCount == reads, "data is no table")
       for offset: UInt64 in [0, 512, 1024, (16 << 20) - 512, (16 << 20) - 33 * 512] {
         let before = rig.disk.readCount
         let sector = Array(rig.disk.content[Int(offset)..<(Int(offset) + 512)])
         try await rig.write(sector, at: offset)
         #expect(rig.disk.readCount == before, "no partition is open")
-        #expect(await rig.watch.names().count == 4)
+        #expect(await rig.watch.named().map(\.name).count == 4)
         #expect(rig.disk.readCount > before, "sector at \(offset)")
       }
       let reading = await rig.watch.read()
@@ -153,7 +153,7 @@ import Volume
       record.replaceSubrange(510..<512, with: [0x55, 0xAA])
       try await rig.write(sector, at: 0)
       try await rig.write(record, at: 8192 * 512)
-      #expect(await rig.watch.names() == ["1", "5"])
+      #expect(await rig.watch.named().map(\.name) == ["1", "5"])
       let (first, logical) = (try await rig.watch.open("1"), try await rig.watch.open("5"))
       #expect(logical.partition.offsetBytes == (8192 + 63) * 512 && logical.geometry.byteCount == 100 * 512)
       // Its extended boot record lies in the middle of the disk.
@@ -181,10 +181,10 @@ import Volume
         }
         #expect(reason.contains("cannot be relied on: the primary GPT is not usable"))
       }
-      #expect(await rig.watch.names() == [])
+      #expect(await rig.watch.named().map(\.name) == [])
       try await rig.write(table)
       #expect(!first.isWithdrawn)
-      #expect(await rig.watch.names().count == 4)
+      #expect(await rig.watch.named().map(\.name).count == 4)
     }
   }
 
@@ -288,7 +288,7 @@ import Volume
         let opened = try? await rig.watch.open("2")
         #expect(isChanged)
         #expect(opened == nil || opened?.isWithdrawn == true, "place \(place)")
-        #expect(await rig.watch.names() == ["1", "first"])
+        #expect(await rig.watch.named().map(\.name) == ["1", "first"])
       }
     }
   }

@@ -12,14 +12,23 @@ public final class ControlSocketClaim: Sendable {
   public let path: String
   /// Where the listener has to be bound.
   let bindPath: String
+  /// The group whose members may use it; nil for none.
+  let group: UInt32?
+  /// A socket at `path` that a service manager has opened, and that is served instead of one of our own; nil when there is none.
+  let inherited: Int32?
   private let bindDirectory: String
   private let lockDescriptor: Int32
 
   /// Takes the claim and holds it while this object lives. No socket is there yet.
-  /// - Parameter path: the control socket's absolute path; its directory must exist.
+  /// - Parameters:
+  ///   - path: the control socket's absolute path; its directory must exist.
+  ///   - group: by name or number. The mode of a socket that a service manager has opened is the manager's.
+  ///   - inherited: the descriptor of such a socket, which listens at `path`.
   /// - Throws: `APIError` with code `busy` when a live server has the path, or one that says why there can't be a socket.
-  public init(path: String) throws(APIError) {
+  public init(path: String, group: String? = nil, inherited: Int32? = nil) throws(APIError) {
     self.path = path
+    self.inherited = inherited
+    self.group = if let group { try Self.groupNumber(group) } else { nil }
     // Paths are bytes: a mark after a slash makes another character of the two, and still a slash to the kernel.
     let separator = UInt8(ascii: "/")
     guard let slash = path.utf8.lastIndex(of: separator), path.utf8.first == separator, path.utf8.last != separator else {
@@ -37,10 +46,19 @@ public final class ControlSocketClaim: Sendable {
     }
     self.lockDescriptor = try Self.lock("\(path).lock", socketPath: path)
     // When this throws, all properties are set, so that deinit runs and closes the lock.
-    try Self.refuseForeign(path)
+    if inherited == nil { try Self.refuseForeign(path) }
   }
 
   deinit { close(lockDescriptor) }
+
+  private static func groupNumber(_ name: String) throws(APIError) -> UInt32 {
+    // The highest number tells chown(2) to change nothing.
+    if let number = UInt32(name), number != .max { return number }
+    guard let entry = getgrnam(name) else {
+      throw APIError(.notFound, "There is no group \"\(name)\" on this machine", remedy: "Make it with groupadd, or name another")
+    }
+    return entry.pointee.gr_gid
+  }
 
   private static func lock(_ lockPath: String, socketPath: String) throws(APIError) -> Int32 {
     let descriptor = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
@@ -103,9 +121,18 @@ public final class ControlSocketClaim: Sendable {
     }
   }
 
-  /// Puts the bound listener in its place, with mode 0600.
+  /// Puts the bound listener in its place: with mode 0600, or 0660 where there is a group.
   func publish() throws(APIError) {
-    guard chmod(bindPath, 0o600) == 0, rename(bindPath, path) == 0 else {
+    if inherited != nil {
+      removeBound()
+      return
+    }
+    if let group, chown(bindPath, .max, group) != 0 {
+      throw APIError(
+        .permissionDenied, "The control socket \(path) can't be given to group \(group): \(Directories.errorText(errno))",
+        remedy: "Name a group that this user is a member of, or run the server as root")
+    }
+    guard chmod(bindPath, group == nil ? 0o600 : 0o660) == 0, rename(bindPath, path) == 0 else {
       throw APIError(
         .ioError, "The control socket \(path) can't be put in its place: \(Directories.errorText(errno))",
         remedy: "Choose another one with --control")
@@ -115,7 +142,11 @@ public final class ControlSocketClaim: Sendable {
 
   /// Takes the socket out of sight. The lock stays until the claim is gone.
   func withdraw() {
-    unlink(path)
+    if inherited == nil { unlink(path) }
+    removeBound()
+  }
+
+  private func removeBound() {
     unlink(bindPath)
     rmdir(bindDirectory)
   }

@@ -1,10 +1,11 @@
+import Glibc
 import Hummingbird
 import HummingbirdCore
 import Logging
 import NIOCore
 import ServiceLifecycle
 
-/// The management API: HTTP with JSON over a Unix socket that only its owner can open. It runs on a thread of its own and only sends
+/// The management API: HTTP with JSON over a Unix socket that only root, its owner and, if one was named, a group can use. It runs on a thread of its own and only sends
 /// messages to the storage, so it can't delay I/O.
 public struct ManagementServer: Sendable {
   /// How long calls may take, in seconds, and how much they may carry.
@@ -107,9 +108,16 @@ public struct ManagementServer: Sendable {
     // What the libraries report at level info (each start and stop) is theirs, not the operator's.
     var quiet = logger
     quiet.logLevel = max(logger.logLevel, .warning)
+    let channel = FirstAnswer<HTTP1Channel?>()
     let application = Application(
-      router: Routes(backend: backend, limits: limits, logger: logger).makeRouter(),
-      server: .http1(configuration: .init(idleTimeout: .seconds(Limits.idleConnectionSeconds))),
+      router: Routes(
+        backend: backend, limits: limits, access: ControlAccess(ownUser: geteuid(), group: claim.group), logger: logger
+      ).makeRouter(),
+      server: HTTPServerBuilder { responder in
+        let http = HTTP1Channel(responder: responder, configuration: .init(idleTimeout: .seconds(Limits.idleConnectionSeconds)))
+        channel.give(http)
+        return http
+      },
       configuration: ApplicationConfiguration(
         address: .unixDomainSocket(path: claim.bindPath), serverName: "spaceport/\(spaceportVersion)",
         availableConnectionsDelegate: .maximum(Limits.connectionCount, logger: quiet)),
@@ -122,7 +130,11 @@ public struct ManagementServer: Sendable {
         }
       },
       eventLoopGroupProvider: .shared(ManagementThread.group), logger: quiet)
-    var configuration = ServiceGroupConfiguration(services: [application], logger: quiet)
+    var services: [any Service] = [application]
+    if let descriptor = claim.inherited {
+      services.append(InheritedListener(descriptor: descriptor, channel: channel, logger: quiet))
+    }
+    var configuration = ServiceGroupConfiguration(services: services, logger: quiet)
     configuration.maximumGracefulShutdownDuration = .seconds(limits.stopTimeoutSeconds)
     return ServiceGroup(configuration: configuration)
   }

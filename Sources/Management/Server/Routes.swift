@@ -6,15 +6,17 @@ import NIOCore
 
 /// Which call does what. All lie under /v1; a change that old clients would misread gets a new number.
 struct Routes: Sendable {
-  typealias Context = BasicRequestContext
+  typealias Context = ControlContext
 
   let backend: any StorageBackend
   let limits: ManagementServer.CallLimits
+  let access: ControlAccess
   let logger: Logger
 
   func makeRouter() -> Router<Context> {
     let router = Router(context: Context.self)
     router.add(middleware: ErrorAnswers(logger: logger))
+    router.add(middleware: PeerCheck(access: access))
     let version1 = router.group("v1")
     addServerRoutes(to: version1)
     addPoolRoutes(to: version1)
@@ -22,6 +24,7 @@ struct Routes: Sendable {
     addJobRoutes(to: version1)
     addVirtualDiskRoutes(to: version1)
     addPartitionRoutes(to: version1)
+    addExportRoutes(to: version1)
     return router
   }
 
@@ -183,7 +186,7 @@ extension Response {
 
 /// Answers every failure with the JSON of an `APIError`.
 struct ErrorAnswers: RouterMiddleware {
-  typealias Context = BasicRequestContext
+  typealias Context = ControlContext
 
   let logger: Logger
 

@@ -27,6 +27,10 @@ enum Parse {
     do throws(ListenError) { return try ListenAddress(parsing: text) } catch { throw ValidationError("\(error)") }
   }
 
+  static func networkRange(_ text: String) throws -> NetworkRange {
+    do throws(NetworkRangeError) { return try NetworkRange(parsing: text) } catch { throw ValidationError("\(error)") }
+  }
+
   private static func explained<Value>(_ parse: () throws(APIError) -> Value) throws -> Value {
     do throws(APIError) {
       return try parse()

@@ -16,8 +16,14 @@ extension Logger.Level: @retroactive ExpressibleByArgument {}
 /// What the server is told at its start. All paths are absolute.
 struct ServeConfiguration: Sendable, Equatable {
   var stateDirectory: String
-  var controlSocket: String
+  /// nil for none.
+  var controlSocket: String?
+  var controlGroup: String?
   var listeners: [ListenAddress]
+  /// A connected socket, whose client is the only one.
+  var clientDescriptor: Int32?
+  var throwAwayByteCount: UInt64?
+  var tls: TLSConfiguration?
   var logLevel: Logger.Level
   var tuning = ServiceTuning()
 }
@@ -36,6 +42,13 @@ struct ServeCommand: AsyncParsableCommand {
     help: ArgumentHelp("Where to serve NBD, unix:PATH or tcp:HOST:PORT; may be repeated.", valueName: "address"),
     transform: Parse.listenAddress)
   var listen: [ListenAddress] = []
+
+  @Option(help: ArgumentHelp("The group whose members may use the control socket beside root; else none may.", valueName: "group"))
+  var controlGroup: String?
+
+  @OptionGroup var tls: TLSOptions
+
+  @OptionGroup var single: SingleClientOptions
 
   @Option(help: "The least important messages that are logged.")
   var logLevel: Logger.Level = .info
@@ -63,6 +76,9 @@ struct ServeCommand: AsyncParsableCommand {
   var diskWait: UInt64 = 30
 
   func validate() throws {
+    if single.throwAway != nil && stateDir != nil {
+      throw ValidationError("--throw-away makes a pool of its own and remembers nothing. Leave out --state-dir.")
+    }
     if !(1...100).contains(jobShare) { throw ValidationError("--job-share \(jobShare) is out of range. Give 1 to 100.") }
     if let cachePageSize, !CacheLimits.pageByteCounts.contains(Int(clamping: cachePageSize.byteCount)) {
       throw ValidationError("--cache-page-size \(cachePageSize) is none of the sizes there are. Give 4KiB, 8KiB, 16KiB, 32KiB or 64KiB.")
@@ -86,11 +102,14 @@ struct ServeCommand: AsyncParsableCommand {
 
   func run() async throws {
     let paths = DefaultPaths.current
-    let configuration = try resolve(paths)
+    let handedOver = try HandedOver.take()
+    var configuration = try resolve(paths)
+    if !handedOver.sockets.isEmpty && listen.isEmpty { configuration.listeners = [] }
+    if let path = try handedOver.controlPath() { configuration.controlSocket = path }
     // Only the default place is made; a directory that was named and doesn't exist is more likely a slip.
     if usesRuntimeDirectory(configuration, paths) { try paths.prepareRuntimeDirectory() }
-    try Directories.create(configuration.stateDirectory, mode: 0o700)
-    try await runServer(configuration: configuration)
+    if configuration.throwAwayByteCount == nil { try Directories.create(configuration.stateDirectory, mode: 0o700) }
+    try await runServer(configuration: configuration, handedOver)
   }
 
   /// The options with the defaults filled in.
@@ -103,11 +122,16 @@ struct ServeCommand: AsyncParsableCommand {
         listeners.append(address)
       }
     }
-    let stateDirectory = if let stateDir { stateDir } else { try paths.stateDirectory() }
+    let isThrownAway = single.throwAway != nil
+    let stateDirectory = if isThrownAway { "/" } else if let stateDir { stateDir } else { try paths.stateDirectory() }
+    // Who serves one client, or for a test, is not told what to do by default: there may be many at the same time.
+    let isAlone = isThrownAway || single.inetd
+    let controlSocket = isAlone && control == nil ? nil : try Paths.absolute(paths.controlSocket(option: control))
     return ServeConfiguration(
-      stateDirectory: try Paths.absolute(stateDirectory),
-      controlSocket: try Paths.absolute(paths.controlSocket(option: control)),
-      listeners: listeners.isEmpty ? [.unix(path: paths.nbdSocket)] : listeners, logLevel: logLevel,
+      stateDirectory: try Paths.absolute(stateDirectory), controlSocket: controlSocket, controlGroup: controlGroup,
+      listeners: listeners.isEmpty && !isAlone ? [.unix(path: paths.nbdSocket)] : listeners,
+      clientDescriptor: single.inetd ? single.fd : nil, throwAwayByteCount: single.throwAway?.byteCount, tls: try tls.configuration(),
+      logLevel: logLevel,
       tuning: ServiceTuning(
         diskWaitMilliseconds: diskWait * 1000, repairDelayMilliseconds: repairDelay * 1000, jobSharePercent: jobShare,
         cacheByteCount: cacheMemory?.byteCount ?? 0, cachePageByteCount: Int(clamping: pageByteCount)))

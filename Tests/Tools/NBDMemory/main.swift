@@ -1,4 +1,4 @@
-// nbd-memory ADDRESS BYTES: serves one export kept in memory, until SIGTERM or SIGINT. For measuring the server alone.
+// nbd-memory ADDRESS BYTES [PSK-FILE]: serves one export kept in memory, through TLS where there are keys, until SIGTERM or SIGINT. For measuring the server alone.
 import BlockDevice
 import CLinux
 import func Glibc.exit
@@ -47,11 +47,11 @@ final class MemoryExport: Export, ExportDirectory, @unchecked Sendable {  // rea
   let isReadOnly = false
   init(device: BlockDevice) { self.device = device }
   func close() {}
-  func exportNames() -> [String] { [name] }
-  func describeExport(named name: String) throws(ExportError) -> ExportDescription {
+  func exportNames(for client: ClientIdentity) -> [String] { [name] }
+  func describeExport(named name: String, for client: ClientIdentity) throws(ExportError) -> ExportDescription {
     ExportDescription(name: self.name, description: description, geometry: device.geometry)
   }
-  func openExport(named name: String) async throws(ExportError) -> any Export { self }
+  func openExport(named name: String, for client: ClientIdentity) async throws(ExportError) -> any Export { self }
 }
 
 /// What the main thread waits for.
@@ -65,8 +65,8 @@ final class Latch: @unchecked Sendable {  // a semaphore is made for several thr
   func wait() { while sem_wait(semaphore) != 0 {} }
 }
 
-guard CommandLine.arguments.count == 3, let byteCount = Int(CommandLine.arguments[2]), byteCount > 0 else {
-  print("usage: nbd-memory unix:PATH|tcp:HOST:PORT BYTES")
+guard (3...4).contains(CommandLine.arguments.count), let byteCount = Int(CommandLine.arguments[2]), byteCount > 0 else {
+  print("usage: nbd-memory unix:PATH|tcp:HOST:PORT BYTES [PSK-FILE]")
   exit(2)
 }
 var signals = sigset_t()
@@ -79,7 +79,9 @@ guard let device = MemoryDevice(reactor: reactor, byteCount: byteCount) else {
   print("no memory for \(byteCount) bytes")
   exit(1)
 }
-let server = NBDServer(reactor: reactor, directory: MemoryExport(device: device))
+let keys = CommandLine.arguments.count > 3 ? CommandLine.arguments[3] : nil
+let tls = try keys.map { try TLSContext(TLSConfiguration(isRequired: true, pskFile: $0)) }
+let server = NBDServer(reactor: reactor, directory: MemoryExport(device: device), tls: tls)
 let address = try ListenAddress(parsing: CommandLine.arguments[1])
 // Not an async main: there the main thread would wait in sigsuspend(2) with nothing blocked, and the signal would end the process.
 let finished = Latch()

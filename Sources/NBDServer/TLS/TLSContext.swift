@@ -1,0 +1,108 @@
+import CLinux
+import CTLS
+import Logging
+import Reactor
+
+/// What all TLS sessions of a server share: its keys, and a thread for what would hold up a reactor, which is reading files and the
+/// computations of a handshake (a signature takes a millisecond or more).
+///
+/// Certificates that were renewed are used without a restart: each handshake looks whether the files have changed. New ones that cannot be
+/// used are reported, and the old ones stay.
+public final class TLSContext: @unchecked Sendable {  // what is var is touched on its thread only, once it is made
+  public let configuration: TLSConfiguration
+  private let thread: BlockingCalls
+  private let logger: Logger
+  private var credentials: TLSCredentials
+  /// Of the files that `credentials` came from, or could not be made of.
+  private var stamps: [FileStamp?]
+
+  /// Reads and checks all files.
+  public init(_ configuration: TLSConfiguration, logger: Logger = Logger(label: "tls")) throws(TLSError) {
+    self.configuration = configuration
+    self.logger = logger
+    guard configuration.certificateDirectory != nil || configuration.pskFile != nil else {
+      throw TLSError("TLS needs certificates or pre-shared keys. Give --tls-certificates DIR or --tls-psk FILE.")
+    }
+    if let pskFile = configuration.pskFile { try PSKFile.check(pskFile) }
+    stamps = FileStamp.all(of: configuration)
+    credentials = try TLSCredentials(configuration)
+    do { thread = try BlockingCalls.start(name: "tls") } catch { throw TLSError(error.description) }
+  }
+
+  /// A session for one client, by the keys as they are now; nil when there is no memory for it.
+  func makeSession() async -> TLSSession? {
+    await thread.perform { [self] in
+      reloadIfChanged()
+      return TLSSession(credentials)
+    }
+  }
+
+  /// Goes on with the handshake, on the thread.
+  func handshake(_ session: TLSSession) async -> TLSSession.Progress { await thread.perform { session.handshake() } }
+
+  private func reloadIfChanged() {
+    let now = FileStamp.all(of: configuration)
+    if now == stamps { return }
+    stamps = now
+    do throws(TLSError) {
+      credentials = try TLSCredentials(configuration)
+      logger.info("the TLS certificates have changed and are read again")
+    } catch {
+      logger.warning("the TLS certificates have changed and cannot be used; the old ones stay", metadata: ["reason": "\(error)"])
+    }
+  }
+}
+
+/// Keys and certificates, read from their files.
+final class TLSCredentials: @unchecked Sendable {  // never changes once made
+  let pointer: OpaquePointer
+
+  init(_ configuration: TLSConfiguration) throws(TLSError) {
+    var copies: [UnsafeMutablePointer<CChar>] = []
+    defer { for copy in copies { free(copy) } }
+    func copy(_ text: String?) -> UnsafePointer<CChar>? {
+      guard let text, let copy = strdup(text) else { return nil }
+      copies.append(copy)
+      return UnsafePointer(copy)
+    }
+    let revocations = configuration.path(TLSConfiguration.FileName.revocations)
+    var files = ctls_files(
+      authorities: copy(configuration.path(TLSConfiguration.FileName.authorities)),
+      certificate: copy(configuration.path(TLSConfiguration.FileName.certificate)),
+      key: copy(configuration.path(TLSConfiguration.FileName.key)),
+      revocations: revocations.flatMap { FileStamp($0) == nil ? nil : copy($0) }, psk: copy(configuration.pskFile),
+      verify_peer: configuration.verifiesPeer)
+    var message = [CChar](repeating: 0, count: Int(CTLS_TEXT_BYTES))
+    let priority = configuration.pskFile == nil ? TLSLimits.priority : TLSLimits.priorityWithPSK
+    guard let pointer = ctls_credentials_load(&files, priority, &message) else {
+      throw TLSError(
+        "TLS cannot be had with these files: \(TLSSession.text(message)). Check that the files are there, readable for this user, and PEM.")
+    }
+    self.pointer = pointer
+  }
+
+  deinit { ctls_credentials_free(pointer) }
+}
+
+/// How a file is known to be another than before.
+private struct FileStamp: Equatable {
+  var inode: UInt
+  var byteCount: Int
+  var seconds: Int
+  var nanoseconds: Int
+
+  /// nil when it is not there.
+  init?(_ path: String) {
+    var status = stat()
+    guard stat(path, &status) == 0 else { return nil }
+    inode = UInt(status.st_ino)
+    byteCount = Int(status.st_size)
+    seconds = status.st_mtim.tv_sec
+    nanoseconds = status.st_mtim.tv_nsec
+  }
+
+  static func all(of configuration: TLSConfiguration) -> [FileStamp?] {
+    let names = TLSConfiguration.FileName.self
+    return [names.authorities, names.certificate, names.key, names.revocations].map { configuration.path($0).flatMap { FileStamp($0) } }
+  }
+}

@@ -1,0 +1,131 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Who may open what, at the real server and with clients that no one here wrote.
+@Suite(.serialized) struct AccessTests {
+  private static let python = "/usr/bin/python3"
+
+  /// A server with TLS offered, a virtual disk `tank/data` with a partition, and `tank/other`.
+  private func run(_ body: (SpaceportServer, _ tcp: String, _ options: String) async throws -> Void) async throws {
+    let server = try SpaceportServer()
+    let keys = server.directory.file("keys.psk")
+    for user in ["alice", "bob"] { try await succeed("psktool", "--username", user, "--pskfile", keys) }
+    try await server.start(extraArguments: ["--listen", "tcp:127.0.0.1:0", "--tls", "offer", "--tls-psk", keys])
+    try await server.makePool()
+    for name in ["data", "other"] { try await server.succeed("vdisk", "create", "tank/\(name)", "--size", "64MiB") }
+    try await server.succeed("partition", "init", "tank/data")
+    try await server.succeed("partition", "create", "tank/data", "--size", "16MiB", "--label", "part")
+    let status = try await server.succeed("status", "--json")
+    let tcp = try #require(status.firstMatch(of: #/tcp:(127\.0\.0\.1:\d+)/#)?.1)
+    try await body(server, String(tcp), "tls-psk-file=\(keys)")
+    try await server.stop()
+  }
+
+  private func opens(_ uri: String) async throws -> Bool { try await Program.run(["nbdinfo", uri]).succeeded }
+
+  /// What LIST has; nbdinfo shows a partition by its number where it was listed by its label.
+  private func names(_ uri: String) async throws -> Set<String> {
+    let text = try await succeed("nbdinfo", "--list", uri)
+    return Set(text.matches(of: #/export="([^"]*)"/#).map { String($0.1) })
+  }
+
+  @Test func usersAndPeersAreLetInByTheirBits() async throws {
+    try await run { server, tcp, _ in
+      let unix = server.uri("tank/data")
+      #expect(try await opens(unix))
+      #expect(try await opens("nbd://\(tcp)/tank/data"))
+      try await server.succeed("export", "set", "tank/data", "--allow-user", "\(getuid())")
+      #expect(try await opens(unix))
+      #expect(try await !opens("nbd://\(tcp)/tank/data"))
+      #expect(try await !opens("nbd://\(tcp)/tank/data/1"))
+      #expect(try await opens("nbd://\(tcp)/tank/other"))
+      #expect(try await names("nbd://\(tcp)/") == ["tank/other"])
+      try await server.succeed("export", "set", "tank/data", "--clear", "users", "--allow-peer", "127.0.0.10", "--allow-peer", "::1")
+      #expect(try await !opens("nbd://\(tcp)/tank/data"))
+      #expect(try await !opens(unix))
+      try await server.succeed("export", "set", "tank/data", "--allow-peer", "127.0.0.0/30")
+      #expect(try await opens("nbd://\(tcp)/tank/data/part"))
+      #expect(try await names(server.uri("")) == ["tank/other"])
+      try await server.refuse(["export", "set", "tank/data", "--allow-peer", "127.0.0.1/8"], saying: ["127.0.0.0/8"])
+      try await server.refuse(["export", "set", "tank/data/2", "--read-only", "yes"], saying: ["no partition 2"])
+    }
+  }
+
+  @Test func aPartitionMayHaveARuleOfItsOwn() async throws {
+    try await run { server, tcp, options in
+      let secret = "nbds://alice@\(tcp)/tank/data"
+      try await server.succeed("export", "set", "tank/data", "--allow-psk-user", "alice", "--read-only", "yes")
+      #expect(try await !opens("nbd://\(tcp)/tank/data"))
+      #expect(try await !opens("nbds://bob@\(tcp)/tank/data?\(options)"))
+      #expect(try await succeed("nbdinfo", "\(secret)?\(options)").contains("is_read_only: true"))
+      #expect(try await succeed("nbdinfo", "\(secret)/1?\(options)").contains("is_read_only: true"))
+      // It begins with what held before, so that setting one thing lets nobody in.
+      try await server.succeed("export", "set", "tank/data/part", "--read-only", "no")
+      #expect(try await !opens("nbd://\(tcp)/tank/data/1"))
+      #expect(try await succeed("nbdinfo", "\(secret)/1?\(options)").contains("is_read_only: false"))
+      try await server.succeed("export", "set", "tank/data/1", "--clear", "psk-users")
+      #expect(try await names("nbd://\(tcp)/") == ["tank/data/1", "tank/other"])
+      try await server.succeed("export", "reset", "tank/data/1")
+      #expect(try await !opens("nbd://\(tcp)/tank/data/1"))
+      try await server.refuse(["export", "set", "tank/other", "--allow-certificate", "x"], saying: ["--tls-verify-peer"])
+    }
+  }
+
+  @Test func writesToWhatIsReadOnlyAreRefused() async throws {
+    try await run { server, _, _ in
+      try await server.succeed("export", "set", "tank/data", "--read-only", "yes")
+      let script = """
+        h.set_strict_mode(0)
+        h.connect_uri("\(server.uri("tank/data"))")
+        assert h.is_read_only()
+        for call in [lambda: h.pwrite(b"x" * 512, 0), lambda: h.trim(512, 0), lambda: h.zero(512, 0)]:
+            try:
+                call()
+                raise SystemExit("was done")
+            except nbd.Error as error:
+                assert error.errnum == 1, error
+        assert h.pread(512, 512 * 100) == b"\\0" * 512
+        """
+      try await succeed(Self.python, "-m", "nbd", "-c", script)
+    }
+  }
+
+  @Test func sessionsEndWhenTheirRightsDo() async throws {
+    try await run { server, _, _ in
+      // By the rule of the disk that it lies on.
+      let writer = try await PartitionHolder(server, export: "tank/data/1")
+      let other = try await PartitionHolder(server, export: "tank/other")
+      // What takes no right away disturbs nobody.
+      try await server.succeed("export", "set", "tank/data", "--allow-user", "\(getuid())", "--allow-user", "4711")
+      try await writer.waitForRounds(3)
+      try await server.succeed("export", "set", "tank/data", "--read-only", "yes")
+      try await writer.waitUntilSentAway()
+      #expect(try await server.succeed("export", "show", "tank/data/1", "--json").contains("\"clientCount\" : 0"))
+      try await other.waitForRounds(3)
+      try await server.succeed("export", "set", "tank/other", "--allow-user", "4711")
+      try await other.waitUntilSentAway()
+      #expect(try await names(server.uri("")) == ["tank/data", "tank/data/1"])
+    }
+  }
+
+  @Test func rulesOutliveTheServerAndDieWithTheirDisk() async throws {
+    let server = try SpaceportServer()
+    try await server.start()
+    try await server.makePool()
+    try await server.succeed("vdisk", "create", "tank/data", "--size", "64MiB")
+    try await server.succeed("export", "set", "tank/data", "--allow-user", "4711")
+    try await server.stop()
+    try await server.start()
+    #expect(try await !opens(server.uri("tank/data")))
+    try await server.succeed("vdisk", "delete", "tank/data", "--yes")
+    try await server.succeed("vdisk", "create", "tank/data", "--size", "64MiB")
+    #expect(try await opens(server.uri("tank/data")))
+    #expect(!server.directory.text("state/access.json").contains("4711"))
+    try await server.stop()
+    // Nobody is let in by a file that cannot be read.
+    try Data("{".utf8).write(to: URL(fileURLWithPath: server.stateDirectory + "/access.json"))
+    await #expect(throws: ProgramFailure.self) { try await server.start() }
+    #expect(server.log.contains("access.json") && server.log.contains("spaceport export set"))
+  }
+}
