@@ -39,7 +39,7 @@ final class Connection: @unchecked Sendable {  // reactor-confined
     var handshake = Handshake(socket: socket, directory: directory, limits: limits)
     if let export = await handshake.run() {
       phaseDeadline = .distantFuture
-      if !isStopping && !export.isWithdrawn { await transmit(export) }
+      if !isStopping && !export.isWithdrawn { await transmit(export, handshake.negotiated) }
       export.close()
     }
     phaseDeadline = reactor.now.advanced(milliseconds: limits.lingerMilliseconds)
@@ -47,8 +47,8 @@ final class Connection: @unchecked Sendable {  // reactor-confined
     socket.close()
   }
 
-  private func transmit(_ export: any Export) async {
-    let transmission = Transmission(reactor: reactor, socket: socket, export: export, limits: limits)
+  private func transmit(_ export: any Export, _ negotiated: Negotiated) async {
+    let transmission = Transmission(reactor: reactor, socket: socket, export: export, negotiated: negotiated, limits: limits)
     self.transmission = transmission
     exportName = export.name
     logger.info("client connected", metadata: ["peer": "\(peer)", "export": "\(export.name)"])
