@@ -85,7 +85,8 @@ final class Connection: @unchecked Sendable {  // reactor-confined
   var statistics: ConnectionStatistics {
     ConnectionStatistics(
       number: number, peer: peer, peerProcess: peerProcess, exportName: exportName, requestsInFlight: transmission?.inFlight ?? 0,
-      bytesInFlight: transmission?.inFlightByteCount ?? 0, requests: transmission?.requestCount ?? finishedRequestCount)
+      bytesInFlight: transmission?.inFlightByteCount ?? 0, requests: transmission?.requestCount ?? finishedRequestCount,
+      hasLeft: transmission?.hasReceivedAll ?? false)
   }
 }
 
@@ -103,4 +104,6 @@ public struct ConnectionStatistics: Sendable {
   public var requestsInFlight: Int
   public var bytesInFlight: Int
   public var requests: UInt64
+  /// The client is gone; what it asked for is being finished.
+  public var hasLeft: Bool
 }

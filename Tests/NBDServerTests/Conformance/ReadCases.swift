@@ -123,7 +123,8 @@ extension ServerTests {
 
     @Test func dfNeedsStructuredReplies() async throws {
       try await ServerHarness.run { harness in
-        #expect(try ConformanceClient(harness, .simple).error(0, length: 512, flags: 4) == 22)
+        let client = try ConformanceClient(harness, .simple)
+        #expect(try client.error(0, length: 512, flags: 4) == 22)
       }
     }
 
