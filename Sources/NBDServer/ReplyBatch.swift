@@ -25,7 +25,8 @@ final class ReplyBatch: @unchecked Sendable {  // reactor-confined
     message = .allocate(capacity: 1)
     message.initialize(to: msghdr())
     vectorsWhenFull = WireLimits.repliesPerSend * 2
-    headerBytesWhenFull = WireLimits.repliesPerSend * (style == .simple ? ReplyBatch.simpleReplyByteCount : ChunkHeader.longestByteCount + 12)
+    let replyByteCount = style == .simple ? ReplyBatch.simpleReplyByteCount : ChunkHeader.longestByteCount + 12
+    headerBytesWhenFull = WireLimits.repliesPerSend * replyByteCount
     vectors = .allocate(capacity: vectorsWhenFull + WireLimits.readParts * 2)
     headers = .allocate(byteCount: headerBytesWhenFull + WireLimits.chunkHeadersByteCount, alignment: 16)
   }

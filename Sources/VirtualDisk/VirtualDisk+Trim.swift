@@ -106,7 +106,8 @@ extension VirtualDisk {
     }
     for (position, isEnd) in [(offset, false), (end, true)] {
       let isCut = position % chunkByteCount != 0 && position != record.byteCount
-      if isCut && holdsData(at: isEnd ? position - 1 : position) && !(pool.slabsStartZeroed && position % blockByteCount == 0) { return false }
+      let isCheap = pool.slabsStartZeroed && position % blockByteCount == 0
+      if isCut && !isCheap && holdsData(at: isEnd ? position - 1 : position) { return false }
     }
     return true
   }

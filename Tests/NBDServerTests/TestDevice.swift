@@ -61,7 +61,9 @@ final class TestDevice: BlockDevice, @unchecked Sendable {
   }
 
   override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
-    try await enter(Call(operation: .read, offset: offset, byteCount: UInt64(slice.byteCount), flags: request.flags, hint: request.cacheHint))
+    let call = Call(
+      operation: .read, offset: offset, byteCount: UInt64(slice.byteCount), flags: request.flags, hint: request.cacheHint)
+    try await enter(call)
     if let badOffset, offset == badOffset { throw BlockError(.ioFailed) }
     if stalls > 0 {
       stalls -= 1

@@ -115,6 +115,7 @@ import Testing
       let disk = try await VirtualDisk.create(plan, in: pool, handle: VirtualDiskHandle(number: 1))
       try await ZeroingTests.write(disk, at: 0, 2 << 20)
       try await disk.flush(IORequest())
+      try await disk.clearDirtyRegionsNow(evenTouched: true)
       try await ZeroingTests.write(disk, at: 0, 4096, 0x77)
     }
     machine.cutPower()

@@ -107,7 +107,8 @@ extension ServerTests {
       try await ServerHarness.run(byteCount: 4 << 20) { harness in
         await harness.on {
           $0.device.layout = [
-            BlockExtent(byteCount: 1 << 20, isAllocated: true, isZero: false), BlockExtent(byteCount: 1 << 20, isAllocated: false, isZero: true),
+            BlockExtent(byteCount: 1 << 20, isAllocated: true, isZero: false),
+            BlockExtent(byteCount: 1 << 20, isAllocated: false, isZero: true),
           ]
         }
         let client = try ConformanceClient(harness, mode)

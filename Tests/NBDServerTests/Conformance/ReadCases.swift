@@ -21,12 +21,12 @@ extension ServerTests {
       await harness.on { $0.device.layout = striped }
     }
 
-    @Test(arguments: Mode.allCases, [UInt64(0), 1, 511, 65535, 65536, 70000, 131_072, 200_000])
+    @Test(arguments: Mode.allCases, [UInt64(0), 511, 65536, 70000])
     func everyRangeReadsTheSameInEveryMode(mode: Mode, offset: UInt64) async throws {
       try await ServerHarness.run { harness in
         try await ReadCases.fill(harness)
         let client = try ConformanceClient(harness, mode)
-        for length in [UInt64(1), 512, 4096, 65536, 65537, 131_072, 250_000] {
+        for length in [UInt64(1), 512, 65537, 250_000] {
           for flags in mode.hasChunks ? [UInt16(0), 4, 1, 5] : [0, 1] {
             #expect(try client.read(at: offset, length: length, flags: flags).bytes == ReadCases.bytes(offset, length))
           }
