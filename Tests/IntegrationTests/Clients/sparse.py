@@ -48,7 +48,7 @@ def fails(body):
     try:
         body()
     except nbd.Error as error:
-        return error.errno
+        return error.errnum
     return None
 
 
