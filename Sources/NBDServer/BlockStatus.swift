@@ -100,13 +100,17 @@ extension Transmission {
     slot.payload = slice
     var writer = StatusWriter(slice.start, style, slot.header)
     let limit = slot.header.flags.contains(.requestOne) ? 1 : WireLimits.statusExtents
+    // One list a connection is kept: a list for each slot would be memory that a client could make the server keep.
+    var extents: [BlockExtent] = []
+    swap(&extents, &spareExtents)
+    defer { spareExtents = extents }
     var left = slot.metaContexts.count
     for context in MetaContext.allCases where slot.metaContexts.contains(context) {
-      slot.extents.removeAll(keepingCapacity: true)
+      extents.removeAll(keepingCapacity: true)
       try await device.blockStatus(
-        at: slot.header.offset, byteCount: slot.header.length, limit: limit, byRow: context == .slab, into: &slot.extents, template)
+        at: slot.header.offset, byteCount: slot.header.length, limit: limit, byRow: context == .slab, into: &extents, template)
       left -= 1
-      writer.append(context, slot.extents, isLast: left == 0)
+      writer.append(context, extents, isLast: left == 0)
     }
     slot.payload = slice.part(from: 0, byteCount: writer.byteCount)
   }

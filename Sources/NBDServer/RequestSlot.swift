@@ -17,9 +17,8 @@ final class RequestSlot: @unchecked Sendable {  // reactor-confined
   // With replies in chunks only
   /// Of a READ: stretches of data and of zeros, as the chunks that go out.
   var parts: [ReadPart] = []
-  /// Of a BLOCK_STATUS: what is to be told, and what the device has told so far.
+  /// Of a BLOCK_STATUS: what is to be told.
   var metaContexts: MetaContextSet = []
-  var extents: [BlockExtent] = []
   /// What the request counts against the connection's limit. Bytes.
   var chargedByteCount = 0
 

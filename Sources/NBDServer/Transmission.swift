@@ -27,6 +27,9 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   /// The receiver, while it waits for a slot or for bytes of the limit.
   private var waitingReceiver: UnsafeContinuation<Void, Never>?
 
+  /// What BLOCK_STATUS gathers extents in.
+  var spareExtents: [BlockExtent] = []
+
   // Between slots and sender
   var ready = Deque<RequestSlot>()
   var waitingSender: UnsafeContinuation<Void, Never>?
