@@ -63,12 +63,19 @@ open class BlockDevice: @unchecked Sendable {  // reactor-confined
     throw BlockError(.unsupported)
   }
 
-  /// Appends the extents of the range to `extents`, at most `limit` of them; they may end before the range does, never after it.
+  /// Appends the extents of the range to `extents`, at most `limit` of them; they may end before the range does, never after it. `byRow`: an
+  /// extent ends where its slab row does, and names it; else it goes on as long as nothing but the row changes.
   open func performBlockStatus(
-    at offset: UInt64, byteCount: UInt64, limit: Int, into extents: inout [BlockExtent], _ request: IORequest
+    at offset: UInt64, byteCount: UInt64, limit: Int, byRow: Bool, into extents: inout [BlockExtent], _ request: IORequest
   ) async throws(BlockError) {
     extents.append(BlockExtent(byteCount: byteCount, isAllocated: true, isZero: false))
   }
+
+  /// Whether what begins at `offset` is known to read as zeros, and how far that holds; from memory, without waiting for anything.
+  open func performZeroRun(at offset: UInt64, byteCount: UInt64) -> ZeroRun { ZeroRun(byteCount: byteCount, isZero: false) }
+
+  /// Bytes that the read cache below can hold; 0 where there is none.
+  open var readCacheByteCount: UInt64 { lowerDevices.reduce(0) { max($0, $1.readCacheByteCount) } }
 
   // MARK: What the pool asks of a disk. Devices above the pool leave these as they are.
 
@@ -115,6 +122,16 @@ open class BlockDevice: @unchecked Sendable {  // reactor-confined
     guard let slice = performReadInPlace(at: offset, byteCount: byteCount, request) else { return nil }
     statistics.countAtOnce(.read, byteCount: UInt64(byteCount))
     return slice
+  }
+
+  /// The stretch at `offset` that reads as zeros by the map alone, or the one that does not: the first is read without the disk, and without a
+  /// buffer. At most `byteCount` long, and at least one byte. Zeros count as a read that took no time. Never suspends.
+  public final func zeroRun(at offset: UInt64, byteCount: UInt64) -> ZeroRun {
+    let (end, overflow) = offset.addingReportingOverflow(byteCount)
+    if overflow || end > geometry.byteCount || byteCount == 0 { return ZeroRun(byteCount: byteCount, isZero: false) }
+    let run = performZeroRun(at: offset, byteCount: byteCount)
+    if run.isZero { statistics.countAtOnce(.read, byteCount: run.byteCount) }
+    return run
   }
 
   public final func write(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
@@ -166,12 +183,12 @@ open class BlockDevice: @unchecked Sendable {  // reactor-confined
   }
 
   public final func blockStatus(
-    at offset: UInt64, byteCount: UInt64, limit: Int, into extents: inout [BlockExtent], _ request: IORequest
+    at offset: UInt64, byteCount: UInt64, limit: Int, byRow: Bool = false, into extents: inout [BlockExtent], _ request: IORequest
   ) async throws(BlockError) {
     let began = statistics.begin(.blockStatus)
     do throws(BlockError) {
       try checkBounds(offset, byteCount)
-      try await performBlockStatus(at: offset, byteCount: byteCount, limit: limit, into: &extents, request)
+      try await performBlockStatus(at: offset, byteCount: byteCount, limit: limit, byRow: byRow, into: &extents, request)
     } catch {
       statistics.fail(.blockStatus)
       throw error

@@ -38,7 +38,7 @@ public struct BlockExtent: Equatable, Sendable {
   public var isAllocated: Bool
   /// It reads as zeros.
   public var isZero: Bool
-  /// The slab row it lies on; nil where there is none.
+  /// The id of the slab row it lies on, as the pool's metadata has it; nil where there is none, or nobody asked.
   public var row: UInt64?
 
   public init(byteCount: UInt64, isAllocated: Bool, isZero: Bool, row: UInt64? = nil) {
@@ -46,5 +46,17 @@ public struct BlockExtent: Equatable, Sendable {
     self.isAllocated = isAllocated
     self.isZero = isZero
     self.row = row
+  }
+}
+
+/// A stretch of a device that is alike in one respect: whether it reads as zeros.
+public struct ZeroRun: Equatable, Sendable {
+  public var byteCount: UInt64
+  /// It reads as zeros; false where nobody knows without reading.
+  public var isZero: Bool
+
+  public init(byteCount: UInt64, isZero: Bool) {
+    self.byteCount = byteCount
+    self.isZero = isZero
   }
 }

@@ -30,6 +30,8 @@ public struct IOFlags: OptionSet, Sendable {
   public static let forceUnitAccess = IOFlags(rawValue: 1)
   /// Zeroing must leave the space allocated: a later write there cannot run out of space.
   public static let keepAllocated = IOFlags(rawValue: 2)
+  /// Zeroing that would have to write or copy data fails with `.unsupported` instead, before anything was changed.
+  public static let onlyFast = IOFlags(rawValue: 4)
 }
 
 /// What every request carries down the stack beside its address and bytes.
@@ -51,6 +53,13 @@ public struct IORequest: Sendable {
     self.cacheHint = cacheHint
     self.ownerTerm = ownerTerm
     self.deadline = deadline
+  }
+
+  /// The same request with another hint.
+  public func with(cacheHint: CacheHint) -> IORequest {
+    var copy = self
+    copy.cacheHint = cacheHint
+    return copy
   }
 
   public var isForceUnitAccess: Bool { flags.contains(.forceUnitAccess) }

@@ -47,7 +47,7 @@ final class Connection: @unchecked Sendable {  // reactor-confined
     if let failure = handshake.failure { logger.info("TLS handshake failed", metadata: ["peer": "\(peer)", "reason": "\(failure)"]) }
     if let export {
       phaseDeadline = .distantFuture
-      if !isStopping && !export.isWithdrawn { await transmit(export) }
+      if !isStopping && !export.isWithdrawn { await transmit(export, handshake.negotiated) }
       export.close()
     }
     phaseDeadline = reactor.now.advanced(milliseconds: limits.lingerMilliseconds)
@@ -55,8 +55,8 @@ final class Connection: @unchecked Sendable {  // reactor-confined
     socket.close()
   }
 
-  private func transmit(_ export: any Export) async {
-    let transmission = Transmission(reactor: reactor, socket: socket, export: export, limits: limits)
+  private func transmit(_ export: any Export, _ negotiated: Negotiated) async {
+    let transmission = Transmission(reactor: reactor, socket: socket, export: export, negotiated: negotiated, limits: limits)
     self.transmission = transmission
     exportName = export.name
     var metadata: Logger.Metadata = ["peer": "\(peer)", "export": "\(export.name)"]
@@ -99,7 +99,8 @@ final class Connection: @unchecked Sendable {  // reactor-confined
   var statistics: ConnectionStatistics {
     ConnectionStatistics(
       number: number, peer: peer, peerProcess: peerProcess, exportName: exportName, requestsInFlight: transmission?.inFlight ?? 0,
-      bytesInFlight: transmission?.inFlightByteCount ?? 0, requests: transmission?.requestCount ?? finishedRequestCount)
+      bytesInFlight: transmission?.inFlightByteCount ?? 0, requests: transmission?.requestCount ?? finishedRequestCount,
+      hasLeft: transmission?.hasReceivedAll ?? false)
   }
 }
 
@@ -117,4 +118,6 @@ public struct ConnectionStatistics: Sendable {
   public var requestsInFlight: Int
   public var bytesInFlight: Int
   public var requests: UInt64
+  /// The client is gone; what it asked for is being finished.
+  public var hasLeft: Bool
 }

@@ -55,15 +55,7 @@ public struct ExportDescription: Sendable {
     self.isReadOnly = isReadOnly
   }
 
-  var transmissionFlags: TransmissionFlags {
-    // CAN_MULTI_CONN: a FLUSH goes to the device, which does not know connections, so it covers what was answered on any of them.
-    var flags: TransmissionFlags = [.hasFlags, .sendFlush, .sendFUA, .canMultiConn]
-    if isReadOnly || geometry.isReadOnly { flags.insert(.readOnly) } else { flags.formUnion([.sendTrim, .sendWriteZeroes]) }
-    if geometry.isRotational { flags.insert(.rotational) }
-    return flags
-  }
-
-  /// Powers of two, as the protocol wants them. Smaller requests than the minimum are served all the same.
+  /// Powers of two, as the protocol wants them. Who has not asked for them is served smaller requests than the minimum all the same.
   var minimumBlockByteCount: Int { min(powerOfTwo(notAbove: geometry.logicalSector), WireLimits.minimumBlockByteCount) }
 
   var preferredBlockByteCount: Int {

@@ -1,17 +1,12 @@
 import Reactor
 
-/// What client and server agreed on before transmission.
-struct Negotiated {
-  var noZeroes = false
-}
-
 /// The first phase of a connection: options and replies until the client has an export, or leaves.
 struct Handshake {
   let socket: ClientSocket
   let directory: any ExportDirectory
   let tls: TLSContext?
   let limits: NBDLimits
-  private var negotiated = Negotiated()
+  var negotiated = Negotiated()
   /// Who asks; TLS may make more of it known.
   private(set) var client: ClientIdentity
   /// Why TLS failed, for the log.
@@ -26,7 +21,7 @@ struct Handshake {
   }
 
   /// Where the conversation stands after an option.
-  private enum Step {
+  enum Step {
     case nextOption
     case transmission(any Export)
     case end
@@ -68,6 +63,8 @@ struct Handshake {
     let data = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(header.dataByteCount), alignment: 8)
     defer { data.deallocate() }
     guard await socket.receiveExactly(data) else { return .end }
+    // Replaces what was selected before, also where it fails.
+    if header.number == OptionNumber.setMetaContext.rawValue { negotiated.metaContexts = MetaContextSelection() }
     do throws(OptionRefusal) {
       try checkTLS(header.number)
       return await answer(try OptionParser.parse(number: header.number, data: UnsafeRawBufferPointer(data)))
@@ -89,9 +86,16 @@ struct Handshake {
     case .info(let query):
       return await inform(query)
     case .go(let query):
-      return await open(query.name, refusedFor: .go) { OptionReplies.information(for: OptionNumber.go.rawValue, $0, query) }
+      negotiated.keepsToBlockSizes = query.wantsBlockSize
+      return await open(query.name, refusedFor: .go) { OptionReplies.information(for: .go, $0, query, negotiated) }
     case .exportName(let name):
-      return await open(name, refusedFor: nil) { OptionReplies.exportName($0, withoutZeroes: negotiated.noZeroes) }
+      if negotiated.style == .extended { return .end }  // GO alone goes with extended headers
+      negotiated.keepsToBlockSizes = false
+      return await open(name, refusedFor: nil) { OptionReplies.exportName($0, negotiated) }
+    case .structuredReply: return await agreeOnStructuredReplies()
+    case .extendedHeaders: return await agreeOnExtendedHeaders()
+    case .listMetaContexts(let query): return await listMetaContexts(query)
+    case .setMetaContexts(let query): return await selectMetaContexts(query)
     }
   }
 
@@ -115,7 +119,7 @@ struct Handshake {
   private func inform(_ query: ExportQuery) async -> Step {
     do throws(ExportError) {
       let export = try await directory.describeExport(named: query.name, for: client)
-      return await socket.sendAll(OptionReplies.information(for: OptionNumber.info.rawValue, export, query)) ? .nextOption : .end
+      return await socket.sendAll(OptionReplies.information(for: .info, export, query, negotiated)) ? .nextOption : .end
     } catch {
       return await refuse(OptionNumber.info.rawValue, OptionRefusal(replyType: error.replyType, message: error.description))
     }
@@ -134,7 +138,7 @@ struct Handshake {
     }
   }
 
-  private func refuse(_ option: UInt32, _ refusal: OptionRefusal) async -> Step {
+  func refuse(_ option: UInt32, _ refusal: OptionRefusal) async -> Step {
     await socket.sendAll(OptionReplies.refusal(of: option, refusal)) ? .nextOption : .end
   }
 }

@@ -44,6 +44,19 @@ enum WireLimits {
   /// From this size on a payload is worth a receive of its own, and no bytes of the next are taken along but for a few headers. Bytes.
   static let largePayloadByteCount = 32 << 10
   static let headersBehindLargePayload = 64
+  /// Chunks of one READ: a few holes between data; what is cut up more is sent as data from there on.
+  static let readParts = 8
+  /// Extents of one BLOCK_STATUS and context: with both contexts and 64-bit lengths they fit in one small payload buffer. The protocol allows
+  /// 2^20; a client asks again for what is missing.
+  static let statusExtents = 1000
+  /// What BLOCK_STATUS replies are put together in. Bytes.
+  static let statusReplyByteCount = 32 << 10
+  /// CACHE reads so much at a time: long enough for disks, short enough that many connections may do it. Bytes; a power of two.
+  static let cachePieceByteCount: UInt64 = 256 << 10
+  /// Stretches of zeros that CACHE passes over before others get their turn.
+  static let cacheHolesPerTurn = 1000
+  /// Headers of one READ's chunks, and an error with its message. Bytes.
+  static let chunkHeadersByteCount = 384
   /// Replies in one send: a whole queue.
   static let repliesPerSend = 128
   /// A READ whose disk was given up is asked again so often, each time with another buffer, before the client is told EIO. Each time is one

@@ -29,6 +29,10 @@ enum ClientOption: Equatable {
   case startTLS
   case info(ExportQuery)
   case go(ExportQuery)
+  case structuredReply
+  case extendedHeaders
+  case listMetaContexts(MetaContextQuery)
+  case setMetaContexts(MetaContextQuery)
 }
 
 /// An option that is answered with an error; the handshake goes on.
@@ -61,18 +65,31 @@ enum OptionParser {
     case .abort:
       return .abort
     case .list:
-      guard data.isEmpty else { throw OptionRefusal(replyType: .errorInvalid, message: "LIST takes no data") }
-      return .list
+      return try withoutData(.list, "LIST", data)
     case .info:
       return .info(try exportQuery(data))
     case .go:
       return .go(try exportQuery(data))
     case .startTLS:
-      guard data.isEmpty else { throw OptionRefusal(replyType: .errorInvalid, message: "STARTTLS takes no data") }
-      return .startTLS
-    case .structuredReply, .listMetaContext, .setMetaContext, .extendedHeaders, nil:
+      return try withoutData(.startTLS, "STARTTLS", data)
+    case .structuredReply:
+      return try withoutData(.structuredReply, "STRUCTURED_REPLY", data)
+    case .extendedHeaders:
+      return try withoutData(.extendedHeaders, "EXTENDED_HEADERS", data)
+    case .listMetaContext:
+      return .listMetaContexts(try MetaContextQuery.parse(data))
+    case .setMetaContext:
+      return .setMetaContexts(try MetaContextQuery.parse(data))
+    case nil:
       throw OptionRefusal(replyType: .errorUnsupported, message: "this server does not know option \(number)")
     }
+  }
+
+  private static func withoutData(
+    _ option: ClientOption, _ name: String, _ data: UnsafeRawBufferPointer
+  ) throws(OptionRefusal) -> ClientOption {
+    guard data.isEmpty else { throw OptionRefusal(replyType: .errorInvalid, message: "\(name) takes no data") }
+    return option
   }
 
   /// length, name, count, that many information types; nothing more. Types nobody knows are ignored, as the protocol wants.

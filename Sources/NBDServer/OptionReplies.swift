@@ -34,7 +34,10 @@ enum OptionReplies {
   }
 
   /// The answer to INFO and GO: size and flags, then what was asked for, then the acknowledgement.
-  static func information(for option: UInt32, _ export: ExportDescription, _ query: ExportQuery) -> [UInt8] {
+  static func information(
+    for number: OptionNumber, _ export: ExportDescription, _ query: ExportQuery, _ negotiated: Negotiated
+  ) -> [UInt8] {
+    let option = number.rawValue
     var replies: [UInt8] = []
     func add(_ type: InformationType, _ fill: (inout WireWriter) -> Void) {
       var data = WireWriter()
@@ -44,7 +47,7 @@ enum OptionReplies {
     }
     add(.export) {
       $0.append(export.geometry.byteCount)
-      $0.append(export.transmissionFlags.rawValue)
+      $0.append(export.transmissionFlags(negotiated).rawValue)
     }
     if query.wantsName { add(.name) { $0.append(contentsOf: text(export.name)) } }
     if query.wantsDescription { add(.description) { $0.append(contentsOf: text(export.description)) } }
@@ -58,12 +61,24 @@ enum OptionReplies {
     return replies + reply(to: option, .acknowledge)
   }
 
+  /// One reply a context, then the acknowledgement. Ids mean something only in a selection.
+  static func metaContexts(for option: OptionNumber, _ contexts: MetaContextSet) -> [UInt8] {
+    var replies: [UInt8] = []
+    for context in contexts.contexts {
+      var data = WireWriter()
+      data.append(option == .setMetaContext ? context.rawValue : UInt32(0))
+      data.append(context.name)
+      replies += reply(to: option.rawValue, .metaContext, data: data.bytes)
+    }
+    return replies + reply(to: option.rawValue, .acknowledge)
+  }
+
   /// EXPORT_NAME has no option reply: size, flags, and 124 zeros that nobody wants any more.
-  static func exportName(_ export: ExportDescription, withoutZeroes: Bool) -> [UInt8] {
+  static func exportName(_ export: ExportDescription, _ negotiated: Negotiated) -> [UInt8] {
     var writer = WireWriter()
     writer.append(export.geometry.byteCount)
-    writer.append(export.transmissionFlags.rawValue)
-    if !withoutZeroes { writer.append(zeros: 124) }
+    writer.append(export.transmissionFlags(negotiated).rawValue)
+    if !negotiated.noZeroes { writer.append(zeros: 124) }
     return writer.bytes
   }
 

@@ -7,6 +7,9 @@ enum Magic {
   static let optionReply: UInt64 = 0x0003_e889_0455_65a9
   static let request: UInt32 = 0x2560_9513
   static let simpleReply: UInt32 = 0x6744_6698
+  static let structuredReply: UInt32 = 0x668e_33ef
+  static let extendedRequest: UInt32 = 0x21e4_1c71
+  static let extendedReply: UInt32 = 0x6e8a_278c
 }
 
 struct HandshakeFlags: OptionSet {
@@ -32,6 +35,7 @@ enum OptionReplyType: UInt32 {
   case acknowledge = 1
   case server = 2
   case information = 3
+  case metaContext = 4
   case errorUnsupported = 0x8000_0001
   case errorPolicy = 0x8000_0002
   case errorInvalid = 0x8000_0003
@@ -40,6 +44,7 @@ enum OptionReplyType: UInt32 {
   case errorUnknown = 0x8000_0006
   case errorShutdown = 0x8000_0007
   case errorTooBig = 0x8000_0009
+  case errorExtendedHeadersRequired = 0x8000_000a
 }
 
 enum InformationType: UInt16 {
@@ -59,7 +64,11 @@ struct TransmissionFlags: OptionSet, Equatable {
   static let rotational = TransmissionFlags(rawValue: 1 << 4)
   static let sendTrim = TransmissionFlags(rawValue: 1 << 5)
   static let sendWriteZeroes = TransmissionFlags(rawValue: 1 << 6)
+  static let sendDontFragment = TransmissionFlags(rawValue: 1 << 7)
   static let canMultiConn = TransmissionFlags(rawValue: 1 << 8)
+  static let sendCache = TransmissionFlags(rawValue: 1 << 10)
+  static let sendFastZero = TransmissionFlags(rawValue: 1 << 11)
+  static let blockStatusPayload = TransmissionFlags(rawValue: 1 << 12)
 }
 
 enum Command: UInt16 {
@@ -68,13 +77,40 @@ enum Command: UInt16 {
   case disconnect = 2
   case flush = 3
   case trim = 4
+  case cache = 5
   case writeZeroes = 6
+  case blockStatus = 7
 }
 
 struct CommandFlags: OptionSet, Equatable {
   let rawValue: UInt16
   static let forceUnitAccess = CommandFlags(rawValue: 1 << 0)
   static let noHole = CommandFlags(rawValue: 1 << 1)
+  static let dontFragment = CommandFlags(rawValue: 1 << 2)
+  static let requestOne = CommandFlags(rawValue: 1 << 3)
+  static let fastZero = CommandFlags(rawValue: 1 << 4)
+  /// With extended headers: the length is that of a payload behind the header.
+  static let payloadLength = CommandFlags(rawValue: 1 << 5)
+}
+
+/// What a chunk of a reply holds.
+enum ChunkType: UInt16 {
+  case none = 0
+  case offsetData = 1
+  case offsetHole = 2
+  case blockStatus = 5
+  case blockStatusExtended = 6
+  case error = 0x8001
+  case errorOffset = 0x8002
+
+  /// In the chunk's flags: it is the reply's last.
+  static let done: UInt16 = 1
+}
+
+/// The flags of base:allocation.
+enum AllocationState {
+  static let hole: UInt64 = 1 << 0
+  static let zero: UInt64 = 1 << 1
 }
 
 /// The error of a reply; 0 is success.
@@ -85,5 +121,22 @@ enum ReplyError: UInt32 {
   case noMemory = 12
   case invalid = 22
   case noSpace = 28
+  case overflow = 75
+  case notSupported = 95
   case shuttingDown = 108
+
+  /// For people: goes with the error where replies have chunks.
+  var message: StaticString {
+    switch self {
+    case .none: ""
+    case .notPermitted: "the export is read-only"
+    case .inputOutput: "the disks below failed the request; the server's log and spaceport status say more"
+    case .noMemory: "the server has no memory for the request"
+    case .invalid: "the request is not valid here: unknown command or flag, beyond the end, or not aligned"
+    case .noSpace: "no space is left in the pool, or the request reaches beyond the end of the export"
+    case .overflow: "the request is too long; 32 MiB can be read at once"
+    case .notSupported: "zeroing here would take as long as writing"
+    case .shuttingDown: "the export is being closed"
+    }
+  }
 }

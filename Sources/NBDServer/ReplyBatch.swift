@@ -12,15 +12,23 @@ final class ReplyBatch: @unchecked Sendable {  // reactor-confined
   private var firstVector = 0
   private let headers: UnsafeMutableRawPointer
   private var headerBytes = 0
+  let style: MessageStyle
+  /// With so many of either there may be no room for another reply in chunks.
+  private let vectorsWhenFull: Int
+  private let headerBytesWhenFull: Int
 
   private static let simpleReplyByteCount = 16
 
-  init() {
+  init(_ style: MessageStyle) {
+    self.style = style
     slots.reserveCapacity(WireLimits.repliesPerSend)
     message = .allocate(capacity: 1)
     message.initialize(to: msghdr())
-    vectors = .allocate(capacity: WireLimits.repliesPerSend * 2)
-    headers = .allocate(byteCount: WireLimits.repliesPerSend * ReplyBatch.simpleReplyByteCount, alignment: 16)
+    vectorsWhenFull = WireLimits.repliesPerSend * 2
+    let replyByteCount = style == .simple ? ReplyBatch.simpleReplyByteCount : ChunkHeader.longestByteCount + 12
+    headerBytesWhenFull = WireLimits.repliesPerSend * replyByteCount
+    vectors = .allocate(capacity: vectorsWhenFull + WireLimits.readParts * 2)
+    headers = .allocate(byteCount: headerBytesWhenFull + WireLimits.chunkHeadersByteCount, alignment: 16)
   }
 
   deinit {
@@ -29,7 +37,10 @@ final class ReplyBatch: @unchecked Sendable {  // reactor-confined
     headers.deallocate()
   }
 
-  var isFull: Bool { slots.count == WireLimits.repliesPerSend }
+  var isFull: Bool {
+    slots.count == WireLimits.repliesPerSend
+      || (style != .simple && (vectorCount > vectorsWhenFull || headerBytes > headerBytesWhenFull))
+  }
 
   func clear() {
     slots.removeAll(keepingCapacity: true)
@@ -38,28 +49,36 @@ final class ReplyBatch: @unchecked Sendable {  // reactor-confined
     headerBytes = 0
   }
 
-  /// Adds the reply of `slot`: a header, and behind it the data of a READ that succeeded.
+  /// Adds the reply of `slot`; there is room while it is not full.
   func append(_ slot: RequestSlot) {
-    let header = headers + headerBytes
-    header.storeBytes(of: Magic.simpleReply.bigEndian, as: UInt32.self)
-    header.storeBytes(of: slot.error.rawValue.bigEndian, toByteOffset: 4, as: UInt32.self)
-    header.storeBytes(of: slot.header.cookie, toByteOffset: 8, as: UInt64.self)
-    headerBytes += ReplyBatch.simpleReplyByteCount
-    appendHeader(header, byteCount: ReplyBatch.simpleReplyByteCount)
-    if slot.command == .read, slot.error == .none, let payload = slot.payload { appendVector(payload.start, byteCount: payload.byteCount) }
+    if style == .simple { appendSimple(slot) } else { appendChunks(slot) }
     slots.append(slot)
   }
 
-  /// Headers without data between them lie side by side and go as one piece.
-  private func appendHeader(_ header: UnsafeMutableRawPointer, byteCount: Int) {
+  /// A header, and behind it the data of a READ that succeeded.
+  private func appendSimple(_ slot: RequestSlot) {
+    let header = takeHeader(ReplyBatch.simpleReplyByteCount)
+    header.storeBytes(of: Magic.simpleReply.bigEndian, as: UInt32.self)
+    header.storeBytes(of: slot.error.rawValue.bigEndian, toByteOffset: 4, as: UInt32.self)
+    header.storeBytes(of: slot.header.cookie, toByteOffset: 8, as: UInt64.self)
+    if slot.command == .read, slot.error == .none, let payload = slot.payload { appendVector(payload.start, byteCount: payload.byteCount) }
+  }
+
+  /// The next `byteCount` bytes that go out, to be filled in. Headers without data between them lie side by side and go as one piece.
+  @inline(__always)
+  func takeHeader(_ byteCount: Int) -> UnsafeMutableRawPointer {
+    let header = headers + headerBytes
+    headerBytes += byteCount
     if vectorCount > 0, let last = vectors[vectorCount - 1].iov_base, last + vectors[vectorCount - 1].iov_len == header {
       vectors[vectorCount - 1].iov_len += byteCount
     } else {
       appendVector(header, byteCount: byteCount)
     }
+    return header
   }
 
-  private func appendVector(_ start: UnsafeMutableRawPointer, byteCount: Int) {
+  @inline(__always)
+  func appendVector(_ start: UnsafeMutableRawPointer, byteCount: Int) {
     vectors[vectorCount] = iovec(iov_base: start, iov_len: byteCount)
     vectorCount += 1
   }

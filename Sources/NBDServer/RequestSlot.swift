@@ -7,8 +7,18 @@ final class RequestSlot: @unchecked Sendable {  // reactor-confined
   var header = RequestHeader(flags: [], type: 0, cookie: 0, offset: 0, length: 0)
   var command = Command.flush
   var error = ReplyError.none
-  /// The payload of a WRITE, or of a READ once it is there.
+  /// Where on the export the error is, if that is known.
+  var errorOffset: UInt64?
+  /// The payload of a WRITE, or of a READ once it is there; of a BLOCK_STATUS the chunks of its reply.
   var payload: BufferSlice?
+  /// Where on the export the payload of a READ begins.
+  var payloadOffset: UInt64 = 0
+
+  // With replies in chunks only
+  /// Of a READ: stretches of data and of zeros, as the chunks that go out.
+  var parts: [ReadPart] = []
+  /// Of a BLOCK_STATUS: what is to be told.
+  var metaContexts: MetaContextSet = []
   /// What the request counts against the connection's limit. Bytes.
   var chargedByteCount = 0
 
@@ -17,4 +27,13 @@ final class RequestSlot: @unchecked Sendable {  // reactor-confined
   var hasTask = false
   /// The task, while it has nothing to do.
   var idleTask: UnsafeContinuation<Void, Never>?
+}
+
+/// A stretch of a READ.
+struct ReadPart {
+  /// On the export. Bytes, as `byteCount`.
+  var offset: UInt64
+  var byteCount: UInt64
+  /// It reads as zeros: nothing of it is in the payload.
+  var isZero: Bool
 }

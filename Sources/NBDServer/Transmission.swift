@@ -13,6 +13,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   let device: BlockDevice
   let limits: NBDLimits
   let rules: RequestRules
+  let style: MessageStyle
   let template: IORequest
 
   // Slots
@@ -26,10 +27,13 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   /// The receiver, while it waits for a slot or for bytes of the limit.
   private var waitingReceiver: UnsafeContinuation<Void, Never>?
 
+  /// What BLOCK_STATUS gathers extents in.
+  var spareExtents: [BlockExtent] = []
+
   // Between slots and sender
   var ready = Deque<RequestSlot>()
   var waitingSender: UnsafeContinuation<Void, Never>?
-  let batch = ReplyBatch()
+  let batch: ReplyBatch
   /// No request comes any more: the sender ends with the last reply.
   var hasReceivedAll = false
   /// The client takes no replies any more.
@@ -42,13 +46,18 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   /// Read no more from the socket; what was read is finished and answered.
   private(set) var isStopping = false
 
-  init(reactor: RingReactor, socket: ClientSocket, export: any Export, limits: NBDLimits) {
+  init(reactor: RingReactor, socket: ClientSocket, export: any Export, negotiated: Negotiated, limits: NBDLimits) {
     self.reactor = reactor
     self.socket = socket
     self.export = export
     self.limits = limits
     device = export.device
-    rules = RequestRules(isReadOnly: export.isReadOnly || export.device.geometry.isReadOnly)
+    style = negotiated.style
+    batch = ReplyBatch(negotiated.style)
+    rules = RequestRules(
+      isReadOnly: export.isReadOnly || export.device.geometry.isReadOnly, style: negotiated.style,
+      metaContexts: negotiated.metaContexts.contexts(of: export.name),
+      minimumBlockByteCount: negotiated.keepsToBlockSizes ? UInt64(export.exportDescription.minimumBlockByteCount) : 1)
     template = export.requestTemplate
     staging = ReceiveStaging(byteCount: WireLimits.stagingByteCount)
   }
@@ -89,6 +98,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
     let slot = freeSlots.popLast() ?? makeSlot()
     slot.chargedByteCount = byteCount
     slot.error = .none
+    slot.errorOffset = nil
     return slot
   }
 
@@ -154,22 +164,31 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
         try await device.discard(at: offset, byteCount: length, request(slot))
       case .writeZeroes:
         try await device.writeZeroes(at: offset, byteCount: length, request(slot))
+      case .cache:
+        try await fillCache(slot)
+      case .blockStatus:
+        try await tellStatus(slot)
       case .disconnect:
         return  // never gets a slot
       }
     } catch {
       if slot.command == .trim && error.cause == .unsupported { return }  // a hint: keeping the data is a way to follow it
-      slot.error = ReplyError(error, of: slot.command)
+      slot.error = ReplyError(error, of: slot.command, flags: slot.header.flags)
     }
   }
 
   /// A disk that was given up while it read keeps the buffer, and may fill it at any time: what is sent comes from another.
   private func read(_ slot: RequestSlot) async throws(BlockError) {
+    let span = slot.parts.count > 1 ? dataSpan(of: slot) : Int(slot.header.length)
     for tries in 1... {
-      let slice = await reactor.buffers.acquire(byteCount: Int(slot.header.length))
+      let slice = await reactor.buffers.acquire(byteCount: span)
       slot.payload = slice
       do throws(BlockError) {
-        try await device.read(at: slot.header.offset, into: slice, template)
+        if slot.parts.count > 1 {
+          try await readParts(of: slot, into: slice)
+        } else {
+          try await device.read(at: slot.header.offset, into: slice, template)
+        }
         if reactor.buffers.isExclusive(slice.buffer) { return }
       } catch {
         if error.cause != .stalled { throw error }

@@ -4,10 +4,12 @@ import Reactor
 extension Transmission {
   /// The receiving task: reads requests and hands them to slots until no more can be read.
   func receive() async -> TransmissionEnd {
+    let isExtended = style == .extended
+    let headerByteCount = isExtended ? RequestHeader.extendedByteCount : RequestHeader.byteCount
     while true {
-      while staging.count >= RequestHeader.byteCount, let bytes = staging.first {
-        guard let request = RequestHeader.decode(bytes) else { return .protocolBroken }
-        staging.consume(RequestHeader.byteCount)
+      while staging.count >= headerByteCount, let bytes = staging.first {
+        guard let request = isExtended ? RequestHeader.decodeExtended(bytes) : RequestHeader.decode(bytes) else { return .protocolBroken }
+        staging.consume(headerByteCount)
         if let end = await begin(request) { return end }
       }
       if isStopping { return .stopped }
@@ -17,19 +19,19 @@ extension Transmission {
     }
   }
 
-  private func end(of result: Int) -> TransmissionEnd {
+  func end(of result: Int) -> TransmissionEnd {
     result == 0 ? .streamEnded : result == -Int(ECANCELED) && isStopping ? .stopped : .streamFailed
   }
 
   /// Starts a request, or queues its refusal; with a result when nothing can be read after it.
   private func begin(_ request: RequestHeader) async -> TransmissionEnd? {
+    if rules.hasStatusPayload(request) { return await beginStatus(request) }
     let verdict = rules.judge(request, exportByteCount: device.geometry.byteCount)
     switch verdict {
     case .disconnect: return .disconnected
     case .unreadable: return .protocolBroken
     case .perform(let command):
-      let movesPayload = command == .read || command == .write
-      let slot = await takeSlot(byteCount: movesPayload ? Int(request.length) : 0)
+      let slot = await takeSlot(byteCount: RequestRules.bufferByteCount(of: command, request))
       slot.header = request
       slot.command = command
       if command == .write, let end = await receivePayload(of: slot) {
@@ -39,8 +41,12 @@ extension Transmission {
       // What the read cache has is sent from its page: no task is woken for it, and nothing is copied.
       if command == .read, let slice = device.readInPlace(at: request.offset, byteCount: Int(request.length), template) {
         slot.payload = slice
+        if style != .simple { slot.markWhole() }
         finish(slot)
+      } else if command == .read && style != .simple && cut(slot) {
+        finish(slot)  // nothing but zeros
       } else {
+        if command == .blockStatus { slot.metaContexts = rules.metaContexts }
         dispatch(slot)
       }
       return nil
@@ -52,8 +58,13 @@ extension Transmission {
   }
 
   /// Answers a request that no device sees. A payload it brought is read all the same, so that the next header is found.
-  private func answer(_ request: RequestHeader, _ error: ReplyError) async -> TransmissionEnd? {
-    if let end = await skip(RequestRules.payloadByteCount(of: request)) { return end }
+  func answer(_ request: RequestHeader, _ error: ReplyError) async -> TransmissionEnd? {
+    if let end = await skip(rules.payloadByteCount(of: request)) { return end }
+    return await answerAlone(request, error)
+  }
+
+  /// The same where nothing follows the header any more.
+  func answerAlone(_ request: RequestHeader, _ error: ReplyError) async -> TransmissionEnd? {
     let slot = await takeSlot(byteCount: 0)
     slot.header = request
     slot.command = .flush  // any without data in its reply
@@ -70,7 +81,7 @@ extension Transmission {
     slot.payload = slice
     var filled = staging.take(upTo: slice.byteCount, to: slice.start)
     let isLarge = slice.byteCount >= WireLimits.largePayloadByteCount
-    let tailByteCount = isLarge ? WireLimits.headersBehindLargePayload * RequestHeader.byteCount : WireLimits.stagingByteCount
+    let tailByteCount = isLarge ? WireLimits.headersBehindLargePayload * RequestHeader.extendedByteCount : WireLimits.stagingByteCount
     while filled < slice.byteCount {
       if isStopping { return .stopped }
       let rest = slice.part(from: filled, byteCount: slice.byteCount - filled).bytes

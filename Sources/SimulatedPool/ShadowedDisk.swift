@@ -56,10 +56,12 @@ public struct ShadowedDisk: Sendable {
     shadow.flushAnswered(moment)
   }
 
-  /// Reads the range and checks every sector. As the NBD server does, it takes what the read cache has in place, and leaves a buffer that a
+  /// Reads the range and checks every sector. As the NBD server does, it takes zeros that are known
+  /// and what the read cache has in place, and leaves a buffer that a
   /// hung request keeps, and asks again. Says whether the cache had it.
   @discardableResult
   public func check(_ sectors: Range<UInt64>) async throws -> Bool {
+    try checkZeroRun(sectors)
     if try await checkInPlace(sectors) { return true }
     let buffers = disk.reactor.buffers
     var slice = await buffers.acquire(byteCount: sectors.count * shadow.sectorByteCount)
@@ -80,6 +82,16 @@ public struct ShadowedDisk: Sendable {
     }
     try shadow.check(UnsafeRawBufferPointer(slice.bytes), firstSector: sectors.lowerBound, since: moment)
     return false
+  }
+
+  /// Checks that what is known to be zeros without a read may be zeros.
+  private func checkZeroRun(_ sectors: Range<UInt64>) throws {
+    let moment = shadow.readBegan()
+    let run = disk.zeroRun(at: sectors.lowerBound * sector, byteCount: UInt64(sectors.count) * sector)
+    let count = Int(run.byteCount / sector) * shadow.sectorByteCount  // chunks are whole sectors
+    guard run.isZero && count > 0 else { return shadow.readFailed(moment) }
+    let zeros = [UInt8](repeating: 0, count: count)
+    try zeros.withUnsafeBytes { try shadow.check($0, firstSector: sectors.lowerBound, since: moment) }
   }
 
   /// Checks what the read cache has of the range, and that it stays as it is while it is sent. False when the cache has not got it.

@@ -46,6 +46,11 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
     return remarks
   }
 
+  public override var readCacheByteCount: UInt64 {
+    let memory = pages.map { UInt64($0.cache.pageCount) * UInt64($0.cache.pageByteCount) } ?? 0
+    return memory + (hybrid.map { UInt64($0.store.pageCount) * UInt64($0.store.pageByteCount) } ?? 0)
+  }
+
   /// Metadata has caches of its own, and repair, resynchronisation and scrub want to know what the disk has (rules C). A disk of which a flush
   /// has failed may have forgotten what the cache still has: a read that found it there, and the next one not, would change its mind.
   @inline(__always)
@@ -55,7 +60,10 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
 
   public override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     if let pages, mayBeCached(request) { return try await pages.read(at: offset, into: slice, request) }
-    if let hybrid, mayBeCached(request) { return try await hybrid.read(at: offset, into: slice, request) }
+    if let hybrid, mayBeCached(request) {
+      if request.cacheHint == .willNeed { return try await hybrid.read(at: offset, into: slice, .decided(true), request) }
+      return try await hybrid.read(at: offset, into: slice, request)
+    }
     try await readCapacity(at: offset, into: slice, request)
   }
 

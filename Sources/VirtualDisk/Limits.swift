@@ -16,6 +16,8 @@ public enum VirtualDiskLimits {
   /// Dirty regions of one virtual disk, at most: what a crash leaves to resynchronise. A writer that marks more waits until others are
   /// cleared; while a copy is away, none can be.
   static let dirtyRegionCount = 4096
+  /// Rows that one block status looks at, and that a trim or zeroing goes through before others get their turn: some hundred microseconds.
+  static let statusRowCount: UInt64 = 4096
   /// Ranges remembered for repair after a read failed on one copy. What is more is found by the next read or scrub.
   static let wantedRepairCount = 256
   /// What one presence bit stands for, in bytes; powers of two. The smallest is doubled, up to the largest, as long as a row has more chunks

@@ -23,6 +23,8 @@ final class MappedRow: @unchecked Sendable {  // reactor-confined
   /// A commit has brought it into the metadata for certain (or taken it out): its row record need not be written again, and the pool
   /// holds no room there for it any more.
   var isSettled = false
+  /// Chunks that somebody zeroed who wants to keep their space, and nobody has trimmed since: the row is not given back for want of data.
+  var keptChunks: PresenceBitmap?
   /// On the virtual disk's list of rows whose map record must be committed.
   var isPending = false
   /// Of a mirror: the regions whose copies may differ after a crash. They are in the metadata, or come there with the row itself.
@@ -48,6 +50,9 @@ final class MappedRow: @unchecked Sendable {  // reactor-confined
   var byteCountOfNewRecords: Int {
     FormatLimits.changeHeaderByteCount + RowRecord.Offset.slab(placeCount) + DirtyRegionsRecord.changeByteCount(regionCount: dirty.count)
   }
+
+  /// Nothing is lost when it is given back.
+  var isUnused: Bool { presence.isEmpty && keptChunks?.isEmpty ?? true }
 
   @inline(__always)
   func acquire(_ range: Range<UInt64>, _ mode: RangeLock.Mode) async -> RangeLock.Ticket {

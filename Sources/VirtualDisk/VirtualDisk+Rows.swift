@@ -17,9 +17,13 @@ extension VirtualDisk {
     return row
   }
 
+  /// It is mapped, and nobody has asked for it.
+  @inline(__always)
+  func isAsleep(_ index: Int) -> Bool { rows[index] == nil && slabTable.isMapped(index) }
+
   /// nil where the row is awake, or not mapped.
   func sleepingRowID(at index: Int) -> RowID? {
-    guard rows[index] == nil, slabTable.isMapped(index) else { return nil }
+    guard isAsleep(index) else { return nil }
     guard let id = pool.storedRowID(of: record.number, index: index) else {
       preconditionFailure("only rows that are in the metadata sleep")
     }

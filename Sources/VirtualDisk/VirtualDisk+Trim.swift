@@ -54,8 +54,9 @@ extension VirtualDisk {
         row.lock.release(ticket)
         throw error
       }
+      if isThin { noteKept(row, start, end, keepAllocated) }
       row.lock.release(ticket)
-      if !keepAllocated && row.presence.isEmpty { await free(row) }
+      if !keepAllocated && row.isUnused { await free(row) }
       return
     }
   }
@@ -89,10 +90,51 @@ extension VirtualDisk {
     }
   }
 
+  /// Whether a zeroing writes and copies no data: whole chunks lose their bits, and what is left of a chunk is zeroed by disks that do that
+  /// cheaply. Somebody may change that before the zeroing begins; then it takes longer, and is right all the same.
+  func zeroesFast(at offset: UInt64, byteCount: UInt64) -> Bool {
+    if byteCount == 0 { return true }
+    let end = offset + byteCount
+    let rowRange = Int(offset / rowByteCount)...Int((end - 1) / rowByteCount)
+    // After a crash copies have to agree first.
+    if !slabTable.areAllWhole {
+      for index in slabTable.rowsWithCondition where rowRange.contains(index) {
+        let first = UInt64(index) * rowByteCount
+        let (start, stop) = (max(offset, first) - first, min(end - first, rowByteCount))
+        if slabTable.isUnsettled(index, start.roundedDown(to: chunkByteCount), stop.roundedUp(to: chunkByteCount)) { return false }
+      }
+    }
+    for (position, isEnd) in [(offset, false), (end, true)] {
+      let isCut = position % chunkByteCount != 0 && position != record.byteCount
+      let isCheap = pool.slabsStartZeroed && position % blockByteCount == 0
+      if isCut && !isCheap && holdsData(at: isEnd ? position - 1 : position) { return false }
+    }
+    return true
+  }
+
+  private func holdsData(at offset: UInt64) -> Bool {
+    let (index, start) = offset.quotientAndRemainder(dividingBy: rowByteCount)
+    if isAsleep(Int(index)) { return true }
+    guard let row = rows[Int(index)], row.state == .mapped else { return false }
+    return row.presence[Int(start / chunkByteCount)]
+  }
+
+  /// A zeroing keeps the space of all chunks it touches; a trim gives up that of whole chunks.
+  private func noteKept(_ row: MappedRow, _ start: UInt64, _ end: UInt64, _ keepAllocated: Bool) {
+    if keepAllocated {
+      if row.keptChunks == nil { row.keptChunks = PresenceBitmap(chunkCount: chunksPerRow, allPresent: false) }
+      row.keptChunks?.set(chunks(start, end))
+    } else {
+      let first = Int((start + chunkByteCount - 1) / chunkByteCount)
+      let past = Int(end / chunkByteCount)
+      if first < past { row.keptChunks?.clear(first..<past) }
+    }
+  }
+
   /// Takes a row without data out of the map. Its slabs are reused only after the next commit has made that durable.
   private func free(_ row: MappedRow) async {
     let ticket = await row.acquire(0..<rowByteCount, .exclusive)  // drains it
-    if row.state == .mapped && row.presence.isEmpty {
+    if row.state == .mapped && row.isUnused {
       row.state = .freed
       rows[row.index] = nil
       var slabs = slabTable.takeRow(row.index)

@@ -143,7 +143,12 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
   }
 
   public override func performWriteZeroes(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
-    try await clear(at: offset, byteCount: byteCount, keepAllocated: !isThin || request.flags.contains(.keepAllocated), request)
+    let keepAllocated = !isThin || request.flags.contains(.keepAllocated)
+    if request.flags.contains(.onlyFast) {
+      try checkWritable()
+      guard zeroesFast(at: offset, byteCount: byteCount) else { throw BlockError(.unsupported) }
+    }
+    try await clear(at: offset, byteCount: byteCount, keepAllocated: keepAllocated, request)
   }
 
   public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken {
@@ -158,7 +163,10 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
     try checkWritable()
     let end = offset + byteCount
     var position = offset
+    var rowCount: UInt64 = 0
     while position < end {
+      rowCount += 1
+      if rowCount % VirtualDiskLimits.statusRowCount == 0 { await reactor.sleep(milliseconds: 0) }
       let (index, start) = position.quotientAndRemainder(dividingBy: rowByteCount)
       let stop = min(rowByteCount, start + (end - position))
       position += stop - start
@@ -178,14 +186,15 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
 
   /// From the map and its presence bits alone.
   public override func performBlockStatus(
-    at offset: UInt64, byteCount: UInt64, limit: Int, into extents: inout [BlockExtent], _ request: IORequest
+    at offset: UInt64, byteCount: UInt64, limit: Int, byRow: Bool, into extents: inout [BlockExtent], _ request: IORequest
   ) async throws(BlockError) {
-    let end = offset + byteCount
+    let (reach, overflow) = (offset - offset % rowByteCount).addingReportingOverflow(rowByteCount * VirtualDiskLimits.statusRowCount)
+    let end = overflow ? offset + byteCount : min(offset + byteCount, reach)
     var position = offset
     while position < end {
       let (index, start) = position.quotientAndRemainder(dividingBy: rowByteCount)
       let rowEnd = min(rowByteCount, start + (end - position))
-      let extent = status(row: Int(index), from: start, to: rowEnd)
+      let extent = status(row: Int(index), from: start, to: rowEnd, byRow: byRow)
       position += extent.byteCount
       if let last = extents.last, last.isAllocated == extent.isAllocated, last.isZero == extent.isZero, last.row == extent.row {
         extents[extents.count - 1].byteCount += extent.byteCount
@@ -196,13 +205,22 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
     }
   }
 
-  private func status(row index: Int, from start: UInt64, to end: UInt64) -> BlockExtent {
+  private func status(row index: Int, from start: UInt64, to end: UInt64, byRow: Bool) -> BlockExtent {
     // Whoever asks for the status of a whole disk wakes no row.
-    if let id = sleepingRowID(at: index) { return BlockExtent(byteCount: end - start, isAllocated: true, isZero: false, row: id.value) }
+    if isAsleep(index) {
+      return BlockExtent(byteCount: end - start, isAllocated: true, isZero: false, row: byRow ? sleepingRowID(at: index)?.value : nil)
+    }
     guard let row = rows[index], row.state == .mapped else { return BlockExtent(byteCount: end - start, isAllocated: false, isZero: true) }
     let chunk = Int(start / chunkByteCount)
     let run = row.presence.endOfRun(from: chunk, limit: chunksPerRow)
     let stop = min(end, UInt64(run) * chunkByteCount)
-    return BlockExtent(byteCount: stop - start, isAllocated: true, isZero: !row.presence[chunk], row: row.id.value)
+    return BlockExtent(byteCount: stop - start, isAllocated: true, isZero: !row.presence[chunk], row: byRow ? row.id.value : nil)
+  }
+
+  /// What a read would find, were it to come now: it need not wait for a write under way, which is not answered yet.
+  public override func performZeroRun(at offset: UInt64, byteCount: UInt64) -> ZeroRun {
+    let (index, start) = offset.quotientAndRemainder(dividingBy: rowByteCount)
+    let extent = status(row: Int(index), from: start, to: min(rowByteCount, start + min(byteCount, rowByteCount)), byRow: false)
+    return ZeroRun(byteCount: extent.byteCount, isZero: extent.isZero)
   }
 }

@@ -92,6 +92,12 @@ public final class PartitionVolume: BlockDevice, @unchecked Sendable {  // react
     return below.readInPlace(at: place, byteCount: byteCount, request)
   }
 
+  public override func performZeroRun(at offset: UInt64, byteCount: UInt64) -> ZeroRun {
+    let (place, overflow) = partition.offsetBytes.addingReportingOverflow(offset)
+    if isWithdrawn || overflow { return ZeroRun(byteCount: byteCount, isZero: false) }
+    return below.zeroRun(at: place, byteCount: byteCount)
+  }
+
   public override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     let place = try begin(offset)
     defer { end() }
@@ -117,10 +123,10 @@ public final class PartitionVolume: BlockDevice, @unchecked Sendable {  // react
   }
 
   public override func performBlockStatus(
-    at offset: UInt64, byteCount: UInt64, limit: Int, into extents: inout [BlockExtent], _ request: IORequest
+    at offset: UInt64, byteCount: UInt64, limit: Int, byRow: Bool, into extents: inout [BlockExtent], _ request: IORequest
   ) async throws(BlockError) {
     let place = try begin(offset)
     defer { end() }
-    try await below.blockStatus(at: place, byteCount: byteCount, limit: limit, into: &extents, request)
+    try await below.blockStatus(at: place, byteCount: byteCount, limit: limit, byRow: byRow, into: &extents, request)
   }
 }

@@ -53,6 +53,8 @@ public final class Volume: BlockDevice, @unchecked Sendable {  // reactor-confin
     below.readInPlace(at: offset, byteCount: byteCount, request)
   }
 
+  public override func performZeroRun(at offset: UInt64, byteCount: UInt64) -> ZeroRun { below.zeroRun(at: offset, byteCount: byteCount) }
+
   public override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     var failure: BlockError?
     do throws(BlockError) { try await below.write(at: offset, from: slice, request) } catch { failure = error }
@@ -81,8 +83,8 @@ public final class Volume: BlockDevice, @unchecked Sendable {  // reactor-confin
   }
 
   public override func performBlockStatus(
-    at offset: UInt64, byteCount: UInt64, limit: Int, into extents: inout [BlockExtent], _ request: IORequest
+    at offset: UInt64, byteCount: UInt64, limit: Int, byRow: Bool, into extents: inout [BlockExtent], _ request: IORequest
   ) async throws(BlockError) {
-    try await below.blockStatus(at: offset, byteCount: byteCount, limit: limit, into: &extents, request)
+    try await below.blockStatus(at: offset, byteCount: byteCount, limit: limit, byRow: byRow, into: &extents, request)
   }
 }

@@ -29,7 +29,7 @@ extension ServerTests {
       try await ServerHarness.run(byteCount: byteCount) { harness in
         let info = try await Program.succeed(["nbdinfo", uri(harness)])
         for line in [
-          "protocol: newstyle-fixed without TLS, using simple packets", "export=\"disk\"", "description: a disk for tests",
+          "protocol: newstyle-fixed without TLS, using structured packets", "export=\"disk\"", "description: a disk for tests",
           "export-size: 16777216", "is_read_only: false", "can_flush: true", "can_fua: true", "can_multi_conn: true", "can_trim: true",
           "can_zero: true", "block_size_minimum: 512", "block_size_preferred: 131072", "block_size_maximum: 33554432",
         ] { #expect(info.contains(line)) }

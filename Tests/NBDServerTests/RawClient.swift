@@ -109,7 +109,20 @@ final class RawClient {
     try #require(replies.last?.type == 1)
   }
 
+  static func metaQuery(_ name: String, _ queries: [String]) -> [UInt8] {
+    bigEndian(UInt32(name.utf8.count)) + Array(name.utf8) + bigEndian(UInt32(queries.count))
+      + queries.flatMap { bigEndian(UInt32($0.utf8.count)) + Array($0.utf8) }
+  }
+
   // MARK: Transmission
+
+  static func extendedRequest(
+    _ type: UInt16, cookie: UInt64 = 1, at offset: UInt64 = 0, length: UInt64 = 0, flags: UInt16 = 0, payload: [UInt8] = []
+  ) -> [UInt8] {
+    var bytes = bigEndian(UInt32(0x21e4_1c71)) + bigEndian(flags) + bigEndian(type) + bigEndian(cookie)
+    bytes += bigEndian(offset) + bigEndian(length) + payload
+    return bytes
+  }
 
   static func request(
     _ type: UInt16, cookie: UInt64 = 1, at offset: UInt64 = 0, length: UInt32 = 0, flags: UInt16 = 0, payload: [UInt8] = []

@@ -11,6 +11,7 @@ final class TestDevice: BlockDevice, @unchecked Sendable {
     var offset: UInt64 = 0
     var byteCount: UInt64 = 0
     var flags: IOFlags = []
+    var hint = CacheHint.normal
   }
 
   var shape: BlockGeometry
@@ -25,6 +26,13 @@ final class TestDevice: BlockDevice, @unchecked Sendable {
   var stalls = 0
   var stallsSilently = false
   private var keptBySystem: [BufferSlice] = []
+  /// What block status says, from offset 0 on; the rest is data. Its zeros are for the test to see to.
+  var layout: [BlockExtent] = []
+  /// Reads that begin here fail.
+  var badOffset: UInt64?
+  /// Zeroing writes no data.
+  var zeroesFast = true
+  var cacheByteCount: UInt64 = 0
 
   init(reactor: any Reactor, byteCount: Int, isReadOnly: Bool = false, isRotational: Bool = false) {
     shape = BlockGeometry(
@@ -53,7 +61,10 @@ final class TestDevice: BlockDevice, @unchecked Sendable {
   }
 
   override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
-    try await enter(Call(operation: .read, offset: offset, byteCount: UInt64(slice.byteCount), flags: request.flags))
+    let call = Call(
+      operation: .read, offset: offset, byteCount: UInt64(slice.byteCount), flags: request.flags, hint: request.cacheHint)
+    try await enter(call)
+    if let badOffset, offset == badOffset { throw BlockError(.ioFailed) }
     if stalls > 0 {
       stalls -= 1
       reactor.buffers.retain(slice.buffer)
@@ -81,8 +92,42 @@ final class TestDevice: BlockDevice, @unchecked Sendable {
   }
 
   override func performWriteZeroes(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
+    if request.flags.contains(.onlyFast) && !zeroesFast { throw BlockError(.unsupported) }
     try await enter(Call(operation: .writeZeroes, offset: offset, byteCount: byteCount, flags: request.flags))
     zero(offset, byteCount)
+  }
+
+  override var readCacheByteCount: UInt64 { cacheByteCount }
+
+  /// The extents of a range, as `layout` has them.
+  private func status(_ offset: UInt64, _ byteCount: UInt64) -> [BlockExtent] {
+    let end = offset + byteCount
+    var found: [BlockExtent] = []
+    var position: UInt64 = 0
+    let rest = BlockExtent(byteCount: .max, isAllocated: true, isZero: false)
+    for extent in layout + [rest] where position < end {
+      let (sum, overflow) = position.addingReportingOverflow(extent.byteCount)
+      let next = overflow ? .max : sum
+      if next > offset {
+        var part = extent
+        part.byteCount = min(next, end) - max(position, offset)
+        found.append(part)
+      }
+      position = next
+    }
+    return found
+  }
+
+  override func performBlockStatus(
+    at offset: UInt64, byteCount: UInt64, limit: Int, byRow: Bool, into extents: inout [BlockExtent], _ request: IORequest
+  ) async throws(BlockError) {
+    try await enter(Call(operation: .blockStatus, offset: offset, byteCount: byteCount))
+    extents += status(offset, byteCount).prefix(limit)
+  }
+
+  override func performZeroRun(at offset: UInt64, byteCount: UInt64) -> ZeroRun {
+    let first = status(offset, byteCount)[0]
+    return ZeroRun(byteCount: first.byteCount, isZero: first.isZero)
   }
 
   /// What hung happens now: the system fills the buffers it kept, and lets go of them.

@@ -29,7 +29,7 @@ import Testing
       #expect(opened.mappedRowCount == 32 && opened.rows.allSatisfy { $0 == nil })
       #expect(opened.fewestWholeCopies == 2 && opened.firstLostRow == nil)
       var extents: [BlockExtent] = []
-      try await opened.blockStatus(at: 0, byteCount: 32 << 20, limit: 100, into: &extents, IORequest())
+      try await opened.blockStatus(at: 0, byteCount: 32 << 20, limit: 100, byRow: true, into: &extents, IORequest())
       #expect(extents.count == 32 && extents.allSatisfy { $0.isAllocated && !$0.isZero })
       #expect(Set(extents.map(\.row)).count == 32 && opened.rows.allSatisfy { $0 == nil })
       try await opened.read(at: 7 << 20, into: buffer, IORequest())

@@ -78,7 +78,7 @@ final class MemoryDisk: BlockDevice, @unchecked Sendable {
   }
 
   override func performBlockStatus(
-    at offset: UInt64, byteCount: UInt64, limit: Int, into extents: inout [BlockExtent], _ request: IORequest
+    at offset: UInt64, byteCount: UInt64, limit: Int, byRow: Bool, into extents: inout [BlockExtent], _ request: IORequest
   ) async throws(BlockError) {
     extents.append(BlockExtent(byteCount: byteCount, isAllocated: true, isZero: false, row: offset))
   }

@@ -75,7 +75,8 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
   /// Cached pages are copied; what lies between them comes from the disk, whole pages that are admitted in one piece.
   func read(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     if isEnded || slice.byteCount == 0 { return try await bus.readDisk(at: offset, into: slice, request) }
-    let isSequential = cache.noteRead(stream(request), offset, slice.byteCount)
+    let isWanted = request.cacheHint == .willNeed
+    let isSequential = !isWanted && cache.noteRead(stream(request), offset, slice.byteCount)
     var decided: AdmissionDecision?
     var done = 0
     while done < slice.byteCount {
@@ -89,7 +90,7 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
         done += count
         continue
       }
-      let decision = decided ?? decide(page, slice.byteCount, isSequential)
+      let decision = isWanted ? .admitted : decided ?? decide(page, slice.byteCount, isSequential)
       decided = nil
       cache.count(miss: count, decision, number, request.virtualDisk)
       if decision.isAdmitted && (count < cache.pageByteCount || done + count == slice.byteCount) {
@@ -101,7 +102,7 @@ final class DiskPages: @unchecked Sendable {  // reactor-confined
       var end = done + count
       while end < slice.byteCount && !(isEnded || cache.isCached(key((offset + UInt64(end)) >> cache.pageShift))) {
         let next = min(slice.byteCount - end, cache.pageByteCount)
-        let nextDecision = decide((offset + UInt64(end)) >> cache.pageShift, slice.byteCount, isSequential)
+        let nextDecision = isWanted ? .admitted : decide((offset + UInt64(end)) >> cache.pageShift, slice.byteCount, isSequential)
         if nextDecision != decision || (decision.isAdmitted && next < cache.pageByteCount) {
           decided = nextDecision
           break
