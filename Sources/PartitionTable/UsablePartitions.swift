@@ -96,6 +96,12 @@ extension UsablePartition {
     return names
   }
 
+  /// The partition of that name: one under which it is listed, or its unique GUID, which goes with it whatever number and label it gets.
+  public static func exported(as name: String, among partitions: [UsablePartition]) -> UsablePartition? {
+    if let listed = exportNames(of: partitions).first(where: { $0.name == name }) { return listed.partition }
+    return GUID(name).flatMap { guid in partitions.first { $0.identity == .gpt(guid) } }
+  }
+
   private static func isExportName(_ label: String) -> Bool {
     guard !label.isEmpty, !label.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }), GUID(label) == nil else {
       return false

@@ -4,7 +4,7 @@ import NBDServer
 import Volume
 
 /// A virtual disk as one NBD client has it open.
-final class OpenExport: Export {
+final class OpenVirtualDisk: Export {
   let name: String
   let description: String
   let isReadOnly = false
@@ -89,7 +89,7 @@ extension StorageService: ExportDirectory {
         "\(served.volume.label) is offline: row \(row) of its data has no whole copy on the disks that are there. "
           + "Bring the missing disks back; `spaceport vdisk show \(served.volume.label)` says more.")
     }
-    guard let partition else { return OpenExport(served) }
+    guard let partition else { return OpenVirtualDisk(served) }
     let watch = served.volume.partitions
     let volume: PartitionVolume
     do throws(PartitionWatch.OpenError) { volume = try await watch.open(partition) } catch {

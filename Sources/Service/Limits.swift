@@ -36,4 +36,9 @@ public enum ServiceLimits {
   /// clients wait for it.
   static let statusByteCount: UInt64 = 1 << 40
   static let statusExtents = 1024
+  /// And so many times, while the operation lock is held: a petabyte without data, or a million extents; beyond that the answer is "at least".
+  static let statusRounds = 1024
+  /// Partitions of a virtual disk whose content is looked at for a list, each by a process of its own: as many as a usual table has. A guest may
+  /// make 32,768.
+  static let recognisedPartitions = 128
 }

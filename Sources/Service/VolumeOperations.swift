@@ -2,35 +2,74 @@ import Management
 import NBDServer
 import PartitionTable
 import Reactor
+import Synchronization
 import Volume
 
 // What is on virtual disks and their partitions. On the reactor, without the operation lock: nothing is changed.
 
 extension StorageService {
   public func volumes(ofPool pool: String?) async throws(APIError) -> [VolumeInfo] {
-    try await reactor.run { [self] () async throws(APIError) in
+    try await untilTimeIsOver { [self] (limit) async throws(APIError) in
       let wanted = if let pool { [try servedPool(pool)] } else { sortedPools }
       var found: [VolumeInfo] = []
-      for served in wanted.flatMap(\.sortedVirtualDisks) where isServed(served) { found += await volumes(of: served) }
+      for served in wanted.flatMap(\.sortedVirtualDisks) where isServed(served) { found += await volumes(of: served, limit) }
       return found
     }
   }
 
   public func volumes(of path: VirtualDiskPath) async throws(APIError) -> [VolumeInfo] {
-    try await reactor.run { [self] () async throws(APIError) in await volumes(of: try servedDisk(path).1) }
+    try await untilTimeIsOver { [self] (limit) async throws(APIError) in await volumes(of: try servedDisk(path).1, limit) }
   }
 
-  private func volumes(of served: ServedVirtualDisk) async -> [VolumeInfo] {
+  public func volumesWithoutContent(of path: VirtualDiskPath) async throws(APIError) -> [VolumeInfo] {
+    try await reactor.run { [self] () async throws(APIError) in
+      let served = try servedDisk(path).1
+      return await listed(served).volumes.map(\.info)
+    }
+  }
+
+  /// Whoever asked waits no longer.
+  private final class CallEnd: Sendable {
+    private let isOverNow = Atomic(false)
+    var isOver: Bool { isOverNow.load(ordering: .relaxed) }
+    func end() { isOverNow.store(true, ordering: .relaxed) }
+  }
+
+  /// Runs a question on the reactor, which is told when the caller's time limit has passed.
+  private func untilTimeIsOver<Value: Sendable>(
+    _ body: @escaping @Sendable (CallEnd) async throws(APIError) -> Value
+  ) async throws(APIError) -> Value {
+    let limit = CallEnd()
+    let result = await withTaskCancellationHandler { () async -> Result<Value, APIError> in
+      do throws(APIError) { return .success(try await reactor.run { () async throws(APIError) in try await body(limit) }) } catch {
+        return .failure(error)
+      }
+    } onCancel: {
+      limit.end()
+    }
+    return try result.get()
+  }
+
+  /// A volume, and where it lies.
+  private struct ListedVolume {
+    var info: VolumeInfo
+    var range: Range<UInt64>
+  }
+
+  /// What there is, without what is on it.
+  private func listed(_ served: ServedVirtualDisk) async -> (volumes: [ListedVolume], scan: PartitionTableScan) {
     let scan = await served.volume.partitions.read().scan
     // While the table was read the virtual disk may have been deleted; so below.
-    guard isServed(served) else { return [] }
-    guard let partitions = scan.usablePartitions else { return await [wholeDisk(served, scan)] }
-    if partitions.isEmpty {
-      // An empty table is not a volume.
-      return scan.kind == .none || scan.kind == .bootSector ? await [wholeDisk(served, scan)] : []
+    guard isServed(served) else { return ([], scan) }
+    let hasTable = scan.kind != .none && scan.kind != .bootSector
+    guard let partitions = scan.usablePartitions, !partitions.isEmpty || hasTable else {
+      // One without a table that can be relied on. A file system may lie where the table would.
+      let info = volume(served)
+      return ([ListedVolume(info: info, range: 0..<info.sizeBytes)], scan)
     }
-    var found: [VolumeInfo] = []
-    for partition in partitions.sorted(by: { $0.number < $1.number }) where isServed(served) {
+    let clientCounts = served.volume.partitions.clientCounts
+    // An empty table is not a volume.
+    let volumes = partitions.sorted { $0.number < $1.number }.map { partition in
       var info = volume(served)
       info.partition = partition.number
       info.partitionLabel = partition.label
@@ -38,22 +77,28 @@ extension StorageService {
       info.sizeBytes = partition.byteCount
       info.export = export(
         "\(info.diskPath)/\(partition.number)", uuid: partition.identity.text(number: partition.number),
-        clientCount: served.volume.partitions.open.filter { $0.partition.identity == partition.identity }
-          .reduce(0) { $0 + $1.clientCount })
-      await recognise(partition.offsetBytes..<partition.endBytes, of: served, in: &info)
-      found.append(info)
+        clientCount: clientCounts[partition.identity] ?? 0)
+      return ListedVolume(info: info, range: partition.offsetBytes..<partition.endBytes)
     }
-    return found
+    return (volumes, scan)
   }
 
-  /// One without a table that can be relied on. A file system may lie where the table would.
-  private func wholeDisk(_ served: ServedVirtualDisk, _ scan: PartitionTableScan) async -> VolumeInfo {
-    var info = volume(served)
-    await recognise(0..<info.sizeBytes, of: served, in: &info)
-    if info.content == nil && info.problem == nil && scan.kind != .none && scan.kind != .bootSector {
-      info.problem = "its partition table cannot be relied on: see `spaceport partition verify \(info.diskPath)`"
+  private func volumes(of served: ServedVirtualDisk, _ limit: CallEnd) async -> [VolumeInfo] {
+    let (listed, scan) = await listed(served)
+    var found: [VolumeInfo] = []
+    for (index, var volume) in listed.enumerated() where isServed(served) && !limit.isOver {
+      if index < ServiceLimits.recognisedPartitions {
+        await recognise(volume.range, of: served, in: &volume.info)
+      } else {
+        volume.info.problem = "it was not looked at: of a virtual disk only the first \(ServiceLimits.recognisedPartitions) partitions are"
+      }
+      let hasTable = scan.kind != .none && scan.kind != .bootSector
+      if hasTable && volume.info.partition == nil && volume.info.content == nil && volume.info.problem == nil {
+        volume.info.problem = "its partition table cannot be relied on: see `spaceport partition verify \(volume.info.diskPath)`"
+      }
+      found.append(volume.info)
     }
-    return info
+    return found
   }
 
   private func volume(_ served: ServedVirtualDisk) -> VolumeInfo {
@@ -78,19 +123,23 @@ extension StorageService {
       info.problem = "the virtual disk is offline"
       return
     }
-    // One at a time: that bounds the memory, and the reactor's part of it.
-    while !contentLock.tryAcquire() { await withUnsafeContinuation { contentLock.enqueue($0) } }
-    defer { contentLock.release() }
-    guard isServed(served) else { return }
     do {
-      let sample = try await served.volume.sampleContent(range, served.request)
-      guard let (content, usage) = try await content(of: sample) else { return }
+      guard let (content, usage) = try await recognised(range, of: served) else { return }
       info.content = ContentInfo(
         type: content.type, usage: content.usage, label: content.label, uuid: content.uuid, usedBytes: usage?.usedBytes,
         freeBytes: usage?.freeBytes)
     } catch {
       info.problem = "what is on it is not known: \(error)"
     }
+  }
+
+  /// What a range of the virtual disk holds; nil for nothing that is known.
+  func recognised(_ range: Range<UInt64>, of served: ServedVirtualDisk) async throws -> (FoundContent, FileSystemUsage?)? {
+    // One at a time: that bounds the memory, and the reactor's part of it.
+    while !contentLock.tryAcquire() { await withUnsafeContinuation { contentLock.enqueue($0) } }
+    defer { contentLock.release() }
+    guard isServed(served) else { return nil }
+    return try await content(of: try await served.volume.sampleContent(range, served.request))
   }
 
   private func content(of sample: ContentSample) async throws -> (FoundContent, FileSystemUsage?)? {

@@ -22,6 +22,7 @@ struct Routes: Sendable {
     addJobRoutes(to: version1)
     addVirtualDiskRoutes(to: version1)
     addPartitionRoutes(to: version1)
+    addVolumeRoutes(to: version1)
     return router
   }
 
