@@ -45,8 +45,8 @@ extension StorageService {
     }
     do throws(PartitionTableRefusal) {
       try await moveBackup(of: disk, as: before)
-      return "The backup of the partition table was moved to the new end. Next: `spaceport partition resize \(path) NUMBER` grows a partition; "
-        + "`spaceport volume resize \(path)/NUMBER --size SIZE` does that with its block device and its file system"
+      return "The backup of the partition table was moved to the new end. Next: `spaceport partition resize \(path) NUMBER` grows a "
+        + "partition; `spaceport volume resize \(path)/NUMBER --size SIZE` does that with its block device and its file system"
     } catch {
       return "The partition table was left as it is: \(error.message). See `spaceport partition verify \(path)`"
     }

@@ -29,7 +29,7 @@ extension StorageService {
   }
 
   /// Whoever asked waits no longer.
-  private final class CallEnd: Sendable {
+  final class CallEnd: Sendable {
     private let isOverNow = Atomic(false)
     var isOver: Bool { isOverNow.load(ordering: .relaxed) }
     func end() { isOverNow.store(true, ordering: .relaxed) }
@@ -61,23 +61,25 @@ extension StorageService {
     let scan = await served.volume.partitions.read().scan
     // While the table was read the virtual disk may have been deleted; so below.
     guard isServed(served) else { return ([], scan) }
+    // A guest may have made very many: what is the same for all is made once.
+    let processes = clientProcesses
+    let disk = volume(served, processes)
     let hasTable = scan.kind != .none && scan.kind != .bootSector
     guard let partitions = scan.usablePartitions, !partitions.isEmpty || hasTable else {
       // One without a table that can be relied on. A file system may lie where the table would.
-      let info = volume(served)
-      return ([ListedVolume(info: info, range: 0..<info.sizeBytes)], scan)
+      return ([ListedVolume(info: disk, range: 0..<disk.sizeBytes)], scan)
     }
     let clientCounts = served.volume.partitions.clientCounts
     // An empty table is not a volume.
     let volumes = partitions.sorted { $0.number < $1.number }.map { partition in
-      var info = volume(served)
+      var info = disk
       info.partition = partition.number
       info.partitionLabel = partition.label
       info.offsetBytes = partition.offsetBytes
       info.sizeBytes = partition.byteCount
       info.export = export(
         "\(info.diskPath)/\(partition.number)", uuid: partition.identity.text(number: partition.number),
-        clientCount: clientCounts[partition.identity] ?? 0)
+        clientCount: clientCounts[partition.identity] ?? 0, processes)
       return ListedVolume(info: info, range: partition.offsetBytes..<partition.endBytes)
     }
     return (volumes, scan)
@@ -86,13 +88,14 @@ extension StorageService {
   private func volumes(of served: ServedVirtualDisk, _ limit: CallEnd) async -> [VolumeInfo] {
     let (listed, scan) = await listed(served)
     var found: [VolumeInfo] = []
-    for (index, var volume) in listed.enumerated() where isServed(served) && !limit.isOver {
+    let hasTable = scan.kind != .none && scan.kind != .bootSector
+    for (index, var volume) in listed.enumerated() {
       if index < ServiceLimits.recognisedPartitions {
-        await recognise(volume.range, of: served, in: &volume.info)
+        guard isServed(served), !limit.isOver else { return found }
+        await recognise(volume.range, of: served, limit, in: &volume.info)
       } else {
         volume.info.problem = "it was not looked at: of a virtual disk only the first \(ServiceLimits.recognisedPartitions) partitions are"
       }
-      let hasTable = scan.kind != .none && scan.kind != .bootSector
       if hasTable && volume.info.partition == nil && volume.info.content == nil && volume.info.problem == nil {
         volume.info.problem = "its partition table cannot be relied on: see `spaceport partition verify \(volume.info.diskPath)`"
       }
@@ -101,30 +104,39 @@ extension StorageService {
     return found
   }
 
-  private func volume(_ served: ServedVirtualDisk) -> VolumeInfo {
+  private func volume(_ served: ServedVirtualDisk, _ processes: [String: Set<Int>]) -> VolumeInfo {
     let (label, geometry) = (served.volume.label, served.disk.geometry)
-    let disk = export(label, uuid: served.disk.record.id.description, clientCount: served.volume.clientCount)
+    let disk = export(label, uuid: served.disk.record.id.description, clientCount: served.volume.clientCount, processes)
     return VolumeInfo(
       pool: String(label.prefix { $0 != "/" }), virtualDisk: served.disk.name, sizeBytes: geometry.byteCount,
       sectorBytes: geometry.logicalSector, export: disk, diskExport: disk)
   }
 
-  private func export(_ name: String, uuid: String, clientCount: Int) -> ExportInfo {
-    let sessions = server?.statistics.connections.filter { $0.exportName == name } ?? []
-    let processes = Set(sessions.compactMap { $0.peerProcess.map(Int.init) }.filter { $0 > 0 })
-    return ExportInfo(
-      name: name, identifier: "\(name) \(uuid.lowercased())", clientCount: clientCount, clientProcesses: processes.sorted())
+  private func export(_ name: String, uuid: String, clientCount: Int, _ processes: [String: Set<Int>]) -> ExportInfo {
+    ExportInfo(
+      name: name, identifier: "\(name) \(uuid.lowercased())", clientCount: clientCount,
+      clientProcesses: processes[name, default: []].sorted())
+  }
+
+  /// Of this machine, by the export that they are connected to.
+  private var clientProcesses: [String: Set<Int>] {
+    var processes: [String: Set<Int>] = [:]
+    for connection in server?.statistics.connections ?? [] {
+      guard let process = connection.peerProcess, process > 0, let name = connection.exportName else { continue }
+      processes[name, default: []].insert(Int(process))
+    }
+    return processes
   }
 
   // MARK: Content
 
-  private func recognise(_ range: Range<UInt64>, of served: ServedVirtualDisk, in info: inout VolumeInfo) async {
+  private func recognise(_ range: Range<UInt64>, of served: ServedVirtualDisk, _ limit: CallEnd, in info: inout VolumeInfo) async {
     guard served.canBeServed else {
       info.problem = "the virtual disk is offline"
       return
     }
     do {
-      guard let (content, usage) = try await recognised(range, of: served) else { return }
+      guard let (content, usage) = try await recognised(range, of: served, limit) else { return }
       info.content = ContentInfo(
         type: content.type, usage: content.usage, label: content.label, uuid: content.uuid, usedBytes: usage?.usedBytes,
         freeBytes: usage?.freeBytes)
@@ -134,11 +146,13 @@ extension StorageService {
   }
 
   /// What a range of the virtual disk holds; nil for nothing that is known.
-  func recognised(_ range: Range<UInt64>, of served: ServedVirtualDisk) async throws -> (FoundContent, FileSystemUsage?)? {
+  func recognised(
+    _ range: Range<UInt64>, of served: ServedVirtualDisk, _ limit: CallEnd = CallEnd()
+  ) async throws -> (FoundContent, FileSystemUsage?)? {
     // One at a time: that bounds the memory, and the reactor's part of it.
     while !contentLock.tryAcquire() { await withUnsafeContinuation { contentLock.enqueue($0) } }
     defer { contentLock.release() }
-    guard isServed(served) else { return nil }
+    guard isServed(served), !limit.isOver else { return nil }
     return try await content(of: try await served.volume.sampleContent(range, served.request))
   }
 

@@ -15,7 +15,8 @@ public enum PartitionTableIO {
     return await PartitionTableScan.scan(diskByteCount: geometry.byteCount, sectorSize: sectorSize) { range async in
       willRead(range)
       let bytes = await read(range, of: device, request)
-      await device.reactor.sleep(milliseconds: 0)  // others have their turn: what is read is judged now, and a guest chooses how much that is
+      // Others have their turn: what is read is judged now, and a guest chooses how much that is.
+      await device.reactor.sleep(milliseconds: 0)
       return bytes
     }
   }

@@ -94,7 +94,8 @@ struct CommandTests {
       #expect(try await run(server, "partition", "repair", "tank/data", "--yes").output.contains("is repaired"))
       #expect(
         backend.partitionRequests == [
-          .delete(DeletePartitions(partitions: ["esp", "7"])), .delete(DeletePartitions(partitions: ["esp"], acceptLoss: true)), .repair(RepairPartitionTable()), .repair(RepairPartitionTable()),
+          .delete(DeletePartitions(partitions: ["esp", "7"])), .delete(DeletePartitions(partitions: ["esp"], acceptLoss: true)),
+          .repair(RepairPartitionTable()), .repair(RepairPartitionTable()),
           .repair(RepairPartitionTable(apply: true)),
         ])
     }

@@ -19,8 +19,8 @@ enum PartitionOutput {
     let oldSizes = Dictionary(before.partitions.map { ($0.number, $0.sizeBytes) }, uniquingKeysWith: max)
     let grown = after.partitions.first { $0.clientCount > 0 && $0.sizeBytes > oldSizes[$0.number] ?? .max }
     guard let grown else { return nil }
-    return "Clients of partition \(grown.number) reach its new end. A block device of this machine learns of it, and its file system grows, by: "
-      + "spaceport volume resize \(after.path)/\(grown.number) --size \(ByteSize(byteCount: after.sizeBytes))"
+    return "Clients of partition \(grown.number) reach its new end. A block device of this machine learns of it, and its file system "
+      + "grows, by: spaceport volume resize \(after.path)/\(grown.number) --size \(ByteSize(byteCount: after.sizeBytes))"
   }
 
   private static func fields(_ info: PartitionTableInfo) -> Fields {
