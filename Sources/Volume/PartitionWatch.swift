@@ -166,7 +166,8 @@ public final class PartitionWatch: @unchecked Sendable {  // reactor-confined
       if isUndisturbed(found) { current = KnownTable(scan, generation: began, isStable: true) }
       judge(scan)
     }
-    let isNeeded = current != nil || !open.isEmpty
+    // Whoever asked may open a partition by it, remembered or not.
+    let isNeeded = isUndisturbed(found) || !open.isEmpty
     areas = isNeeded ? TableAreas(scan.consultedRanges, diskByteCount: byteCount) : TableAreas()
     scanWaiters.wakeAll()
     return found

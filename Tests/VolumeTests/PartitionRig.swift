@@ -76,3 +76,12 @@ struct PartitionRig: Sendable {
     try await reactor.run { () async throws -> Void in try await body(PartitionRig(reactor, mebibytes: mebibytes, sector: sector)) }
   }
 }
+
+/// How far the tasks beside a test have come. Reactor-confined.
+final class Progress: @unchecked Sendable {
+  var write: BlockError?
+  var isWriteDone = false
+  var isTableDone = false
+  var isOpened = false
+  var openError: PartitionWatch.OpenError?
+}
