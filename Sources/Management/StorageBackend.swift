@@ -49,17 +49,20 @@ public protocol StorageBackend: Sendable {
   /// Writes an empty GPT. Refuses where something would be lost, unless that is accepted, and while partitions are open, unless forced.
   func initPartitionTable(of path: VirtualDiskPath, _ request: InitPartitionTable) async throws(APIError) -> PartitionTableInfo
   func createPartition(on path: VirtualDiskPath, _ request: CreatePartition) async throws(APIError) -> PartitionTableInfo
-  /// Refuses while one of them is open, unless forced.
+  /// Refuses, and says what would be lost, unless that is accepted; and while one of them is open, unless forced.
   func deletePartitions(of path: VirtualDiskPath, _ request: DeletePartitions) async throws(APIError) -> PartitionTableInfo
   /// Its start stays. Refuses to make it shorter, unless that loss is accepted, and then while it is open, unless forced.
   func resizePartition(of path: VirtualDiskPath, _ request: ResizePartition) async throws(APIError) -> PartitionTableInfo
   func setPartition(of path: VirtualDiskPath, _ request: SetPartition) async throws(APIError) -> PartitionTableInfo
-  /// Plans, or does, the repair of a GPT from its good copy.
+  /// Plans, or does, the repair of a GPT from its good copy. Refuses where a file system on the whole disk might be destroyed, or clients would
+  /// lose partitions that they have open, unless forced.
   func repairPartitionTable(of path: VirtualDiskPath, _ request: RepairPartitionTable) async throws(APIError) -> PartitionRepairInfo
   /// The partitions of one pool's virtual disks, or of all, and virtual disks without a table, with what is on each. Reads a little of each.
   func volumes(ofPool pool: String?) async throws(APIError) -> [VolumeInfo]
   /// The same of one virtual disk.
   func volumes(of path: VirtualDiskPath) async throws(APIError) -> [VolumeInfo]
+  /// The same without what is on each, which is told at once.
+  func volumesWithoutContent(of path: VirtualDiskPath) async throws(APIError) -> [VolumeInfo]
   /// The running layers from the export down, one tree a virtual disk: that of the one named, or all.
   func stack(of path: VirtualDiskPath?) async throws(APIError) -> [StackNode]
   /// Who may open the exports of one pool, or of all.

@@ -82,10 +82,14 @@ enum OptionReplies {
     return writer.bytes
   }
 
-  /// A string of at most the protocol's length, cut between characters.
-  private static func text(_ string: String) -> [UInt8] {
-    var string = string[...]
-    while string.utf8.count > WireLimits.stringByteCount { string.removeLast() }
-    return Array(string.utf8)
+  /// A string of at most the protocol's length, cut between Unicode scalars.
+  static func text(_ string: String) -> [UInt8] {
+    let bytes = string.utf8
+    guard let limit = bytes.index(bytes.startIndex, offsetBy: WireLimits.stringByteCount, limitedBy: bytes.endIndex) else {
+      return Array(bytes)
+    }
+    var end = limit
+    while end.samePosition(in: string.unicodeScalars) == nil { end = bytes.index(before: end) }
+    return Array(bytes[..<end])
   }
 }

@@ -46,12 +46,6 @@ public struct GUID: Hashable, Sendable, Comparable, CustomStringConvertible {
     self.init(high: halves.0, low: halves.1)
   }
 
-  /// Reads the 16 bytes of a GUID as GPT stores it; nil unless there are exactly 16.
-  public init?(diskBytes: [UInt8]) {
-    guard diskBytes.count == 16 else { return nil }
-    self.init(diskBytes: diskBytes[...])
-  }
-
   /// The first three fields are little-endian on disk, the rest is in text order (UEFI 2.10, appendix A). The slice has 16 bytes.
   init(diskBytes: ArraySlice<UInt8>) {
     let first = UInt64(diskBytes.uint32(at: 0))

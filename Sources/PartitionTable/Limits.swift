@@ -26,6 +26,9 @@ public enum PartitionLimits {
   /// Most logical partitions followed along EBR chains. Linux stops at 256 partitions a disk; a longer chain is damage or malice.
   public static let maximumLogicalPartitions = 256
 
+  /// Findings that a refusal names, of what may be tens of thousands: as many as a person reads, and an NBD client can be told.
+  public static let findingsInSentence = 8
+
   /// Least size of the data partition on a pooled disk, in bytes: the first and last MiB belong to no slab, and the smallest slab
   /// is 1 MiB.
   public static let pooledDataMinimumByteCount: UInt64 = 3 << 20

@@ -1,27 +1,42 @@
+/// How far the extended boot records have been followed.
+struct LogicalPartitionChain {
+  /// Extended partitions that are still to be looked at; the first of them now.
+  var containers: ArraySlice<MBRPartition>
+  /// The next record in the first container; nil where its chain has not begun.
+  var next: LBA?
+  var visited: Set<LBA> = []
+  /// Of the next logical partition.
+  var number = 5
+}
+
 extension PartitionTableDecoder {
   /// Follows the extended boot records of every extended partition. A record names one logical partition, relative to itself, and the
   /// next record, relative to the extended partition; a hostile chain may point anywhere, so every step is checked.
   mutating func decodeLogicalPartitions() throws(BytesNeeded) {
     guard let extended = scan.mbr?.partitions.filter(\.isExtended) else { return }
-    var visited: Set<LBA> = []
-    var number = 5
-    for container in extended {
-      var next: LBA? = container.firstLBA
-      while let lba = next {
-        next = nil
-        guard lba >= container.firstLBA, lba <= container.lastLBA, lba.value > 0, lba.value < source.sectorCount else {
+    var chain = self.chain ?? LogicalPartitionChain(containers: extended[...])
+    defer { self.chain = chain }
+    while let container = chain.containers.first {
+      chain.next = chain.next ?? container.firstLBA
+      while let lba = chain.next {
+        // What is not fetched yet is fetched before anything is noted.
+        let isInside = lba >= container.firstLBA && lba <= container.lastLBA && lba.value > 0 && lba.value < source.sectorCount
+        let record = isInside ? try source.sectors(lba) : nil
+        chain.next = nil
+        guard isInside else {
           scan.findings.append(.ebrOutOfBounds(lba))
           break
         }
-        guard visited.count < PartitionLimits.maximumLogicalPartitions else {
+        guard chain.visited.count < PartitionLimits.maximumLogicalPartitions else {
           scan.findings.append(.ebrChainTooLong(maximum: PartitionLimits.maximumLogicalPartitions))
+          chain.containers = []
           return
         }
-        guard visited.insert(lba).inserted else {
+        guard chain.visited.insert(lba).inserted else {
           scan.findings.append(.ebrLoop(lba))
           break
         }
-        guard let record = try source.sectors(lba) else {
+        guard let record else {
           scan.findings.append(.ebrUnreadable(lba))
           break
         }
@@ -29,9 +44,9 @@ extension PartitionTableDecoder {
           scan.findings.append(.ebrSignatureMissing(lba))
           break
         }
-        scan.extendedRecords.append(lba)
-        next = take(record, at: lba, container: container, number: &number)
+        chain.next = take(record, at: lba, container: container, number: &chain.number)
       }
+      chain.containers.removeFirst()
     }
   }
 
@@ -45,6 +60,9 @@ extension PartitionTableDecoder {
         // The first link counts, as in Linux; its start is relative to the extended partition, which begins below 2^32.
         if next == nil { next = LBA(container.firstLBA.value + UInt64(entry.uint32(at: 8))) }
       } else {
+        if partition.firstLBA < container.firstLBA || partition.lastLBA > container.lastLBA {
+          scan.findings.append(.logicalPartitionOutsideExtended(number: partition.number))
+        }
         scan.mbr?.partitions.append(partition)
         number += 1
       }
@@ -58,15 +76,17 @@ extension PartitionTableDecoder {
     for partition in partitions where partition.lastLBA.value >= source.sectorCount {
       scan.findings.append(.mbrPartitionOutOfBounds(number: partition.number))
     }
-    appendOverlaps(partitions.filter { $0.number <= 4 && $0.type != MBR.protectiveType })
-    appendOverlaps(partitions.filter { $0.number > 4 })
+    let real = partitions.filter { $0.type != MBR.protectiveType }
+    appendOverlaps(real.filter { $0.number <= 4 })
+    appendOverlaps(real.filter { !$0.isExtended })
   }
 
   private mutating func appendOverlaps(_ partitions: [MBRPartition]) {
     var farthest: MBRPartition?
     for partition in partitions.sorted(by: { ($0.firstLBA, $0.number) < ($1.firstLBA, $1.number) }) {
       if let farthest, partition.firstLBA <= farthest.lastLBA {
-        scan.findings.append(.mbrPartitionsOverlap(first: farthest.number, second: partition.number))
+        let finding = PartitionTableFinding.mbrPartitionsOverlap(first: farthest.number, second: partition.number)
+        if !scan.findings.contains(finding) { scan.findings.append(finding) }
       }
       if partition.lastLBA >= farthest?.lastLBA ?? 0 { farthest = partition }
     }

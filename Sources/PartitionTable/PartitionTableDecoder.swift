@@ -1,9 +1,20 @@
-/// Finds out what a disk carries, from the bytes fetched so far.
+/// Finds out what a disk carries, step by step, from the bytes fetched so far. A step that is done is not done again: a guest chooses how much
+/// there is to check.
 struct PartitionTableDecoder {
   var source: ScanSource
   var scan: PartitionTableScan
   /// Where the backup is, by a primary header that is whole; its entries need not be.
   private var namedBackup: (header: LBA, lastUsable: LBA)?
+  /// Bytes of entry arrays that were checked, which is what a scan costs.
+  private(set) var checkedByteCount = 0
+
+  // What is found out so far.
+  private var sector: MBR.Sector?
+  private var primary: Copy?
+  private var backupAsNamed: Copy?
+  private var backup: Copy?
+  private var isClassified = false
+  var chain: LogicalPartitionChain?
 
   init(source: ScanSource) {
     self.source = source
@@ -30,22 +41,26 @@ struct PartitionTableDecoder {
     }
   }
 
-  static func decode(_ source: ScanSource) throws(BytesNeeded) -> PartitionTableScan {
-    var decoder = PartitionTableDecoder(source: source)
-    guard source.sectorCount > 0 else { return decoder.scan }
-    let sector = try decoder.decodeMBR()
-    let primary = try decoder.readCopy(.primary, at: 1)
-    let backup = try decoder.findBackup()
-    try decoder.decodeGPT(primary: primary, backup: backup)
-    decoder.classify(sector, hasTraces: primary.isPresent || backup.isPresent)
-    let isReadable = !decoder.scan.findings.contains(.mbrUnreadable)
-    decoder.scan.isWiped = isReadable && primary.isAbsent && backup.isAbsent && decoder.scan.mbr?.partitions.isEmpty ?? true
-    if decoder.scan.kind == .mbr || decoder.scan.kind == .mbrOverGPT || decoder.scan.kind == .hybrid {
-      try decoder.decodeLogicalPartitions()
-      decoder.checkMBRPartitions()
+  /// Begins, or goes on when what was needed is in `source`.
+  mutating func run() throws(BytesNeeded) -> PartitionTableScan {
+    guard source.sectorCount > 0 else { return scan }
+    if sector == nil { sector = try decodeMBR() }
+    if primary == nil { primary = try readCopy(.primary, at: 1) }
+    if backup == nil { backup = try findBackup() }
+    if !isClassified, let sector, let primary, let backup {
+      try decodeGPT(primary: primary, backup: backup)
+      classify(sector, hasTraces: primary.isPresent || backup.isPresent)
+      let isReadable = !scan.findings.contains(.mbrUnreadable)
+      scan.isWiped = isReadable && primary.isAbsent && backup.isAbsent && scan.mbr?.partitions.isEmpty ?? true
+      isClassified = true
     }
-    decoder.scan.consultedRanges = decoder.source.consulted
-    return decoder.scan
+    if scan.kind == .mbr || scan.kind == .mbrOverGPT || scan.kind == .hybrid {
+      try decodeLogicalPartitions()
+      checkMBRPartitions()
+    }
+    scan.consultedRanges = source.consulted
+    scan.unreadableRange = source.unreadable
+    return scan
   }
 
   private mutating func decodeMBR() throws(BytesNeeded) -> MBR.Sector {
@@ -61,6 +76,7 @@ struct PartitionTableDecoder {
   // MARK: GPT
 
   private mutating func readCopy(_ copy: GPTCopy, at lba: LBA) throws(BytesNeeded) -> Copy {
+    if isMBRData(lba) { return .bad(.signatureMissing(lba)) }
     guard let sector = try source.sectors(lba) else { return .bad(.unreadable(lba)) }
     let header: GPTHeader
     switch GPTHeader.decode(sector: sector, at: lba) {
@@ -75,6 +91,7 @@ struct PartitionTableDecoder {
       return .bad(.entryArrayUnreadable(header.entriesLBA))
     }
     let array = sectors.prefix(byteCount)
+    checkedByteCount += byteCount
     let computed = CRC32.checksum(array)
     guard computed == header.entriesChecksum else {
       return .bad(.entryArrayChecksum(stored: header.entriesChecksum, computed: computed))
@@ -92,18 +109,26 @@ struct PartitionTableDecoder {
   private mutating func findBackup() throws(BytesNeeded) -> Copy {
     let last = LBA(source.sectorCount - 1)
     if let namedBackup, namedBackup.header != last, namedBackup.header > namedBackup.lastUsable {
-      let named = try readCopy(.backup, at: namedBackup.header)
-      if case .good = named { return named }
+      if backupAsNamed == nil { backupAsNamed = try readCopy(.backup, at: namedBackup.header) }
+      if let backupAsNamed, case .good = backupAsNamed { return backupAsNamed }
     }
     // Sector 1 being the last, a header there is the primary's.
     return last > 1 ? try readCopy(.backup, at: last) : .bad(.signatureMissing(last))
   }
 
+  /// Under an MBR what lies inside of its partitions is theirs, whatever it looks like.
+  private func isMBRData(_ lba: LBA) -> Bool {
+    guard let mbr = scan.mbr, mbr.protectiveEntry == nil else { return false }
+    return mbr.partitions.contains { $0.firstLBA <= lba && lba <= $0.lastLBA }
+  }
+
   private mutating func decodeGPT(primary: Copy, backup: Copy) throws(BytesNeeded) {
+    // All that needs bytes comes before anything is noted.
+    let hasFileSystem = if case (.bad, .good) = (primary, backup) { try hasOtherSuperblock() } else { false }
+    let otherSectorSize = if case (.bad, .bad) = (primary, backup) { try otherSectorSize() } else { SectorSize?.none }
     if case .good(let header, let partitions) = primary { scan.primary = table(header, partitions, from: .primary) }
     if case .good(let header, let partitions) = backup {
       scan.backup = table(header, partitions, from: .backup)
-      scan.gptBackupHeaderLBA = header.myLBA
       let last = LBA(source.sectorCount - 1)
       if header.myLBA != last { scan.findings.append(.gptBackupNotAtEnd(found: header.myLBA, expected: last)) }
     }
@@ -122,8 +147,9 @@ struct PartitionTableDecoder {
     case (.bad(let fault), .good):
       scan.gptSource = .backup
       scan.findings.append(.gptCopyBad(.primary, fault))
+      if hasFileSystem { scan.findings.append(.fileSystemOverGPT) }
     case (.bad(let fault), .bad(let otherFault)):
-      try findOtherSectorSize()
+      if let otherSectorSize { scan.findings.append(.gptOfOtherSectorSize(otherSectorSize)) }
       // Where nothing hints at a GPT, its absence is no finding.
       guard primary.isPresent || backup.isPresent || scan.mbr?.protectiveEntry != nil else { return }
       scan.findings += [.gptCopyBad(.primary, fault), .gptCopyBad(.backup, otherFault)]
@@ -141,12 +167,34 @@ struct PartitionTableDecoder {
   }
 
   /// A table written under the other sector size has its header at that many bytes, well within the head.
-  private mutating func findOtherSectorSize() throws(BytesNeeded) {
+  private mutating func otherSectorSize() throws(BytesNeeded) -> SectorSize? {
     let other = source.sectorSize.other
     let lba = LBA(UInt64(other.byteCount / source.sectorSize.byteCount))
-    guard let sector = try source.sectors(lba) else { return }
+    guard !isMBRData(lba), let sector = try source.sectors(lba) else { return nil }
     let offset = other.byteCount % source.sectorSize.byteCount
-    if sector.uint64(at: offset) == GPTHeader.signature { scan.findings.append(.gptOfOtherSectorSize(other)) }
+    return sector.uint64(at: offset) == GPTHeader.signature ? other : nil
+  }
+
+  /// Of those that leave sector 0 as it is, and may leave the primary header, ext2, ext3, ext4 and swap have their superblock where the header or
+  /// its entries lie.
+  private mutating func hasOtherSuperblock() throws(BytesNeeded) -> Bool { try hasExtSuperblock() ? true : hasSwapSignature() }
+
+  /// Linux, Documentation/filesystems/ext4/super.rst. The magic number alone is too short to go by.
+  private mutating func hasExtSuperblock() throws(BytesNeeded) -> Bool {
+    let place = LBA(1024 / source.sectorSize.wide)
+    guard let sector = try source.sectors(place) else { return false }
+    let start = 1024 % source.sectorSize.byteCount
+    let (logBlock, revision) = (sector.uint32(at: start + 0x18), sector.uint32(at: start + 0x4C))
+    return sector.uint16(at: start + 0x38) == 0xEF53 && logBlock <= 6 && revision <= 1
+      && sector.uint32(at: start) > 0 && sector.uint32(at: start + 4) > 0
+  }
+
+  /// The last ten bytes of a page of 4 KiB (Linux, include/linux/swap.h: union swap_header).
+  private mutating func hasSwapSignature() throws(BytesNeeded) -> Bool {
+    let signature = Array("SWAPSPACE2".utf8)
+    let place = 4096 - signature.count
+    guard let sector = try source.sectors(LBA(UInt64(place) / source.sectorSize.wide)) else { return false }
+    return Array(sector.part(place % source.sectorSize.byteCount, signature.count)) == signature
   }
 
   // MARK: what it all amounts to

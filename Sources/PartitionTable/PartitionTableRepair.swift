@@ -1,16 +1,3 @@
-/// Why a table is not changed or repaired: what is the matter, and what to do.
-public struct PartitionTableRefusal: Error, Hashable, Sendable {
-  /// One sentence without a full stop at its end.
-  public var message: String
-  /// The same.
-  public var remedy: String
-
-  public init(_ message: String, remedy: String) {
-    self.message = message
-    self.remedy = remedy
-  }
-}
-
 /// What a repair would write. Making the plan changes nothing.
 public struct PartitionTableRepair: Hashable, Sendable {
   /// What would be done, in words, in its order; empty when there is nothing to repair.
@@ -23,13 +10,14 @@ public struct PartitionTableRepair: Hashable, Sendable {
 
 extension PartitionTableScan {
   /// How to make both copies of the GPT, and the protective MBR, what they ought to be.
-  /// - Parameter source: the copy that is believed; nil for the one that counts.
+  /// - Parameter source: the copy that is believed; nil for the one that counts. A backup under something that is no table any more is believed
+  ///   only where it is named.
   /// - Throws: when there is no GPT, no good copy, or a damage that no copy knows the cure of.
   public func repair(from source: GPTCopy? = nil) throws(PartitionTableRefusal) -> PartitionTableRepair {
     let source = try repairSource(source)
     guard let believed = gpt(source) else {
       throw PartitionTableRefusal(
-        "The \(source) GPT is not good: \(findings.map(\.description).joined(separator: "; "))",
+        "The \(source) GPT is not good: \(findings.sentence)",
         remedy: "Repair from the other copy, which is the one that counts now")
     }
     var table = believed
@@ -63,11 +51,17 @@ extension PartitionTableScan {
         "Sector 0 is the boot sector of a file system: a repair would destroy what may be the disk's only use",
         remedy: "If the partitions are what is wanted, overwrite sector 0 with zeros first")
     }
+    if isBackupLeftOver && source != .backup {
+      throw PartitionTableRefusal(
+        "Only the backup GPT at the disk's end is left, and where the table began there is something else, most likely a file system on the "
+          + "whole disk: a repair would destroy it",
+        remedy: "If the partitions are what is wanted, repair with --from backup")
+    }
     switch kind {
     case .gpt, .hybrid: return source ?? gptSource ?? .primary
     case .damagedGPT:
       throw PartitionTableRefusal(
-        "Neither copy of the GPT is good: \(findings.map(\.description).joined(separator: "; "))",
+        "Neither copy of the GPT is good: \(findings.sentence)",
         remedy: "There is nothing to repair it from. If its partitions are known, `spaceport partition init` and `create` make them anew")
     case .mbrOverGPT:
       throw PartitionTableRefusal(
@@ -110,31 +104,6 @@ extension PartitionTableScan {
       : "sectors \(table.backupEntriesLBA) to \(table.backupHeaderLBA)"
     let why = copy == source ? "with the changed places" : "from the \(source) copy"
     return "write the \(copy) GPT \(why) to \(place): \(table.partitions.count) partition\(table.partitions.count == 1 ? "" : "s")"
-  }
-
-  /// The table, where it may be changed: a GPT of which both copies and the MBR are in order. Problems of single partitions do not count:
-  /// deleting those is the cure.
-  /// - Throws: for anything else: changing one would destroy what another tool keeps there, or repair it unasked.
-  public func editableTable() throws(PartitionTableRefusal) -> GPT {
-    switch kind {
-    case .none, .bootSector:
-      throw PartitionTableRefusal("There is no partition table", remedy: "Make one with `spaceport partition init`")
-    case .mbr:
-      throw PartitionTableRefusal(
-        "The table is an MBR, which is read and shown but not changed", remedy: "Change it with the tool that made it, over the export")
-    case .hybrid, .mbrOverGPT:
-      throw PartitionTableRefusal(
-        "The MBR names partitions beside the GPT, and both would have to be changed together",
-        remedy: "Change them with the tool that made them, over the export")
-    case .damagedGPT, .gpt: break
-    }
-    let damage = findings.filter { if case .gptProblem = $0 { false } else { true } }
-    guard let gpt, damage.isEmpty else {
-      throw PartitionTableRefusal(
-        "The table is damaged: \(damage.map(\.description).joined(separator: "; "))",
-        remedy: "Repair it first: `spaceport partition repair`")
-    }
-    return gpt
   }
 }
 

@@ -29,8 +29,10 @@ public enum PartitionTableFinding: Hashable, Sendable, CustomStringConvertible {
   case hybridMBR
   case mbrWithoutProtectiveEntry
   case bootSectorOverGPT
+  case fileSystemOverGPT
   case mbrPartitionOutOfBounds(number: Int)
   case mbrPartitionsOverlap(first: Int, second: Int)
+  case logicalPartitionOutsideExtended(number: Int)
   case ebrUnreadable(LBA)
   case ebrSignatureMissing(LBA)
   case ebrOutOfBounds(LBA)
@@ -53,6 +55,8 @@ public enum PartitionTableFinding: Hashable, Sendable, CustomStringConvertible {
     case .mbrWithoutProtectiveEntry: "the MBR has no protective entry: systems follow the MBR; the GPT is a left-over or was overwritten"
     case .bootSectorOverGPT:
       "sector 0 is the boot sector of a file system: the disk was formatted as a whole after it was partitioned, or the MBR was damaged"
+    case .fileSystemOverGPT:
+      "the superblock of a file system lies where the primary GPT was: the disk was formatted as a whole after it was partitioned"
     default: mbrDescription
     }
   }
@@ -61,6 +65,7 @@ public enum PartitionTableFinding: Hashable, Sendable, CustomStringConvertible {
     switch self {
     case .mbrPartitionOutOfBounds(let number): "MBR partition \(number) leaves the disk"
     case .mbrPartitionsOverlap(let first, let second): "MBR partitions \(first) and \(second) overlap"
+    case .logicalPartitionOutsideExtended(let number): "MBR partition \(number) leaves the extended partition that names it"
     case .ebrUnreadable(let lba): "the extended boot record at sector \(lba) cannot be read: later logical partitions are not known"
     case .ebrSignatureMissing(let lba): "there is no extended boot record at sector \(lba): later logical partitions are not known"
     case .ebrOutOfBounds(let lba): "an extended boot record at sector \(lba) would lie outside its extended partition"
@@ -86,17 +91,14 @@ public struct PartitionTableScan: Hashable, Sendable {
   /// The copies that are good.
   var primary: FoundCopy?
   var backup: FoundCopy?
-  /// Where a good backup header was found.
-  public internal(set) var gptBackupHeaderLBA: LBA?
   /// Everything worth telling; empty for a sound table.
   public internal(set) var findings: [PartitionTableFinding] = []
   /// The places of both headers and sector 0 could be read, and there is neither a GPT nor an MBR partition.
   public internal(set) var isWiped = false
+  /// The first thing that was looked for and could not be read; nil where all could. Another scan may find something else.
+  public internal(set) var unreadableRange: DiskByteRange?
   /// What was looked at. As long as nothing is written here, a new scan finds the same.
   public internal(set) var consultedRanges: [DiskByteRange] = []
-
-  /// Where extended boot records were found.
-  var extendedRecords: [LBA] = []
 
   /// A good copy of a GPT, with what its header says of the two copies' places.
   struct FoundCopy: Hashable {
@@ -111,6 +113,12 @@ public struct PartitionTableScan: Hashable, Sendable {
   /// A copy of the GPT, when that one is good.
   public func gpt(_ copy: GPTCopy) -> GPT? { copy == .primary ? primary?.gpt : backup?.gpt }
 
+  /// The backup is all that is left, and something else lies where the table began: most likely a file system, or its image, that was put on
+  /// the whole disk.
+  public var isBackupLeftOver: Bool {
+    gptSource == .backup && (findings.contains(.protectiveMBRMissing) || findings.contains(.fileSystemOverGPT))
+  }
+
   /// How to treat sector 0 when the GPT found here is written again, changed or repaired: tables of other tools stay untouched, and so
   /// does boot code.
   public var protectiveMBR: ProtectiveMBR {
@@ -119,20 +127,5 @@ public struct PartitionTableScan: Hashable, Sendable {
     case .hybrid, .mbrOverGPT, .mbr, .bootSector: .untouched
     case .gpt, .damagedGPT, .none: mbr.map { .keepingBootCode($0.bootCode) } ?? .fresh
     }
-  }
-
-  /// The byte ranges to overwrite with zeros so that no trace of a GPT or MBR is found again, a backup that is not at the disk's end
-  /// included; see `GPT.wipeRanges`.
-  public var wipeRanges: [DiskByteRange] {
-    var located: [DiskByteRange] = []
-    if let gpt {
-      let arrayByteCount = Int(gpt.arraySectorCount) * sectorSize.byteCount
-      located.append(DiskByteRange(offsetBytes: gpt.primaryEntriesLBA.value * sectorSize.wide, byteCount: arrayByteCount))
-      if let header = gptBackupHeaderLBA, header.value >= gpt.arraySectorCount {
-        let offset = (header.value - gpt.arraySectorCount) * sectorSize.wide
-        located.append(DiskByteRange(offsetBytes: offset, byteCount: arrayByteCount + sectorSize.byteCount))
-      }
-    }
-    return GPT.wipeRanges(diskByteCount: diskByteCount, including: located)
   }
 }

@@ -44,13 +44,8 @@ extension GPT {
 
   /// The byte ranges to overwrite with zeros to destroy any GPT and MBR on a disk, whichever sector size it was written under: MBR,
   /// header and entries at the head, entries and header at the tail. Ranges are multiples of 4096 bytes in offset and, but for the
-  /// end of a disk of odd size, in length; they do not overlap, and lie on the disk. A table that was moved off the standard places
-  /// is covered by `PartitionTableScan.wipeRanges`.
+  /// end of a disk of odd size, in length; they do not overlap, and lie on the disk.
   public static func wipeRanges(diskByteCount: UInt64) -> [DiskByteRange] {
-    wipeRanges(diskByteCount: diskByteCount, including: [])
-  }
-
-  static func wipeRanges(diskByteCount: UInt64, including located: [DiskByteRange]) -> [DiskByteRange] {
     let page: UInt64 = 4096
     let array = UInt64(PartitionLimits.reservedEntryArrayByteCount)
     // Under 4096-byte sectors the table takes the most room: 2 + 4 sectors at the head, 4 + 1 at the tail. Under 512 the last sectors
@@ -58,20 +53,8 @@ extension GPT {
     let headEnd = min(diskByteCount, array + 2 * page)
     let wholePages = diskByteCount / page * page
     let tailStart = wholePages - min(wholePages, array + page)
-    var spans = [(0, headEnd), (tailStart, diskByteCount)]
-    for range in located {
-      let start = range.offsetBytes / page * page
-      let end = min(diskByteCount, (range.offsetBytes + UInt64(range.byteCount) + page - 1) / page * page)
-      spans.append((start, end))
+    return [(0, headEnd), (max(headEnd, tailStart), diskByteCount)].filter { $0.0 < $0.1 }.map {
+      DiskByteRange(offsetBytes: $0.0, byteCount: Int($0.1 - $0.0))
     }
-    var merged: [(UInt64, UInt64)] = []
-    for span in spans.sorted(by: { $0 < $1 }) where span.0 < span.1 {
-      if let last = merged.last, span.0 <= last.1 {
-        merged[merged.count - 1].1 = max(last.1, span.1)
-      } else {
-        merged.append(span)
-      }
-    }
-    return merged.map { DiskByteRange(offsetBytes: $0.0, byteCount: Int($0.1 - $0.0)) }
   }
 }

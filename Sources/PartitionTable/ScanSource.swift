@@ -1,4 +1,4 @@
-/// Thrown by the decoder when it needs bytes that were not fetched yet. The driver fetches them and runs the decoder again: so one
+/// Thrown by the decoder when it needs bytes that were not fetched yet. The driver fetches them and lets the decoder go on: so one
 /// decoder, which is plain code, serves callers that read at once and callers that await.
 struct BytesNeeded: Error {
   var range: DiskByteRange
@@ -14,6 +14,8 @@ struct ScanSource {
   private var onDemand: [DiskByteRange: [UInt8]?] = [:]
   /// What the decoder looked at, in the order of its asking. What it found depends on these bytes and no others.
   private(set) var consulted: [DiskByteRange] = []
+  /// The first of those that could not be read.
+  private(set) var unreadable: DiskByteRange?
 
   init(diskByteCount: UInt64, sectorSize: SectorSize) {
     self.diskByteCount = diskByteCount
@@ -47,7 +49,8 @@ struct ScanSource {
     guard count > 0, count <= sectorCount, first.value <= sectorCount - count else { return nil }
     // Counts are bounded by the entry array's limit, so the product fits.
     let range = DiskByteRange(offsetBytes: first.value * sectorSize.wide, byteCount: Int(count) * sectorSize.byteCount)
-    consulted.append(range)
+    // A step that needed more bytes asks again for those it had.
+    if !consulted.contains(range) { consulted.append(range) }
     for piece in ahead where range.offsetBytes >= piece.offsetBytes {
       let start = range.offsetBytes - piece.offsetBytes
       if start + UInt64(range.byteCount) <= UInt64(piece.bytes.count) {
@@ -55,6 +58,7 @@ struct ScanSource {
       }
     }
     guard let fetched = onDemand[range] else { throw BytesNeeded(range: range) }
+    if fetched == nil && unreadable == nil { unreadable = range }
     return fetched?[...]
   }
 }

@@ -30,8 +30,8 @@ public struct UsablePartition: Hashable, Sendable {
 }
 
 extension PartitionTableScan {
-  /// The partitions, if the table is one to go by: sound, read as a whole, no partition over another or over what the table itself lies on. nil
-  /// where it is not, which may be the state between two writes of a tool. Empty where there is no table.
+  /// The partitions, if the table is one to go by: sound, read as a whole, no partition over another or over what the table itself lies on, and no
+  /// file system over it. nil where it is not, which may be the state between two writes of a tool. Empty where there is no table.
   public var usablePartitions: [UsablePartition]? {
     switch kind {
     case .none, .bootSector: return isWiped ? [] : nil
@@ -45,28 +45,21 @@ extension PartitionTableScan {
             offsetBytes: $0.firstLBA.value * sectorSize.wide, byteCount: $0.sectorCount * sectorSize.wide)
         })
     case .gpt, .hybrid:
+      if isBackupLeftOver || findings.contains(.bootSectorOverGPT) { return nil }
       return gpt?.usablePartitions.flatMap(checked)
     }
   }
 
-  /// nil when one of them leaves the disk or holds a part of the table.
+  /// nil when one of them leaves the disk, or holds anything that the scan went by.
   private func checked(_ partitions: [UsablePartition]) -> [UsablePartition]? {
     for partition in partitions {
       let (end, overflow) = partition.offsetBytes.addingReportingOverflow(partition.byteCount)
       guard !overflow, end <= diskByteCount else { return nil }
-      if tableRanges.contains(where: { $0.offsetBytes < end && $0.offsetBytes + UInt64($0.byteCount) > partition.offsetBytes }) {
+      if consultedRanges.contains(where: { $0.offsetBytes < end && $0.offsetBytes + UInt64($0.byteCount) > partition.offsetBytes }) {
         return nil
       }
     }
     return partitions
-  }
-
-  /// What the table itself lies on. Of an MBR that is not where a GPT was looked for: its partitions may begin at sector 1, and end at the last.
-  private var tableRanges: [DiskByteRange] {
-    if kind != .mbr { return consultedRanges }
-    return ([LBA(0)] + extendedRecords).map {
-      DiskByteRange(offsetBytes: $0.value * sectorSize.wide, byteCount: sectorSize.byteCount)
-    }
   }
 }
 
@@ -93,7 +86,7 @@ extension UsablePartition {
   }
 
   /// The names under which partitions are exported, behind the disk's own: every number, and every label that can only mean one of them: it is
-  /// no number, has no twin, and neither a slash nor anything that does not print.
+  /// no number and no GUID, has no twin, and neither a slash nor anything that does not print.
   public static func exportNames(of partitions: [UsablePartition]) -> [(name: String, partition: UsablePartition)] {
     var names = partitions.map { (name: "\($0.number)", partition: $0) }
     let counts = Dictionary(partitions.map { ($0.label, 1) }, uniquingKeysWith: +)
@@ -103,8 +96,16 @@ extension UsablePartition {
     return names
   }
 
+  /// The partition of that name: one under which it is listed, or its unique GUID, which goes with it whatever number and label it gets.
+  public static func exported(as name: String, among partitions: [UsablePartition]) -> UsablePartition? {
+    if let listed = exportNames(of: partitions).first(where: { $0.name == name }) { return listed.partition }
+    return GUID(name).flatMap { guid in partitions.first { $0.identity == .gpt(guid) } }
+  }
+
   private static func isExportName(_ label: String) -> Bool {
-    guard !label.isEmpty, !label.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else { return false }
+    guard !label.isEmpty, !label.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }), GUID(label) == nil else {
+      return false
+    }
     return label.unicodeScalars.allSatisfy { scalar in
       scalar != "/" && scalar != "\u{FFFD}" && scalar.properties.generalCategory != .control && scalar.properties.generalCategory != .format
     }

@@ -25,7 +25,7 @@ struct Grant: Sendable {
 }
 
 /// A virtual disk as one NBD client has it open.
-final class OpenExport: Export {
+final class OpenVirtualDisk: Export {
   let name: String
   let description: String
   let requestTemplate: IORequest
@@ -125,7 +125,7 @@ extension StorageService: ExportDirectory {
         "\(served.volume.label) is offline: row \(row) of its data has no whole copy on the disks that are there. "
           + "Bring the missing disks back; `spaceport vdisk show \(served.volume.label)` says more.")
     }
-    if let wholeDisk { return OpenExport(served, wholeDisk) }
+    if let wholeDisk { return OpenVirtualDisk(served, wholeDisk) }
     guard let partition else { throw ExportError(.unknown, "There is no such export.") }
     let watch = served.volume.partitions
     let volume: PartitionVolume

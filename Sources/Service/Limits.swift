@@ -42,4 +42,9 @@ public enum ServiceLimits {
   static let namesPerAccessRule = 256
   /// Of a certificate or a pre-shared key's user: as long as what TLS hands over is compared. Bytes.
   static let accessNameByteCount = 511
+  /// And so many times, while the operation lock is held: a petabyte without data, or a million extents; beyond that the answer is "at least".
+  static let statusRounds = 1024
+  /// Partitions of a virtual disk whose content is looked at for a list, each by a process of its own: as many as a usual table has. A guest may
+  /// make 32,768.
+  static let recognisedPartitions = 128
 }

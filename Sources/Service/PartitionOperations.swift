@@ -10,12 +10,9 @@ extension StorageService {
   func initPartitionTable(_ path: VirtualDiskPath, _ request: InitPartitionTable) async throws(APIError) -> PartitionTableInfo {
     let (pool, disk, reading) = try await readTable(path)
     if !request.acceptLoss { try await checkIsEmpty(disk, path, reading.scan) }
-    let geometry = disk.disk.geometry
     let change = try explainedTable(path) { () throws(GPTError) in
       try TableChange(
-        GPT(
-          diskGUID: randomGUID(), diskByteCount: geometry.byteCount,
-          sectorSize: SectorSize(rawValue: geometry.logicalSector) ?? .bytes512), .fresh)
+        GPT(diskGUID: randomGUID(), diskByteCount: disk.disk.geometry.byteCount, sectorSize: reading.scan.sectorSize), .fresh)
     }
     try await write(change, to: disk, path, readAs: reading, force: request.force)
     return await partitionTable(disk, in: pool)
@@ -31,9 +28,9 @@ extension StorageService {
     case .mbr: held = "an MBR with \(count) partition\(count == 1 ? "" : "s")"
     case .gpt, .hybrid, .mbrOverGPT: held = "a GPT with \(count) partition\(count == 1 ? "" : "s")"
     }
-    if held == nil {
-      let data = try await dataByteCount(of: disk.disk, from: 0, to: disk.disk.geometry.byteCount)
-      if data > 0 { held = "\(ByteSize(byteCount: data)) of data without a partition table, perhaps a file system on the whole disk" }
+    if held == nil, disk.disk.allocatedByteCount > 0 {
+      let data = try await data(of: disk.disk, from: 0, to: disk.disk.geometry.byteCount, onlyFirst: true)
+      if data.byteCount > 0 || !data.isWhole { held = "data without a partition table, perhaps a file system on the whole disk" }
     }
     guard let held else { return }
     throw APIError(
@@ -41,50 +38,70 @@ extension StorageService {
     )
   }
 
-  func createPartition(_ path: VirtualDiskPath, _ request: CreatePartition) async throws(APIError) -> PartitionTableInfo {
+  /// Changes a GPT that may be changed: reads it, lets `body` change it, and writes it.
+  private func changeTable(
+    _ path: VirtualDiskPath, force: Bool = false,
+    _ body: (inout GPT, ServedVirtualDisk) async throws(APIError) -> Void
+  ) async throws(APIError) -> PartitionTableInfo {
     let (pool, disk, reading) = try await readTable(path)
     var table = try explainedRefusal(path) { () throws(PartitionTableRefusal) in try reading.scan.editableTable() }
+    try await body(&table, disk)
+    let change = try explainedTable(path) { [table] () throws(GPTError) in try TableChange(table) }
+    try await write(change, to: disk, path, readAs: reading, force: force)
+    return await partitionTable(disk, in: pool)
+  }
+
+  func createPartition(_ path: VirtualDiskPath, _ request: CreatePartition) async throws(APIError) -> PartitionTableInfo {
     let type = try partitionType(request.type ?? "linux")
     let attributes = try partitionAttributes(request.attributes ?? [])
     let size = try partitionSize(request.size)
-    let change = try explainedTable(path) { () throws(GPTError) in
-      try table.addPartition(
-        type: type, uniqueGUID: randomGUID(), size: size, name: request.label ?? "", attributes: attributes, number: request.number,
-        alignmentByteCount: request.alignmentBytes ?? alignment(of: disk))
-      return try TableChange(table)
+    return try await changeTable(path) { (table, disk) async throws(APIError) in
+      _ = try explainedTable(path) { () throws(GPTError) in
+        try table.addPartition(
+          type: type, uniqueGUID: randomGUID(), size: size, name: request.label ?? "", attributes: attributes, number: request.number,
+          alignmentByteCount: request.alignmentBytes ?? alignment(of: disk))
+      }
     }
-    try await write(change, to: disk, path, readAs: reading, force: false)
-    return await partitionTable(disk, in: pool)
   }
 
   func deletePartitions(_ path: VirtualDiskPath, _ request: DeletePartitions) async throws(APIError) -> PartitionTableInfo {
-    let (pool, disk, reading) = try await readTable(path)
-    var table = try explainedRefusal(path) { () throws(PartitionTableRefusal) in try reading.scan.editableTable() }
     guard !request.partitions.isEmpty else {
       throw APIError(.badRequest, "No partition was named", remedy: "Name each by its number, its label or its unique GUID")
     }
-    var numbers: Set<Int> = []
-    for name in request.partitions { numbers.insert(try find(name, in: table, path).number) }
-    let change = try explainedTable(path) { () throws(GPTError) in
-      try table.removePartitions(numbers: numbers)
-      return try TableChange(table)
+    return try await changeTable(path, force: request.force) { (table, disk) async throws(APIError) in
+      var partitions: [Int: GPTPartition] = [:]
+      for name in request.partitions {
+        let partition = try find(name, in: table, path)
+        partitions[partition.number] = partition
+      }
+      if !request.acceptLoss { throw lossByDeleting(partitions.values.sorted { $0.number < $1.number }, of: disk, path) }
+      try explainedTable(path) { () throws(GPTError) in try table.removePartitions(numbers: Set(partitions.keys)) }
     }
-    try await write(change, to: disk, path, readAs: reading, force: request.force)
-    return await partitionTable(disk, in: pool)
+  }
+
+  private func lossByDeleting(_ partitions: [GPTPartition], of disk: ServedVirtualDisk, _ path: VirtualDiskPath) -> APIError {
+    let clientCounts = disk.volume.partitions.clientCounts
+    let what = partitions.map { partition in
+      let count = clientCounts[.gpt(partition.uniqueGUID)] ?? 0
+      let clients = count == 0 ? "" : ", \(count) client\(count == 1 ? "" : "s") connected"
+      let label = partition.name.isEmpty ? "" : " \"\(partition.name)\""
+      let size = ByteSize(byteCount: partition.sectorCount * UInt64(disk.disk.geometry.logicalSector))
+      return "\(partition.number)\(label) (\(GPTPartitionType.shortName(partition.type)), \(size)\(clients))"
+    }
+    return APIError(
+      .badRequest, "Nothing was done: of \(path) partition \(what.joined(separator: ", ")) would be lost",
+      remedy: "Repeat the command with --yes to delete it")
   }
 
   func resizePartition(_ path: VirtualDiskPath, _ request: ResizePartition) async throws(APIError) -> PartitionTableInfo {
-    let (pool, disk, reading) = try await readTable(path)
-    var table = try explainedRefusal(path) { () throws(PartitionTableRefusal) in try reading.scan.editableTable() }
-    let old = try find(request.partition, in: table, path)
     let size = try partitionSize(request.size)
-    let alignment = alignment(of: disk)
-    let (resized, change) = try explainedTable(path) { () throws(GPTError) in
-      (try table.resizePartition(number: old.number, to: size, alignmentByteCount: alignment), try TableChange(table))
+    return try await changeTable(path, force: request.force) { (table, disk) async throws(APIError) in
+      let old = try find(request.partition, in: table, path)
+      let resized = try explainedTable(path) { () throws(GPTError) in
+        try table.resizePartition(number: old.number, to: size, alignmentByteCount: alignment(of: disk))
+      }
+      if resized.lastLBA < old.lastLBA && !request.acceptLoss { throw try await lossByShrinking(old, to: resized, of: disk, path) }
     }
-    if resized.lastLBA < old.lastLBA && !request.acceptLoss { throw try await lossByShrinking(old, to: resized, of: disk, path) }
-    try await write(change, to: disk, path, readAs: reading, force: request.force)
-    return await partitionTable(disk, in: pool)
   }
 
   private func lossByShrinking(
@@ -93,8 +110,8 @@ extension StorageService {
     let sector = UInt64(disk.disk.geometry.logicalSector)
     // A sound table's sectors are on the disk.
     let (start, end) = ((new.lastLBA.value + 1) * sector, (old.lastLBA.value + 1) * sector)
-    let data = try await dataByteCount(of: disk.disk, from: start, to: end)
-    let what = data == 0 ? "none of which hold data" : "of which \(ByteSize(byteCount: data)) hold data"
+    let data = try await data(of: disk.disk, from: start, to: end)
+    let what = data.byteCount == 0 && data.isWhole ? "none of which hold data" : "of which \(data) hold data"
     return APIError(
       .badRequest,
       "Nothing was done: partition \(old.number) of \(path) would lose its last \(ByteSize(byteCount: end - start)), \(what)",
@@ -102,59 +119,15 @@ extension StorageService {
   }
 
   func setPartition(_ path: VirtualDiskPath, _ request: SetPartition) async throws(APIError) -> PartitionTableInfo {
-    let (pool, disk, reading) = try await readTable(path)
-    var table = try explainedRefusal(path) { () throws(PartitionTableRefusal) in try reading.scan.editableTable() }
-    var partition = try find(request.partition, in: table, path)
-    if let type = request.type { partition.type = try partitionType(type) }
-    if let label = request.label { partition.name = label }
-    partition.attributes.formUnion(try partitionAttributes(request.set ?? []))
-    partition.attributes.subtract(try partitionAttributes(request.clear ?? []))
-    let changed = partition
-    let change = try explainedTable(path) { () throws(GPTError) in
-      try table.updatePartition(changed)
-      return try TableChange(table)
-    }
-    try await write(change, to: disk, path, readAs: reading, force: false)
-    return await partitionTable(disk, in: pool)
-  }
-
-  func repairPartitionTable(_ path: VirtualDiskPath, _ request: RepairPartitionTable) async throws(APIError) -> PartitionRepairInfo {
-    let (_, disk, reading) = try await readTable(path)
-    let source: GPTCopy? =
-      switch request.source {
-      case nil: nil
-      case "primary": .primary
-      case "backup": .backup
-      case let other?: throw APIError(.badRequest, "There is no copy \"\(other)\" of a GPT", remedy: "Give primary or backup")
-      }
-    let plan = try explainedRefusal(path) { () throws(PartitionTableRefusal) in try reading.scan.repair(from: source) }
-    let info = PartitionRepairInfo(
-      findings: reading.scan.findings.map(\.description), actions: plan.actions, isDone: request.apply && !plan.steps.isEmpty)
-    if info.isDone { try await write(TableChange(plan), to: disk, path, readAs: reading, force: request.force) }
-    return info
-  }
-
-  /// After the disk has grown: the backup goes to the new end. Says what was done and what is left to do.
-  func fitPartitionTable(of disk: ServedVirtualDisk, as before: PartitionWatch.Reading) async -> String? {
-    let watch = disk.volume.partitions
-    await watch.tableChanged()
-    let path = disk.disk.label
-    if before.scan.kind == .none { return "A client sees the new size when it attaches again; then grow its file system" }
-    do throws(PartitionTableRefusal) {
-      guard before.isStable else { throw PartitionTableRefusal("a client was writing it", remedy: "") }
-      let table = try before.scan.editableTable()
-      let now = await watch.read()
-      guard now.isStable, now.scan.gpt?.partitions == table.partitions else {
-        throw PartitionTableRefusal("a client was writing it", remedy: "")
-      }
-      let change = TableChange(try now.scan.repair())
-      do throws(APIError) { try await write(change, to: disk, VirtualDiskPath(parsing: path), readAs: now, force: false) } catch {
-        throw PartitionTableRefusal(error.message, remedy: error.remedy)
-      }
-      return "The backup of the partition table was moved to the new end. Next: `spaceport partition resize \(path) NUMBER`, attach again, "
-        + "then grow the file system (resize2fs, xfs_growfs)"
-    } catch {
-      return "The partition table was left as it is: \(error.message). See `spaceport partition verify \(path)`"
+    let type = try request.type.map { (text) throws(APIError) in try partitionType(text) }
+    let (set, cleared) = (try partitionAttributes(request.set ?? []), try partitionAttributes(request.clear ?? []))
+    return try await changeTable(path) { (table, _) async throws(APIError) in
+      var partition = try find(request.partition, in: table, path)
+      partition.type = type ?? partition.type
+      partition.name = request.label ?? partition.name
+      partition.attributes.formUnion(set)
+      partition.attributes.subtract(cleared)
+      try explainedTable(path) { [partition] () throws(GPTError) in try table.updatePartition(partition) }
     }
   }
 
@@ -162,9 +135,9 @@ extension StorageService {
 
   private func randomGUID() -> GUID { GUID(randomHigh: reactor.random(), randomLow: reactor.random()) }
 
-  /// A number wins over a label, a label over a GUID.
+  /// A number wins over a label, a label over a GUID. Numbers as they are listed: "02" is a label.
   private func find(_ name: String, in table: GPT, _ path: VirtualDiskPath) throws(APIError) -> GPTPartition {
-    if let number = Int(name), let partition = table.partition(number: number) { return partition }
+    if let partition = table.partitions.first(where: { "\($0.number)" == name }) { return partition }
     let labelled = table.partitions.filter { $0.name == name && !name.isEmpty }
     if labelled.count > 1 {
       throw APIError(

@@ -18,44 +18,43 @@ extension StorageService {
       findings: scan.findings.map(\.description), isBeingWritten: !reading.isStable, wholeDiskClientCount: served.volume.clientCount)
     if let gpt = scan.gpt {
       info.diskID = gpt.diskGUID.description
+      let clientCounts = served.volume.partitions.clientCounts
       let ranges = (try? gpt.freeRanges(alignmentByteCount: info.alignmentBytes)) ?? []
       info.freeBytes = ranges.reduce(0) { $0 + $1.sectorCount * UInt64(info.sectorBytes) }
       info.largestFreeBytes = (ranges.map(\.sectorCount).max() ?? 0) * UInt64(info.sectorBytes)
-      info.partitions = gpt.partitions.map { partition($0, sectorBytes: info.sectorBytes) }
+      info.partitions = gpt.partitions.map { partition($0, scan.sectorSize, clientCount: clientCounts[.gpt($0.uniqueGUID)] ?? 0) }
     } else if let mbr = scan.mbr {
       let digits = String(mbr.diskSignature, radix: 16)
       info.diskID = String(repeating: "0", count: 8 - digits.count) + digits
-      info.partitions = mbr.partitions.map { partition($0, sectorBytes: info.sectorBytes) }
+      let clientCounts = served.volume.partitions.clientCounts
+      info.partitions = mbr.partitions.map {
+        let identity = PartitionIdentity.mbr(diskSignature: mbr.diskSignature, number: $0.number)
+        return partition($0, scan.sectorSize, clientCount: clientCounts[identity] ?? 0)
+      }
     }
-    addExports(scan.usablePartitions ?? [], of: served, to: &info)
+    let names = Dictionary(grouping: UsablePartition.exportNames(of: scan.usablePartitions ?? [])) { $0.partition.number }
+    for index in info.partitions.indices {
+      info.partitions[index].exports = names[info.partitions[index].number, default: []].map { "\(info.path)/\($0.name)" }
+    }
     return info
   }
 
-  private func partition(_ partition: GPTPartition, sectorBytes: Int) -> PartitionInfo {
-    let size = partition.byteRange(sectorSize: sectorBytes == 4096 ? .bytes4096 : .bytes512)?.byteCount ?? 0
+  private func partition(_ partition: GPTPartition, _ sectorSize: SectorSize, clientCount: Int) -> PartitionInfo {
+    let size = partition.byteRange(sectorSize: sectorSize)?.byteCount ?? 0
     return PartitionInfo(
       number: partition.number, label: partition.name, type: GPTPartitionType.shortName(partition.type),
       typeID: partition.type.description, uuid: partition.uniqueGUID.description, firstSector: partition.firstLBA.value,
-      lastSector: partition.lastLBA.value, sizeBytes: size, attributes: partition.attributes.words)
+      lastSector: partition.lastLBA.value, sizeBytes: size, attributes: partition.attributes.words,
+      clientCount: clientCount)
   }
 
-  private func partition(_ partition: MBRPartition, sectorBytes: Int) -> PartitionInfo {
+  private func partition(_ partition: MBRPartition, _ sectorSize: SectorSize, clientCount: Int) -> PartitionInfo {
     let digits = String(partition.type, radix: 16)
     let type = digits.count == 1 ? "0" + digits : digits
     return PartitionInfo(
       number: partition.number, type: partition.isExtended ? "extended" : type, typeID: type, firstSector: partition.firstLBA.value,
-      lastSector: partition.lastLBA.value, sizeBytes: partition.sectorCount * UInt64(sectorBytes),
-      attributes: partition.isBootable ? ["active"] : [])
-  }
-
-  private func addExports(_ usable: [UsablePartition], of served: ServedVirtualDisk, to info: inout PartitionTableInfo) {
-    let names = UsablePartition.exportNames(of: usable)
-    for index in info.partitions.indices {
-      let number = info.partitions[index].number
-      info.partitions[index].exports = names.filter { $0.partition.number == number }.map { "\(info.path)/\($0.name)" }
-      let volumes = served.volume.partitions.open.filter { $0.partition.number == number }
-      info.partitions[index].clientCount = volumes.reduce(0) { $0 + $1.clientCount }
-    }
+      lastSector: partition.lastLBA.value, sizeBytes: partition.sectorCount * UInt64(sectorSize.byteCount),
+      attributes: partition.isBootable ? ["active"] : [], clientCount: clientCount)
   }
 
   /// A file system's stripes match the disk's when its partition begins where a stripe does.
@@ -84,13 +83,20 @@ extension StorageService {
   }
 
   /// The virtual disk whose table is to be changed, with the table as it is.
+  /// - Parameter acceptUnreadable: a part of it that cannot be read is no reason to refuse.
   func readTable(
-    _ path: VirtualDiskPath
+    _ path: VirtualDiskPath, acceptUnreadable: Bool = false
   ) async throws(APIError) -> (pool: ServedPool, disk: ServedVirtualDisk, reading: PartitionWatch.Reading) {
     let (served, disk) = try servedDisk(path)
     try checkWritable(served)
     let reading = await disk.volume.partitions.read()
     guard reading.isStable else { throw beingWritten(path) }
+    if !acceptUnreadable, let range = reading.scan.unreadableRange {
+      throw APIError(
+        .ioError, "The partition table of \(path) cannot be read: \(range.byteCount) bytes from byte \(range.offsetBytes) on",
+        remedy: "Look at the pool's disks (`spaceport pool show \(path.pool)`) and try again. What is lost for good is written anew by "
+          + "`spaceport partition repair` with --from, from the copy that is left")
+    }
     return (served, disk, reading)
   }
 
@@ -113,35 +119,45 @@ extension StorageService {
         remedy: "Detach the clients first (nbd-client -d DEVICE), or send them away with --force")
     }
     guard watch.isCurrent(reading) else { throw beingWritten(path) }
-    var failure: BlockError?
-    do throws(BlockError) { try await PartitionTableIO.write(change.steps, to: served.disk, served.request) } catch { failure = error }
-    await watch.tableChanged()
-    if let failure {
+    // Between the look at who has partitions open and this nothing was waited for; from here on nobody opens any.
+    do throws(BlockError) { try await watch.write(change.steps, served.request) } catch {
       throw APIError(
-        failure.cause == .noSpace ? .noSpace : .ioError, "The partition table of \(path) could not be written: \(failure)",
+        error.cause == .noSpace ? .noSpace : .ioError, "The partition table of \(path) could not be written: \(error)",
         remedy: "See what is there now with `spaceport partition verify \(path)`")
     }
   }
 
-  /// Bytes of a range that are not known to be zeros.
-  func dataByteCount(of disk: VirtualDisk, from start: UInt64, to end: UInt64) async throws(APIError) -> UInt64 {
+  /// How much of a range is not known to be zeros.
+  struct DataAmount: CustomStringConvertible {
+    var byteCount: UInt64 = 0
+    /// All of the range was looked at.
+    var isWhole = true
+
+    var description: String { "\(isWhole ? "" : "at least ")\(ByteSize(byteCount: byteCount))" }
+  }
+
+  /// Other operations wait meanwhile: after the limit's rounds it is at least so much.
+  /// - Parameter onlyFirst: ends with the first data that is found.
+  func data(of disk: VirtualDisk, from start: UInt64, to end: UInt64, onlyFirst: Bool = false) async throws(APIError) -> DataAmount {
     var extents: [BlockExtent] = []
     var position = start
-    var sum: UInt64 = 0
-    while position < end {
+    var amount = DataAmount()
+    for _ in 0..<ServiceLimits.statusRounds where position < end {
       extents.removeAll(keepingCapacity: true)
       let count = min(end - position, ServiceLimits.statusByteCount)
       do throws(BlockError) {
         try await disk.blockStatus(
           at: position, byteCount: count, limit: ServiceLimits.statusExtents, into: &extents, IORequest(virtualDisk: disk.handle))
       } catch { throw APIError(.ioError, "What \(disk.label) holds is not known: \(error)", remedy: "Look at the pool's disks") }
-      sum += extents.reduce(0) { $1.isZero ? $0 : $0 + $1.byteCount }
+      amount.byteCount += extents.reduce(0) { $1.isZero ? $0 : $0 + $1.byteCount }
       let covered = extents.reduce(UInt64(0)) { $0 + $1.byteCount }
       if covered == 0 { break }
       position += covered
+      if onlyFirst && amount.byteCount > 0 { break }
       await reactor.sleep(milliseconds: 0)  // clients go first
     }
-    return sum
+    amount.isWhole = position >= end
+    return amount
   }
 
   func explainedTable<Value>(_ path: VirtualDiskPath, _ body: () throws(GPTError) -> Value) throws(APIError) -> Value {

@@ -14,7 +14,10 @@ public enum PartitionTableIO {
     let sectorSize = SectorSize(rawValue: geometry.logicalSector) ?? .bytes512
     return await PartitionTableScan.scan(diskByteCount: geometry.byteCount, sectorSize: sectorSize) { range async in
       willRead(range)
-      return await read(range, of: device, request)
+      let bytes = await read(range, of: device, request)
+      // Others have their turn: what is read is judged now, and a guest chooses how much that is.
+      await device.reactor.sleep(milliseconds: 0)
+      return bytes
     }
   }
 

@@ -7,6 +7,7 @@ import Reactor
 /// has elsewhere or shorter, is withdrawn: none of its requests is done from then on.
 public final class PartitionVolume: BlockDevice, @unchecked Sendable {  // reactor-confined
   private let below: BlockDevice
+  private let watch: PartitionWatch
   /// The partition as it was opened, or has grown since.
   public private(set) var partition: UsablePartition
   /// Connections that have this volume open.
@@ -16,8 +17,9 @@ public final class PartitionVolume: BlockDevice, @unchecked Sendable {  // react
   private var drainWaiters = WaitQueue()
 
   /// Over the whole disk, which the partition lies on.
-  init(_ below: BlockDevice, _ partition: UsablePartition, label: String) {
+  init(_ below: BlockDevice, _ partition: UsablePartition, of watch: PartitionWatch, label: String) {
     self.below = below
+    self.watch = watch
     self.partition = partition
     super.init(reactor: below.reactor, layerName: "Partition", label: label)
   }
@@ -78,6 +80,14 @@ public final class PartitionVolume: BlockDevice, @unchecked Sendable {  // react
     if isWithdrawn && inFlight == 0 { drainWaiters.wakeAll() }
   }
 
+  /// No partition that can be opened lies where the table does. But one that is open stays when another tool moves the table there.
+  @inline(__always)
+  private func ended(at place: UInt64, _ byteCount: UInt64, _ failure: BlockError?) async throws(BlockError) {
+    end()  // first: if this one is withdrawn, its requests are waited for
+    if watch.isTable(place, byteCount) { await watch.tableChanged() }
+    if let failure { throw failure }
+  }
+
   // MARK: Requests
 
   public override func performRead(at offset: UInt64, into slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
@@ -100,8 +110,9 @@ public final class PartitionVolume: BlockDevice, @unchecked Sendable {  // react
 
   public override func performWrite(at offset: UInt64, from slice: BufferSlice, _ request: IORequest) async throws(BlockError) {
     let place = try begin(offset)
-    defer { end() }
-    try await below.write(at: place, from: slice, request)
+    var failure: BlockError?
+    do throws(BlockError) { try await below.write(at: place, from: slice, request) } catch { failure = error }
+    try await ended(at: place, UInt64(slice.byteCount), failure)
   }
 
   public override func performFlush(_ request: IORequest) async throws(BlockError) -> FlushToken {
@@ -112,14 +123,16 @@ public final class PartitionVolume: BlockDevice, @unchecked Sendable {  // react
 
   public override func performDiscard(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
     let place = try begin(offset)
-    defer { end() }
-    try await below.discard(at: place, byteCount: byteCount, request)
+    var failure: BlockError?
+    do throws(BlockError) { try await below.discard(at: place, byteCount: byteCount, request) } catch { failure = error }
+    try await ended(at: place, byteCount, failure)
   }
 
   public override func performWriteZeroes(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
     let place = try begin(offset)
-    defer { end() }
-    try await below.writeZeroes(at: place, byteCount: byteCount, request)
+    var failure: BlockError?
+    do throws(BlockError) { try await below.writeZeroes(at: place, byteCount: byteCount, request) } catch { failure = error }
+    try await ended(at: place, byteCount, failure)
   }
 
   public override func performBlockStatus(

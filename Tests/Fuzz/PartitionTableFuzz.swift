@@ -24,14 +24,12 @@ private func check(_ scan: PartitionTableScan, of disk: FuzzedDisk) {
   if let table = scan.gpt { check(table) }
   for partition in scan.usablePartitions ?? [] {
     precondition(partition.byteCount > 0 && partition.endBytes <= disk.byteCount, "a partition beyond the disk")
-    // An MBR's partitions may lie where a GPT was looked for.
-    for range in scan.consultedRanges where scan.kind != .mbr || range.offsetBytes == 0 {
+    for range in scan.consultedRanges {
       let end = range.offsetBytes + UInt64(range.byteCount)
       precondition(end <= partition.offsetBytes || range.offsetBytes >= partition.endBytes, "a partition over the table")
     }
   }
   _ = UsablePartition.exportNames(of: scan.usablePartitions ?? [])
-  for range in scan.wipeRanges { precondition(range.offsetBytes + UInt64(range.byteCount) <= disk.byteCount, "a wipe beyond the disk") }
   if let plan = try? scan.repair() { check(plan, of: disk) }
   if let plan = try? scan.repair(from: .backup) { check(plan, of: disk) }
 }

@@ -53,6 +53,10 @@ import Testing
       #expect(names == ["tank/disk/1", "tank/disk/data", "tank/disk/2", "tank/disk/3", "tank/disk/4", "tank/disk/5"])
       let list = try await succeed("nbdinfo", "--list", server.uri(""))
       for name in ["tank/disk", "tank/plain", "tank/disk/1", "tank/disk/5"] { #expect(list.contains("export=\"\(name)\""), "\(list)") }
+      // By its unique GUID as well, which is not listed.
+      let guid = try #require(try await server.table("tank/disk").partitions[2].uuid)
+      #expect(try await succeed("nbdinfo", "--size", server.uri("tank/disk/\(guid.lowercased())")) == "\(10 << 20)\n")
+      #expect(!list.contains(guid) && !list.contains(guid.lowercased()))
       for name in ["tank/disk/6", "tank/disk/a/b", "tank/disk/twin", "tank/plain/1", "tank/disk/"] {
         #expect(try await Program.run(["nbdinfo", "--size", server.uri(name)]).succeeded == false, "\(name)")
       }
@@ -108,8 +112,10 @@ import Testing
       for holder in [kept, third] { try await holder.waitForRounds(3) }
       #expect(server.log.contains("A partition was withdrawn"))
       #expect(try await server.table("tank/disk").partitions.map(\.clientCount) == [1, 0, 1])
-      // Not a byte outside was touched by who was sent away: the new partition 2 is as the old one left it, then zeros are written to it.
-      try await succeed("qemu-io", "-f", "raw", server.uri("tank/disk/2"), "-c", "write -z 0 32M", "-c", "read -P 0 0 32M")
+      // Not a byte was touched any more by who was sent away: what the new partition 2 is filled with is still there when the others have gone on.
+      try await succeed("qemu-io", "-f", "raw", server.uri("tank/disk/2"), "-c", "write -P 0x5A 0 32M", "-c", "flush")
+      try await kept.waitForRounds(3)
+      try await succeed("qemu-io", "-f", "raw", server.uri("tank/disk/2"), "-c", "read -P 0x5A 0 32M")
       // A table in pieces: those that are open stay, new ones are refused with the reason.
       let uri = server.uri("tank/disk")
       try await succeed("qemu-io", "-f", "raw", uri, "-c", "write -P 0xA5 512 512", "-c", "write -P 0xA5 1073741312 512")
@@ -152,6 +158,27 @@ import Testing
       try await server.succeed("partition", "delete", "tank/disk", "c", "--yes", "--force")
       try await holder.waitUntilSentAway()
       try await server.succeed("vdisk", "delete", "tank/disk", "--yes")
+    }
+  }
+
+  /// What would be lost is what is lost: the server alone says what a name means.
+  @Test func aLabelThatIsAnotherPartitionsNumberTakesNobodyIn() async throws {
+    try await SpaceportServer.run { server in
+      try await server.makePool()
+      try await server.succeed("vdisk", "create", "tank/disk", "--size", "256MiB")
+      try await server.succeed("partition", "init", "tank/disk")
+      for (size, label) in [("16MiB", "2"), ("32MiB", "data"), ("48MiB", "03")] {
+        try await server.succeed("partition", "create", "tank/disk", "--size", size, "--label", label)
+      }
+      try await server.refuse(["partition", "delete", "tank/disk", "2"], saying: ["partition 2 \"data\" (linux, 32 MiB) would be lost"])
+      try await server.refuse(["partition", "delete", "tank/disk", "03"], saying: ["partition 3 \"03\" (linux, 48 MiB) would be lost"])
+      for name in ["02", "+2", " 2", "2.0"] {
+        try await server.refuse(["partition", "delete", "tank/disk", name, "--yes"], saying: ["has no partition \(name)"])
+        try await server.refuse(["partition", "resize", "tank/disk", name, "--size", "8MiB", "--yes"], saying: ["has no partition"])
+        try await server.refuse(["partition", "set", "tank/disk", name, "--type", "swap"], saying: ["has no partition"])
+      }
+      try await server.succeed("partition", "delete", "tank/disk", "2", "--yes")
+      #expect(try await server.table("tank/disk").partitions.map(\.number) == [1, 3])
     }
   }
 

@@ -70,6 +70,59 @@ import Testing
     }
   }
 
+  /// An image was copied to the whole disk, and the backup of the older table survives behind its end.
+  @Test func aLeftOverTableIsNotServedOverAFileSystem() async throws {
+    try await SpaceportServer.run { server in
+      try await server.makePool()
+      try await server.succeed("vdisk", "create", "tank/disk", "--size", "256MiB")
+      try await server.succeed("partition", "init", "tank/disk")
+      try await server.succeed("partition", "create", "tank/disk", "--size", "128MiB")
+      #expect(try await succeed("nbdinfo", "--size", server.uri("tank/disk/1")) == "\(128 << 20)\n")
+      try await fill("tank/disk", of: server, mebibytes: 64, "mkfs.ext4", "-q", "-L", "holiday")
+      #expect(try await server.table("tank/disk").partitions.flatMap(\.exports) == [])
+      #expect(try await Program.run(["nbdinfo", "--size", server.uri("tank/disk/1")]).succeeded == false)
+      let volumes = try await volumes(of: server)
+      #expect(volumes.map(\.export.name) == ["tank/disk"] && volumes.first?.content?.label == "holiday")
+      try await server.refuse(["partition", "repair", "tank/disk", "--yes"], saying: ["Only the backup GPT", "--from backup"])
+      for words in [["--yes"], ["--dry-run"]] {
+        try await server.refuse(
+          ["partition", "repair", "tank/disk", "--from", "backup"] + words, saying: ["holds ext4 \"holiday\" as a whole", "--force"])
+      }
+      let image = server.directory.file("after")
+      try await succeed("nbdcopy", server.uri("tank/disk"), image)
+      #expect(try await succeed("blkid", "-p", image).contains("holiday"), "nothing was written")
+      try await server.succeed("partition", "repair", "tank/disk", "--from", "backup", "--yes", "--force")
+      try await server.succeed("partition", "verify", "tank/disk")
+      #expect(try await succeed("nbdinfo", "--size", server.uri("tank/disk/1")) == "\(128 << 20)\n")
+    }
+  }
+
+  @Test func noMorePartitionsAreLookedAtThanAreWorthIt() async throws {
+    try await SpaceportServer.run { server in
+      try await server.makePool()
+      try await server.succeed("vdisk", "create", "tank/disk", "--size", "256MiB")
+      let image = try server.directory.sparseFile("many", byteCount: 256 << 20)
+      try await Program.succeed(["sgdisk", "-o", image])
+      try await Program.succeed(["sgdisk", "-S", "256"] + (1...130).flatMap { ["-n", "\($0):0:+1M"] } + [image])
+      try await succeed("nbdcopy", "--flush", image, server.uri("tank/disk"))
+      let volumes = try await volumes(of: server)
+      #expect(volumes.count == 130 && volumes.prefix(128).allSatisfy { $0.problem == nil })
+      #expect(volumes.suffix(2).allSatisfy { $0.problem?.contains("only the first 128 partitions") == true })
+    }
+  }
+
+  @Test func aGrownDiskWithoutATableNeedsNoneRepaired() async throws {
+    try await SpaceportServer.run { server in
+      try await server.makePool()
+      try await server.succeed("vdisk", "create", "tank/disk", "--size", "64MiB")
+      try await fill("tank/disk", of: server, mebibytes: 64, "mkfs.fat", "-n", "HOLIDAY")
+      #expect(try await server.succeed("partition", "verify", "tank/disk") == "tank/disk has no partition table.\n")
+      let grown = try await server.succeed("vdisk", "resize", "tank/disk", "--size", "128MiB")
+      #expect(grown.contains("grow its file system") && !grown.contains("partition verify"), "\(grown)")
+      try await server.refuse(["partition", "init", "tank/disk"], saying: ["boot sector of a file system", "--yes"])
+    }
+  }
+
   @Test func listKnowsTheProcessesOfClients() async throws {
     try await SpaceportServer.run { server in
       try await server.makePool()

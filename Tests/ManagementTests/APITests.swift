@@ -78,10 +78,14 @@ struct APITests {
       let path = VirtualDiskPath(pool: "tank", name: "data")
       let table = try await client.partitionTable(of: path)
       #expect(table == Samples.partitionTable(path))
+      #expect(try await client.volumes(of: path) == [Samples.volume()])
+      var volume = Samples.volume()
+      volume.content = nil
+      #expect(try await client.volumesWithoutContent(of: path) == [volume] && volume != Samples.volume())
       let initialize = InitPartitionTable(acceptLoss: true, force: true)
       let create = CreatePartition(
         size: PartitionSize(percentOfFree: 40), type: "efi", label: "ä/ö", attributes: ["hidden"], number: 3, alignmentBytes: 4096)
-      let delete = DeletePartitions(partitions: ["1", "x y"], force: true)
+      let delete = DeletePartitions(partitions: ["1", "x y"], acceptLoss: true, force: true)
       let resize = ResizePartition(partition: "1", size: PartitionSize(bytes: .max), acceptLoss: true)
       let set = SetPartition(partition: "1", type: "swap", set: ["60"], clear: ["0"])
       #expect(try await client.initPartitionTable(of: path, initialize) == table)

@@ -14,6 +14,7 @@ final class FakeBackend: StorageBackend {
     var events: [EventInfo] = []
     var partitionRequests: [PartitionRequest] = []
     var exports: [ExportPath: ExportAccess] = [:]
+    var partitionTable: PartitionTableInfo?
   }
 
   /// What the functions on partitions were given.
@@ -262,9 +263,17 @@ final class FakeBackend: StorageBackend {
     return [Samples.volume()]
   }
 
+  func volumesWithoutContent(of path: VirtualDiskPath) async throws(APIError) -> [VolumeInfo] {
+    var volume = try await volumes(of: path)[0]
+    volume.content = nil
+    return [volume]
+  }
+
+  func setPartitionTable(_ table: PartitionTableInfo?) { state.withLock { $0.partitionTable = table } }
+
   func partitionTable(of path: VirtualDiskPath) async throws(APIError) -> PartitionTableInfo {
     _ = try await virtualDisk(at: path)
-    return Samples.partitionTable(path)
+    return state.withLock(\.partitionTable) ?? Samples.partitionTable(path)
   }
 
   private func note(_ request: PartitionRequest, _ path: VirtualDiskPath) async throws(APIError) -> PartitionTableInfo {
@@ -281,7 +290,11 @@ final class FakeBackend: StorageBackend {
   }
 
   func deletePartitions(of path: VirtualDiskPath, _ request: DeletePartitions) async throws(APIError) -> PartitionTableInfo {
-    try await note(.delete(request), path)
+    let table = try await note(.delete(request), path)
+    guard request.acceptLoss else {
+      throw APIError(.badRequest, "Nothing was done: \(request.partitions) would be lost", remedy: "Repeat the command with --yes")
+    }
+    return table
   }
 
   func resizePartition(of path: VirtualDiskPath, _ request: ResizePartition) async throws(APIError) -> PartitionTableInfo {

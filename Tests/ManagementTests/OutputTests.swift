@@ -56,7 +56,7 @@ struct OutputTests {
     table.findings = ["the backup GPT is not usable: there is no header at sector 9"]
     table.wholeDiskClientCount = 1
     #expect(
-      PartitionTables.table(table) == """
+      PartitionOutput.table(table) == """
         Virtual disk:  tank/data
         Table:         GPT
         Disk ID:       616E48F4-2982-4B11-9FE8-4B57D9B8242D
@@ -70,6 +70,30 @@ struct OutputTests {
         Wrong: the backup GPT is not usable: there is no header at sector 9
         A client that has the whole disk attached sees a changed table when it reads it again (blockdev --rereadpt, partprobe).
         """)
+  }
+
+  @Test func whatIsToBeDoneIsSaidToThoseWhoHaveAResizedPartitionOpen() {
+    let before = Samples.partitionTable(VirtualDiskPath(pool: "tank", name: "data"))
+    var after = before
+    #expect(PartitionOutput.remark(onResizing: before, to: after) == nil)
+    after.partitions[1].sizeBytes += 1
+    #expect(PartitionOutput.remark(onResizing: before, to: after) == nil, "it has no clients")
+    after.partitions[0].sizeBytes -= 1
+    #expect(PartitionOutput.remark(onResizing: before, to: after) == nil, "it has shrunk")
+    after.partitions[0].sizeBytes += 2
+    let remark = PartitionOutput.remark(onResizing: before, to: after)
+    #expect(remark?.contains("spaceport volume resize tank/data/1 --size ") == true)
+  }
+
+  @Test func aDiskWithoutATableIsNotSaidToBeSound() {
+    var table = Samples.partitionTable(VirtualDiskPath(pool: "tank", name: "data"))
+    #expect(PartitionOutput.verification(table).contains("nothing is wrong"))
+    for kind in [PartitionTableInfo.Kind.none, .bootSector] {
+      table.kind = kind
+      #expect(PartitionOutput.verification(table) == "tank/data has no partition table.")
+    }
+    table.findings = ["sector 0 cannot be read"]
+    #expect(PartitionOutput.verification(table) == "Wrong: sector 0 cannot be read")
   }
 
   @Test func aCacheDiskThatIsUsedInPartSaysSo() {

@@ -197,6 +197,17 @@ import Testing
     #expect(understood > 1000)  // else the mutations never get past the first check
   }
 
+  /// Cut at the protocol's length, never within a scalar, and at once however long the text is.
+  @Test func longTextsAreCut() {
+    let limit = WireLimits.stringByteCount
+    #expect(OptionReplies.text("ä") == Array("ä".utf8))
+    #expect(OptionReplies.text(String(repeating: "a", count: limit)).count == limit)
+    for (start, expected) in [("", limit), ("a", limit - 3), ("aa", limit - 2), ("aaa", limit - 1), ("aaaa", limit)] {
+      let bytes = OptionReplies.text(start + String(repeating: "🚀", count: 1 << 20))
+      #expect(bytes.count == expected && String(validating: bytes, as: UTF8.self) != nil, "\(bytes.count)")
+    }
+  }
+
   private func mutate(_ sample: [UInt8], _ random: inout SeededGenerator) -> [UInt8] {
     var bytes = sample
     for _ in 0..<Int.random(in: 0...4, using: &random) {

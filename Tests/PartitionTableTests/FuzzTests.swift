@@ -59,9 +59,8 @@ struct FuzzTests {
     for partition in scan.usablePartitions ?? [] where partition.endBytes > UInt64(bytes.count) || partition.byteCount == 0 {
       Issue.record("a usable partition beyond the disk")
     }
-    if let plan = try? scan.repair(), !plan.steps.isEmpty { checkRepair(plan, bytes, sectorSize) }
-    for range in scan.wipeRanges where range.offsetBytes + UInt64(range.byteCount) > UInt64(bytes.count) {
-      Issue.record("a wipe beyond the disk")
+    for source in [GPTCopy?.none, .backup] {
+      if let plan = try? scan.repair(from: source), !plan.steps.isEmpty { checkRepair(plan, bytes, sectorSize) }
     }
     return scan.kind
   }

@@ -12,7 +12,7 @@ struct GPTScanTests {
     return table
   }
 
-  @Test("random tables round-trip through the disk, by closure, by head and tail, and awaited")
+  @Test("random tables round-trip through the disk, by closure and awaited")
   func roundTrip() async throws {
     var generator = SeededGenerator(seed: 20)
     for round in 0..<150 {
@@ -21,19 +21,11 @@ struct GPTScanTests {
       let scan = disk.scan()
       #expect(scan.gpt == table, "round \(round)")
       #expect(scan.kind == .gpt && scan.findings.isEmpty && scan.gptSource == .primary, "round \(round)")
-      #expect(scan.gptBackupHeaderLBA == table.backupHeaderLBA)
       let awaited = await PartitionTableScan.scan(diskByteCount: disk.byteCount, sectorSize: disk.sectorSize) { range async in
         await Task.yield()
         return disk.read(range)
       }
       #expect(awaited == scan)
-      if table.entryCount <= 128 {
-        let head = try #require(disk.read(DiskByteRange(offsetBytes: 0, byteCount: 24576)))
-        let tail = try #require(disk.read(DiskByteRange(offsetBytes: disk.byteCount / 512 * 512 - 20480, byteCount: 20480)))
-        let halves = PartitionTableScan.scan(
-          head: head, tail: tail, diskByteCount: disk.byteCount / 512 * 512, sectorSize: disk.sectorSize)
-        #expect(halves.gpt == table && halves.findings.isEmpty)
-      }
     }
   }
 
@@ -160,7 +152,7 @@ struct GPTScanTests {
     let expected = LBA(disk.byteCount / 512 - 1)
     #expect(scan.findings.contains(.gptBackupNotAtEnd(found: table.backupHeaderLBA, expected: expected)))
     #expect(scan.findings.contains(.protectiveMBRSize(foundSectors: 131_071, expectedSectors: 151_551)))
-    #expect(scan.kind == .gpt && scan.gptBackupHeaderLBA == table.backupHeaderLBA)
+    #expect(scan.kind == .gpt)
     var moved = try #require(scan.gpt)
     #expect(moved.lastUsableLBA == table.lastUsableLBA && moved.partitions == table.partitions)
     try moved.fit(toDiskByteCount: disk.byteCount)

@@ -1,5 +1,6 @@
-import PartitionTable
 import Testing
+
+@testable import PartitionTable
 
 @Suite("GUID and CRC32")
 struct GUIDTests {
@@ -19,8 +20,7 @@ struct GUIDTests {
     let bytes: [UInt8] = [0x28, 0x73, 0x2A, 0xC1, 0x1F, 0xF8, 0xD2, 0x11, 0xBA, 0x4B, 0x00, 0xA0, 0xC9, 0x3E, 0xC9, 0x3B]
     #expect(GUID.efiSystem.description == "C12A7328-F81F-11D2-BA4B-00A0C93EC93B")
     #expect(GUID.efiSystem.diskBytes == bytes)
-    #expect(GUID(diskBytes: bytes) == .efiSystem)
-    #expect(GUID(diskBytes: Array(bytes.dropLast())) == nil)
+    #expect(GUID(diskBytes: bytes[...]) == .efiSystem)
   }
 
   @Test("text and disk form round-trip")
@@ -31,7 +31,7 @@ struct GUIDTests {
       #expect(GUID(guid.description) == guid)
       #expect(GUID(guid.description.lowercased()) == guid)
       #expect(GUID("{\(guid)}") == guid)
-      #expect(GUID(diskBytes: guid.diskBytes) == guid)
+      #expect(GUID(diskBytes: guid.diskBytes[...]) == guid)
     }
   }
 

@@ -87,6 +87,49 @@ struct MBRScanTests {
     #expect(scan.mbr?.partitions.map(\.sectorCount) == [1000, 100_000, 1000, 200])
   }
 
+  @Test("a logical partition stays in its extended one, and off the primaries")
+  func logicalBounds() {
+    // The primary reaches into the extended partition's place; the extended overlaps it, which is named too.
+    func findings(primary: [UInt8], logical: [UInt8]) -> [PartitionTableFinding] {
+      var disk = Self.disk([primary, Self.entry(0x05, 10_000, 5_000)])
+      disk.write(Self.sector([logical]), at: 10_000 * 512)
+      #expect(disk.scan().findings.isEmpty == (disk.scan().usablePartitions != nil))
+      return disk.scan().findings
+    }
+    let primary = Self.entry(0x83, 2048, 4096)
+    #expect(findings(primary: primary, logical: Self.entry(0x83, 1, 4999)) == [])
+    #expect(findings(primary: primary, logical: Self.entry(0x83, 1, 5000)) == [.logicalPartitionOutsideExtended(number: 5)])
+    #expect(findings(primary: primary, logical: Self.entry(0x83, 5001, 5)) == [.logicalPartitionOutsideExtended(number: 5)])
+    #expect(
+      findings(primary: Self.entry(0x83, 20_000, 4096), logical: Self.entry(0x83, 1, 10_000)) == [
+        .logicalPartitionOutsideExtended(number: 5), .mbrPartitionsOverlap(first: 5, second: 1),
+      ])
+    #expect(
+      findings(primary: Self.entry(0x83, 14_000, 4096), logical: Self.entry(0x83, 4500, 10)) == [
+        .mbrPartitionsOverlap(first: 2, second: 1), .mbrPartitionsOverlap(first: 1, second: 5),
+      ])
+  }
+
+  @Test("a GPT header inside an MBR partition is its data")
+  func headersInPartitions() throws {
+    var disk = try TestDisk(GPTScanTests.sample())
+    let sectorCount = UInt32(disk.byteCount / 512)
+    // Both headers lie in it, then the backup alone, then neither.
+    for (first, kind) in [(UInt32(1), PartitionTableKind.mbr), (2, .mbrOverGPT), (2048, .mbrOverGPT)] {
+      disk.write(Self.sector([Self.entry(0x83, first, sectorCount - first)]), at: 0)
+      let scan = disk.scan()
+      #expect(scan.kind == kind && scan.findings.isEmpty == (kind == .mbr), "from \(first) on: \(scan.findings)")
+      #expect(scan.usablePartitions?.count == (kind == .mbr ? 1 : nil))
+      #expect(!scan.consultedRanges.contains { $0.offsetBytes == (UInt64(sectorCount) - 1) * 512 })
+    }
+    disk.write(Self.sector([Self.entry(0x83, 2048, 10)]), at: 0)
+    #expect(disk.scan().findings == [.mbrWithoutProtectiveEntry])
+    // A header of the other sector size.
+    var other = Self.disk([Self.entry(0x83, 1, 1000)])
+    other.write(Array("EFI PART".utf8), at: 4096)
+    #expect(other.scan().findings.isEmpty && other.scan().usablePartitions?.count == 1)
+  }
+
   @Test("looped, endless and stray chains end, and are named")
   func chains() {
     func chain(_ records: [UInt32: [[UInt8]]]) -> [PartitionTableFinding] {

@@ -89,19 +89,6 @@ struct PooledDiskTests {
     }
   }
 
-  @Test("a backup that was left in the middle of a grown disk is wiped too")
-  func wipeAfterGrowth() throws {
-    var disk = try TestDisk(Self.make(100 * mebibyte, .bytes512))
-    disk.byteCount = 200 * mebibyte
-    let scan = disk.scan()
-    #expect(scan.wipeRanges.count == 3)
-    #expect(
-      scan.wipeRanges.contains { $0.offsetBytes <= 100 * mebibyte - 33 * 512 && $0.offsetBytes + UInt64($0.byteCount) == 100 * mebibyte })
-    for range in scan.wipeRanges { disk.write([UInt8](repeating: 0, count: range.byteCount), at: range.offsetBytes) }
-    disk.byteCount = 100 * mebibyte
-    #expect(disk.scan().kind == .none)
-  }
-
   @Test("wipe ranges of tiny disks stay on them", arguments: [0, 1, 512, 4095, 24576, 24577, 40000, 45056, 65536])
   func tinyDisks(byteCount: UInt64) {
     let ranges = GPT.wipeRanges(diskByteCount: byteCount)

@@ -69,7 +69,17 @@ struct UsablePartitionTests {
     }
   }
 
-  @Test("a number wins over a label; a label with a slash, a twin or no print has no export")
+  @Test("what could not be read is named; another scan may find something else")
+  func unreadable() throws {
+    var disk = try TestDisk(GPTScanTests.sample())
+    #expect(disk.scan().unreadableRange == nil)
+    disk.unreadable = [5]
+    #expect(disk.scan().unreadableRange == DiskByteRange(offsetBytes: 1024, byteCount: 16384))
+    disk.unreadable = [200]
+    #expect(disk.scan().unreadableRange == nil, "nobody looks there")
+  }
+
+  @Test("a number wins over a label; a label with a slash, a twin or no print, or that is a GUID, has no export")
   func names() {
     func partition(_ number: Int, _ label: String) -> UsablePartition {
       UsablePartition(
@@ -78,9 +88,10 @@ struct UsablePartitionTests {
     let partitions = [
       partition(1, "data"), partition(2, "1"), partition(3, "a/b"), partition(4, "twin"), partition(5, "twin"), partition(6, ""),
       partition(7, "bell\u{7}"), partition(8, "\u{FFFD}x"), partition(9, "zwei 🚀"), partition(10, "42"), partition(11, "\u{202E}x"),
+      partition(12, "12345678-9abc-def0-1122-334455667788"),
     ]
     let names = UsablePartition.exportNames(of: partitions)
-    #expect(names.map(\.name) == (1...11).map(String.init) + ["data", "zwei 🚀"])
+    #expect(names.map(\.name) == (1...12).map(String.init) + ["data", "zwei 🚀"])
     #expect(names.first { $0.name == "1" }?.partition.number == 1)
   }
 }

@@ -63,7 +63,8 @@ import Testing
     for offset in 0..<512 {
       for value: UInt8 in [0, 1, 0x7F, 0xFF] {
         guard let usage = FileSystemUsage.read(type, from: changed(sample, at: start + offset, to: value)) else { continue }
-        #expect(!usage.usedBytes.addingReportingOverflow(usage.freeBytes).overflow)
+        let (sum, overflow) = usage.usedBytes.addingReportingOverflow(usage.freeBytes)
+        #expect(!overflow && sum <= sample.byteCount, "byte \(offset) as \(value)")
       }
     }
     #expect(FileSystemUsage.read(type, from: ContentSample(byteCount: 1 << 30)) == nil)

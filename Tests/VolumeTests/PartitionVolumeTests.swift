@@ -30,6 +30,11 @@ import Volume
       var extents: [BlockExtent] = []
       try await second.blockStatus(at: 4096, byteCount: 8192, limit: 4, into: &extents, IORequest())
       #expect(extents.map(\.row) == [(5 << 20) + 4096])
+      rig.disk.fill((9 << 20) - 512..<9 << 20, with: 0x77)
+      let last = try #require(second.readInPlace(at: (4 << 20) - 512, byteCount: 512, IORequest()))
+      #expect(last.bytes.allSatisfy { $0 == 0x77 })
+      rig.volume.reactor.buffers.release(last.buffer)
+      #expect(second.readInPlace(at: (4 << 20) - 512, byteCount: 1024, IORequest()) == nil)
     }
   }
 
@@ -45,6 +50,32 @@ import Volume
       #expect(rig.watch.open.isEmpty)
       await #expect(throws: PartitionWatch.OpenError.self) { try await rig.watch.open("3") }
       await #expect(throws: PartitionWatch.OpenError.self) { try await rig.watch.open("") }
+    }
+  }
+
+  /// Under its GUID a partition is found whatever becomes of its number and label; that name is not listed.
+  @Test func aUniqueGUIDOpensThatPartitionAndNoOther() async throws {
+    try await PartitionRig.run { rig in
+      var table = try PartitionRig.table()
+      // A label that looks like the other's GUID takes nobody in.
+      var first = try #require(table.partition(number: 1))
+      first.name = PartitionRig.guid(2).description
+      try table.updatePartition(first)
+      try await rig.write(table)
+      #expect(await rig.watch.named().map(\.name) == ["1", "2", "second"])
+      let name = PartitionRig.guid(2).description.lowercased()
+      let second = try await rig.watch.open(name)
+      #expect(second.partition.number == 2)
+      rig.watch.close(second)
+      var partition = try #require(table.partition(number: 2))
+      try table.removePartitions(numbers: [1, 2])
+      (partition.number, partition.name) = (1, "other")
+      try table.addPartition(partition)
+      try await rig.write(table)
+      let again = try await rig.watch.open(name)
+      #expect(again.partition.number == 1)
+      #expect(rig.watch.clientCounts == [.gpt(PartitionRig.guid(2)): 1])
+      await #expect(throws: PartitionWatch.OpenError.self) { try await rig.watch.open(PartitionRig.guid(1).description) }
     }
   }
 
@@ -123,7 +154,9 @@ import Volume
       for operation in BlockOperation.allCases {
         #expect(await rig.request(operation, second, at: 0) == (survives ? nil : BlockError(.shuttingDown)), "\(operation)")
       }
-      #expect(second.readInPlace(at: 0, byteCount: 512, IORequest()) == nil)
+      let inPlace = second.readInPlace(at: 0, byteCount: 512, IORequest())
+      #expect((inPlace != nil) == survives)
+      if let inPlace { rig.volume.reactor.buffers.release(inPlace.buffer) }
       #expect(second.geometry.byteCount == (change == "grown" ? 5 << 20 : 4 << 20), "only a longer partition changes its bounds")
       if change == "grown" {
         #expect(await rig.request(.write, second, at: (5 << 20) - 512) == nil, "its clients reach all of it")
@@ -136,7 +169,7 @@ import Volume
   }
 
   /// A partition from sector 2048 on, of 4096 sectors.
-  private static var masterBootRecord: [UInt8] {
+  static var masterBootRecord: [UInt8] {
     var sector = [UInt8](repeating: 0, count: 512)
     sector.replaceSubrange(446..<462, with: [0, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0])
     sector.replaceSubrange(510..<512, with: [0x55, 0xAA])
@@ -310,12 +343,4 @@ import Volume
       #expect(try await rig.watch.open("1").geometry.byteCount == 4 << 20)
     }
   }
-}
-
-/// How far the tasks beside a test have come. Reactor-confined.
-private final class Progress: @unchecked Sendable {
-  var write: BlockError?
-  var isWriteDone = false
-  var isTableDone = false
-  var isOpened = false
 }

@@ -1,12 +1,4 @@
 extension ManagementClient {
-  public func volumes(ofPool pool: String?) async throws(APIError) -> [VolumeInfo] {
-    try await call(.GET, pool.map { ["volumes", $0] } ?? ["volumes"], slow: true)
-  }
-
-  public func volumes(of path: VirtualDiskPath) async throws(APIError) -> [VolumeInfo] {
-    try await call(.GET, ["volumes", path.pool, path.name], slow: true)
-  }
-
   public func partitionTable(of path: VirtualDiskPath) async throws(APIError) -> PartitionTableInfo {
     try await get("partitions", path.pool, path.name)
   }

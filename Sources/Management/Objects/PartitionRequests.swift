@@ -73,11 +73,14 @@ public struct CreatePartition: Codable, Sendable, Equatable {
 public struct DeletePartitions: Codable, Sendable, Equatable {
   /// Numbers, labels or unique GUIDs.
   public var partitions: [String]
+  /// What is on them may be lost.
+  public var acceptLoss: Bool
   /// Clients that have them open are sent away.
   public var force: Bool
 
-  public init(partitions: [String], force: Bool = false) {
+  public init(partitions: [String], acceptLoss: Bool = false, force: Bool = false) {
     self.partitions = partitions
+    self.acceptLoss = acceptLoss
     self.force = force
   }
 }
@@ -121,11 +124,13 @@ public struct SetPartition: Codable, Sendable, Equatable {
 
 /// Asks to repair a partition table, or for the plan.
 public struct RepairPartitionTable: Codable, Sendable, Equatable {
-  /// The copy of the GPT that is believed: `primary` or `backup`; nil means the one that counts.
+  /// The copy of the GPT that is believed: `primary` or `backup`; nil means the one that counts, unless that is a backup under something that is no
+  /// table any more.
   public var source: String?
   /// Write it; else only the plan is made.
   public var apply: Bool
-  /// Clients that have partitions open which the repaired table does not have are sent away.
+  /// Clients that have partitions open which the repaired table does not have are sent away, and a file system that the whole disk holds may be
+  /// destroyed.
   public var force: Bool
 
   public init(source: String? = nil, apply: Bool = false, force: Bool = false) {

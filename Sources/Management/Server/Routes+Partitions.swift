@@ -1,21 +1,10 @@
 import Hummingbird
 
-// The partition tables of virtual disks, and what is on the partitions.
+// The partition tables of virtual disks.
 
 extension Routes {
   func addPartitionRoutes(to group: RouterGroup<Context>) {
     let backend = backend
-    group.get("volumes") { request, _ in
-      try await answer(request, slow: true) { () throws(APIError) in try await backend.volumes(ofPool: nil) }
-    }
-    group.get("volumes/:pool") { request, context in
-      let pool = try Self.parameter("pool", context)
-      return try await answer(request, slow: true) { () throws(APIError) in try await backend.volumes(ofPool: pool) }
-    }
-    group.get("volumes/:pool/:vdisk") { request, context in
-      let path = try Self.virtualDiskPath(context)
-      return try await answer(request, slow: true) { () throws(APIError) in try await backend.volumes(of: path) }
-    }
     let path: RouterPath = "partitions/:pool/:vdisk"
     group.get(path) { request, context in
       let path = try Self.virtualDiskPath(context)

@@ -25,6 +25,7 @@ struct Routes: Sendable {
     addVirtualDiskRoutes(to: version1)
     addPartitionRoutes(to: version1)
     addExportRoutes(to: version1)
+    addVolumeRoutes(to: version1)
     return router
   }
 

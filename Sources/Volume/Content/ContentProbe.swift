@@ -32,8 +32,11 @@ public struct ContentProbe: Sendable {
     let file = try memoryFile(sample)
     defer { close(file) }
     let answer = try run(input: file, sector: sample.logicalSector)
-    guard let content = ContentAnswer.decode(answer) else { throw Failure(description: "libblkid's process gave no answer") }
-    return content
+    switch ContentAnswer.decode(answer) {
+    case .found(let content): return content
+    case .nothing: return nil
+    case .failed: throw Failure(description: "libblkid's process gave no answer")
+    }
   }
 
   private func memoryFile(_ sample: ContentSample) throws(Failure) -> Int32 {

@@ -1,18 +1,23 @@
-/// How full a file system says that it is, in bytes. By its own superblock: as of when it was last unmounted.
+/// How full a file system says that it is, in bytes. By its own superblock: of ext2, ext3, ext4 and xfs as of when it was last unmounted, of btrfs as
+/// of its last commit.
 public struct FileSystemUsage: Equatable, Sendable {
   /// Its own structures count as used.
   public var usedBytes: UInt64
   public var freeBytes: UInt64
 
-  /// nil where the superblock does not say, cannot be right, or belongs to a file system that was not unmounted in order.
+  /// nil where the superblock does not say or cannot be right, because it claims more than the sample has; nil for an ext file system that was not
+  /// unmounted in order.
   /// - Parameter type: libblkid's name.
   static func read(_ type: String, from sample: ContentSample) -> FileSystemUsage? {
-    switch type {
-    case "ext2", "ext3", "ext4": ext(SuperblockBytes(sample.bytes(at: 1024, count: 1024)))
-    case "xfs": xfs(SuperblockBytes(sample.bytes(at: 0, count: 512)))
-    case "btrfs": btrfs(SuperblockBytes(sample.bytes(at: 64 << 10, count: 4096)))
-    default: nil
-    }
+    let usage: FileSystemUsage? =
+      switch type {
+      case "ext2", "ext3", "ext4": ext(SuperblockBytes(sample.bytes(at: 1024, count: 1024)))
+      case "xfs": xfs(SuperblockBytes(sample.bytes(at: 0, count: 512)))
+      case "btrfs": btrfs(SuperblockBytes(sample.bytes(at: 64 << 10, count: 4096)))
+      default: nil
+      }
+    guard let usage, usage.usedBytes + usage.freeBytes <= sample.byteCount else { return nil }
+    return usage
   }
 
   private init?(totalBlocks: UInt64, freeBlocks: UInt64, blockByteCount: UInt64) {
@@ -51,14 +56,4 @@ public struct FileSystemUsage: Equatable, Sendable {
     guard block.little(0x40, 8) == 0x4D5F_5366_5248_425F, devices == 1, used <= total else { return nil }
     return FileSystemUsage(totalBlocks: total, freeBlocks: total - used, blockByteCount: 1)
   }
-}
-
-/// Numbers in a superblock. Offsets are ours and lie inside of it.
-private struct SuperblockBytes {
-  private let bytes: [UInt8]
-
-  init(_ bytes: [UInt8]) { self.bytes = bytes }
-
-  func little(_ offset: Int, _ count: Int) -> UInt64 { bytes[offset..<(offset + count)].reversed().reduce(0) { $0 << 8 | UInt64($1) } }
-  func big(_ offset: Int, _ count: Int) -> UInt64 { bytes[offset..<(offset + count)].reduce(0) { $0 << 8 | UInt64($1) } }
 }

@@ -11,6 +11,15 @@ public struct FoundContent: Equatable, Sendable {
   public func usage(in sample: ContentSample) -> FileSystemUsage? { FileSystemUsage.read(type, from: sample) }
 }
 
+/// What came of a probe.
+enum ProbeOutcome: Equatable {
+  case found(FoundContent)
+  /// Nothing that is known.
+  case nothing
+  /// It could not be read, or the answer makes no sense.
+  case failed
+}
+
 /// The probing process's answer: a line for each value, then a line that says it is whole.
 ///
 ///     type 65787434
@@ -35,19 +44,21 @@ enum ContentAnswer {
     return Array("\(text)\(end)\n".utf8)
   }
 
-  /// What was found; `.some(nil)` is nothing, nil an answer that makes no sense. It comes from a process that read hostile bytes.
-  static func decode(_ bytes: [UInt8]) -> FoundContent?? {
+  /// It comes from a process that read hostile bytes.
+  static func decode(_ bytes: [UInt8]) -> ProbeOutcome {
     var lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
-    guard lines.popLast() == "", lines.popLast() == end else { return nil }
+    guard lines.popLast() == "", lines.popLast() == end else { return .failed }
     var values: [Key: String] = [:]
     for line in lines {
       let parts = line.split(separator: " ", omittingEmptySubsequences: false)
-      guard parts.count == 2, let key = Key(rawValue: String(parts[0])), values[key] == nil, let value = text(parts[1]) else { return nil }
+      guard parts.count == 2, let key = Key(rawValue: String(parts[0])), values[key] == nil, let value = text(parts[1]) else {
+        return .failed
+      }
       values[key] = value
     }
-    if values.isEmpty { return .some(nil) }
-    guard let type = values[.type] else { return nil }
-    return FoundContent(type: type, usage: values[.usage] ?? "other", label: values[.label], uuid: values[.uuid])
+    if values.isEmpty { return .nothing }
+    guard let type = values[.type] else { return .failed }
+    return .found(FoundContent(type: type, usage: values[.usage] ?? "other", label: values[.label], uuid: values[.uuid]))
   }
 
   private static func hexadecimal(_ text: String) -> String {

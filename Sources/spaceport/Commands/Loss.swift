@@ -30,25 +30,6 @@ enum Loss {
       remedy: "Repeat the command with --yes to delete it")
   }
 
-  static func ofPartitions(_ names: [String], of table: PartitionTableInfo) -> APIError {
-    let found = names.map { name in
-      table.partitions.first { "\($0.number)" == name || $0.label == name || $0.uuid?.lowercased() == name.lowercased() }
-    }
-    if let missing = zip(names, found).first(where: { $0.1 == nil })?.0 {
-      return APIError(
-        .notFound, "\(table.path) has no partition \(missing)",
-        remedy: "`spaceport partition list \(table.path)` shows those there are")
-    }
-    let what = found.compactMap { $0 }.map { partition in
-      let clients = partition.clientCount == 0 ? "" : ", \(partition.clientCount) client\(partition.clientCount == 1 ? "" : "s") connected"
-      let label = partition.label.isEmpty ? "" : " \"\(partition.label)\""
-      return "\(partition.number)\(label) (\(partition.type), \(Figures.size(partition.sizeBytes))\(clients))"
-    }
-    return APIError(
-      .badRequest, "Nothing was done: of \(table.path) partition \(what.joined(separator: ", ")) would be lost",
-      remedy: "Repeat the command with --yes to delete it")
-  }
-
   static func ofRepair(_ repair: PartitionRepairInfo, of path: VirtualDiskPath) -> APIError {
     APIError(
       .badRequest, "Nothing was done: a repair of the partition table of \(path) would \(repair.actions.joined(separator: "; "))",

@@ -17,8 +17,8 @@ struct PartitionTableOptions: ParsableArguments {
   @Argument(help: ArgumentHelp("The virtual disk.", valueName: "pool/vdisk"), transform: Parse.virtualDisk)
   var path: VirtualDiskPath
 
-  func show(_ table: PartitionTableInfo, _ remarks: String...) throws(APIError) {
-    try client.show(table, as: PartitionTables.table(table, remarks: remarks))
+  func show(_ table: PartitionTableInfo, _ remark: String? = nil) throws(APIError) {
+    try client.show(table, as: PartitionOutput.table(table, remarks: [remark].compactMap { $0 }))
   }
 }
 
@@ -109,9 +109,8 @@ struct PartitionDeleteCommand: AsyncParsableCommand {
   var force = false
 
   func run() async throws {
-    let storage = try table.client.storage()
-    guard yes else { throw Loss.ofPartitions(partitions, of: try await storage.partitionTable(of: table.path)) }
-    try table.show(try await storage.deletePartitions(of: table.path, DeletePartitions(partitions: partitions, force: force)))
+    let request = DeletePartitions(partitions: partitions, acceptLoss: yes, force: force)
+    try table.show(try await table.client.storage().deletePartitions(of: table.path, request))
   }
 }
 
@@ -139,9 +138,10 @@ struct PartitionResizeCommand: AsyncParsableCommand {
 
   func run() async throws {
     let request = ResizePartition(partition: partition, size: size ?? PartitionSize(), acceptLoss: yes, force: force)
-    let changed = try await table.client.storage().resizePartition(of: table.path, request)
-    try table.show(
-      changed, "A client that has it open sees a new size when it attaches again; then grow the file system (resize2fs, xfs_growfs).")
+    let storage = try table.client.storage()
+    let before = try await storage.partitionTable(of: table.path)
+    let changed = try await storage.resizePartition(of: table.path, request)
+    try table.show(changed, PartitionOutput.remark(onResizing: before, to: changed))
   }
 }
 
@@ -187,7 +187,10 @@ struct PartitionVerifyCommand: AsyncParsableCommand {
 
   func run() async throws {
     let info = try await table.client.storage().partitionTable(of: table.path)
-    try table.client.show(info, as: PartitionTables.verification(info))
+    if info.isBeingWritten {
+      throw APIError(.busy, "A client of \(table.path) is writing its partition table", remedy: "Try again when that has ended")
+    }
+    try table.client.show(info, as: PartitionOutput.verification(info))
     guard info.findings.isEmpty else {
       throw APIError(
         .ioError, "The partition table of \(table.path) is not sound: see above",
@@ -204,11 +207,16 @@ enum CopyArgument: String, ExpressibleByArgument, CaseIterable {
 struct PartitionRepairCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "repair", abstract: "Repair a GPT from its good copy.",
-    discussion: "Only what is wrong is written. Refused where neither copy is good.")
+    discussion: """
+      Only what is wrong is written. Refused where neither copy is good, and where a file system on the whole disk might be destroyed.
+      """)
 
   @OptionGroup var table: PartitionTableOptions
 
-  @Option(help: "Where both copies are whole and differ: which is believed; else the primary.")
+  @Option(
+    help: """
+      Which copy is believed: where both are whole and differ, else the primary; and where the backup is left over behind what is no table any more.
+      """)
   var from: CopyArgument?
 
   @Flag(help: "Say what would be written, and write nothing.")
@@ -217,7 +225,8 @@ struct PartitionRepairCommand: AsyncParsableCommand {
   @Flag(help: "Do it; without this the command only says what would be written.")
   var yes = false
 
-  @Flag(help: "Send clients away that have partitions open which the repaired table does not have.")
+  @Flag(
+    help: "Send clients away that have partitions open which the repaired table does not have; write over a file system on the whole disk.")
   var force = false
 
   func validate() throws {
@@ -229,6 +238,6 @@ struct PartitionRepairCommand: AsyncParsableCommand {
     let request = RepairPartitionTable(source: from?.rawValue, apply: yes, force: force)
     let repair = try await storage.repairPartitionTable(of: table.path, request)
     guard yes || dryRun || repair.actions.isEmpty else { throw Loss.ofRepair(repair, of: table.path) }
-    try table.client.show(repair, as: PartitionTables.repair(repair, of: table.path))
+    try table.client.show(repair, as: PartitionOutput.repair(repair, of: table.path))
   }
 }

@@ -1,7 +1,7 @@
 import Management
 
 /// How partition tables are shown to a person.
-enum PartitionTables {
+enum PartitionOutput {
   static func table(_ info: PartitionTableInfo, remarks: [String] = []) -> String {
     var lines = [fields(info).text]
     if !info.partitions.isEmpty { lines += ["", partitions(info)] }
@@ -12,6 +12,15 @@ enum PartitionTables {
         "A client that has the whole disk attached sees a changed table when it reads it again (blockdev --rereadpt, partprobe).")
     }
     return (lines + remarks.map(Printable.text)).joined(separator: "\n")
+  }
+
+  /// What is to be done after a partition was resized, for those whose clients have something to do; nil for nobody.
+  static func remark(onResizing before: PartitionTableInfo, to after: PartitionTableInfo) -> String? {
+    let oldSizes = Dictionary(before.partitions.map { ($0.number, $0.sizeBytes) }, uniquingKeysWith: max)
+    let grown = after.partitions.first { $0.clientCount > 0 && $0.sizeBytes > oldSizes[$0.number] ?? .max }
+    guard let grown else { return nil }
+    return "Clients of partition \(grown.number) reach its new end. A block device of this machine learns of it, and its file system "
+      + "grows, by: spaceport volume resize \(after.path)/\(grown.number) --size \(ByteSize(byteCount: after.sizeBytes))"
   }
 
   private static func fields(_ info: PartitionTableInfo) -> Fields {
@@ -58,6 +67,7 @@ enum PartitionTables {
     guard info.findings.isEmpty else {
       return info.findings.map { Printable.text("Wrong: \($0)") }.joined(separator: "\n")
     }
+    if info.kind == .none || info.kind == .bootSector { return Printable.text("\(info.path) has no partition table.") }
     let count = info.partitions.count
     return Printable.text("\(info.path): \(kind(info.kind)); \(count) partition\(count == 1 ? "" : "s"); nothing is wrong with the table.")
   }
