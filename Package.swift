@@ -52,6 +52,8 @@ var targets: [Target] = [
   .executableTarget(
     name: "nbd-memory", dependencies: ["NBDServer"], path: "Tests/Tools/NBDMemory", swiftSettings: swiftSettings),
   .executableTarget(
+    name: "confined", dependencies: ["Volume", "CLinux"], path: "Tests/Tools/Confined", swiftSettings: swiftSettings),
+  .executableTarget(
     name: "large-pool", dependencies: ["VirtualDisk", "Pool", "StorageBus", "PhysicalDisk", "CLinux"], path: "Tests/Tools/LargePool",
     swiftSettings: swiftSettings),
 
@@ -60,7 +62,7 @@ var targets: [Target] = [
   tests("PartitionTableTests", ["PartitionTable", "TestSupport"]),
   tests("PoolTests", ["Pool", "Simulation", "CLinux"]),
   tests("StorageBusTests", ["StorageBus", "BlockDevice", "PhysicalDisk", "Reactor", "Simulation"]),
-  tests("VolumeTests", ["Volume", "BlockDevice", "CLinux", "PartitionTable", "PhysicalDisk", "Simulation", "TestSupport"]),
+  tests("VolumeTests", ["Volume", "BlockDevice", "CLinux", "PartitionTable", "PhysicalDisk", "Simulation", "TestSupport", "confined"]),
   tests("ResiliencyTests", ["Resiliency"]),
   tests("VirtualDiskTests", ["VirtualDisk", "Resiliency", "StorageBus", "PhysicalDisk", "Simulation", "SimulatedPool"]),
   tests("SimulatedPoolTests", ["SimulatedPool", "Simulation", "BlockDevice", "spaceport-sim", "TestSupport"]),

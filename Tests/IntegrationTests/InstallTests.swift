@@ -11,10 +11,11 @@ import Testing
   }()
 
   private struct Installed {
-    let directory = try! TemporaryDirectory()
+    let directory: TemporaryDirectory
     var units: String { directory.file("etc/systemd/system") }
 
     init() async throws {
+      directory = try TemporaryDirectory()
       try await succeed("make", "install", "RELEASE=\(SpaceportServer.binary)", "DESTDIR=\(directory.path)")
     }
 
@@ -45,9 +46,11 @@ import Testing
   func systemdHasNothingToSayAboutTheUnits() async throws {
     let installed = try await Installed()
     // The programs are looked for where the units say.
-    let template = try installed.unit("spaceport-attach@.service")
-    for (name, lines) in [("spaceport.service", try installed.unit("spaceport.service")), ("spaceport-attach@tank-data-1.service", template)] {
-      let text = lines.map { $0.replacingOccurrences(of: "=/usr/local/", with: "=\(installed.directory.path)/usr/local/") }
+    let units = ["spaceport.service": "spaceport.service", "spaceport-attach@.service": "spaceport-attach@tank-data-1.service"]
+    for (file, name) in units {
+      let text = try installed.unit(file).map {
+        $0.replacingOccurrences(of: "=/usr/local/", with: "=\(installed.directory.path)/usr/local/")
+      }
       try Data((text.joined(separator: "\n") + "\n").utf8).write(to: URL(fileURLWithPath: "\(installed.units)/\(name)"))
       let result = try await Program.run(
         ["systemd-analyze", "verify", "\(installed.units)/\(name)"], environment: ["SYSTEMD_UNIT_PATH": "\(installed.units):"])
