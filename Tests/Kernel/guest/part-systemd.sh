@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2086,SC2154  # INNER comes from inner-server.sh
 # The units of `make install`. This part has a boot of its own, in which systemd is process 1, with udev: see lib/pack-systemd.sh.
 UNIT=spaceport-attach@demo-e-1.service
-served() { timeout -k 5 45 /usr/local/bin/spaceport "$@"; }
+served() { timeout -k 20 120 /usr/local/bin/spaceport "$@"; }
 is_served() { served pool list; }
 server_process() { systemctl show -p MainPID --value spaceport.service; }
 mounted_device() { awk '$2 == "/mnt/e" { print $1 }' /proc/mounts; }

@@ -3,12 +3,13 @@
 
 # pack_systemd ROOT: this machine's own, whose programs need no more libraries than are packed with them
 pack_systemd() {
-  local root=$1 file directory
+  local root=$1 file
   mkdir -p "$root/usr/lib" "$root/etc/systemd/system"
   cp -a --parents /usr/lib/systemd /usr/lib/udev "$root/" || return 1
   rm -rf "$root"/usr/lib/udev/hwdb.*
-  for directory in "$root"/usr/lib/{systemd,udev}; do
-    find "$directory" -type f -perm -100 | while read -r file; do pack_libraries "$root" "${file#"$root"}"; done
+  # What is started, and matters; the rest fails, or needs nothing else than these.
+  for file in systemd systemd-udevd systemd-journald systemd-fsck system-generators/systemd-fstab-generator; do
+    pack_libraries "$root" "/usr/lib/systemd/$file"
   done
   for file in systemctl udevadm systemd-tmpfiles fsck fsck.ext4; do pack_program "$root" "$file" || return 1; done
   # Its libraries are looked for beside it; they have others of their own.
