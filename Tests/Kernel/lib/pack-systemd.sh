@@ -18,6 +18,6 @@ pack_systemd() {
   : > "$root/etc/fstab"
   printf '[Unit]\nDescription=the kernel test\nRequires=basic.target\nAfter=basic.target\nWants=kernel-test.service\nAllowIsolate=yes\n' \
     > "$root/etc/systemd/system/default.target"
-  printf '[Unit]\nDescription=the kernel test\n[Service]\nType=oneshot\nExecStart=/bin/sh /test/run-parts.sh\nTimeoutStartSec=infinity\n' \
+  printf '[Unit]\nDescription=the kernel test\n[Service]\nType=exec\nExecStart=/bin/sh /test/run-parts.sh\n' \
     > "$root/etc/systemd/system/kernel-test.service"
 }
