@@ -55,6 +55,8 @@ var targets: [Target] = [
   .executableTarget(
     name: "nbd-memory", dependencies: ["NBDServer"], path: "Tests/Tools/NBDMemory", swiftSettings: swiftSettings),
   .executableTarget(
+    name: "confined", dependencies: ["Volume", "CLinux"], path: "Tests/Tools/Confined", swiftSettings: swiftSettings),
+  .executableTarget(
     name: "large-pool", dependencies: ["VirtualDisk", "Pool", "StorageBus", "PhysicalDisk", "CLinux"], path: "Tests/Tools/LargePool",
     swiftSettings: swiftSettings),
 
@@ -64,7 +66,7 @@ var targets: [Target] = [
   tests("PartitionTableTests", ["PartitionTable", "TestSupport"]),
   tests("PoolTests", ["Pool", "Simulation", "CLinux"]),
   tests("StorageBusTests", ["StorageBus", "BlockDevice", "PhysicalDisk", "Reactor", "Simulation"]),
-  tests("VolumeTests", ["Volume", "BlockDevice", "CLinux", "PartitionTable", "PhysicalDisk", "Simulation", "TestSupport"]),
+  tests("VolumeTests", ["Volume", "BlockDevice", "CLinux", "PartitionTable", "PhysicalDisk", "Simulation", "TestSupport", "confined"]),
   tests("ResiliencyTests", ["Resiliency"]),
   tests("VirtualDiskTests", ["VirtualDisk", "Resiliency", "StorageBus", "PhysicalDisk", "Simulation", "SimulatedPool"]),
   tests("SimulatedPoolTests", ["SimulatedPool", "Simulation", "BlockDevice", "spaceport-sim", "TestSupport"]),

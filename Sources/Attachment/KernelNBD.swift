@@ -1,54 +1,32 @@
 import CAttach
 import CLinux
 import Management
-import NBDServer
-
-/// What is to be attached.
-public struct AttachTarget: Sendable {
-  public var export: ExportInfo
-  public var sectorBytes: Int
-
-  public init(export: ExportInfo, sectorBytes: Int) {
-    self.export = export
-    self.sectorBytes = sectorBytes
-  }
-}
 
 /// The kernel's NBD client. All of it blocks, for at most the limits' time.
 public enum KernelNBD {
-  /// Connections to an export, until they are closed. The kernel keeps what it was given.
-  private struct Connections: ~Copyable {
-    var descriptors: [Int32] = []
-    var byteCount: UInt64 = 0
-    var flags: UInt64 = 0
-
-    deinit { for descriptor in descriptors { close(descriptor) } }
-  }
-
   /// Connects an export to a device that is free.
-  public static func connect(_ target: AttachTarget, at address: ListenAddress, count: Int) throws(APIError) -> NBDDevice {
-    let connections = try open(target.export.name, at: address, count: count)
+  public static func connect(_ target: AttachTarget, by connections: borrowing NBDConnections) throws(APIError) -> NBDDevice {
     var index: UInt32 = 0
     let export = target.export
+    let (byteCount, flags) = (connections.byteCount, connections.flags)
     try call("\(export.name) cannot be attached") { message in
-      withDevice(connections, export.identifier, byteCount: connections.byteCount) { device in
+      withDevice(connections, export.identifier, byteCount: byteCount) { device in
         device.pointee.block_byte_count = UInt64(target.sectorBytes)
-        device.pointee.flags = connections.flags
+        device.pointee.flags = flags
         device.pointee.timeout_seconds = AttachmentLimits.requestTimeoutSeconds
         device.pointee.dead_connection_timeout_seconds = AttachmentLimits.deadConnectionTimeoutSeconds
         return cattach_device_connect(device, &index, message)
       }
     }
     let name = "nbd\(index)"
-    do throws(APIError) { return try appeared(name, byteCount: connections.byteCount) } catch {
+    do throws(APIError) { return try appeared(name, byteCount: byteCount) } catch {
       try? disconnect(index, name)
       throw error
     }
   }
 
   /// Gives a device new connections where it has lost some, as when the server was restarted. What is whole stays as it is.
-  public static func reconnect(_ device: NBDDevice, _ target: AttachTarget, at address: ListenAddress, count: Int) throws(APIError) {
-    let connections = try open(target.export.name, at: address, count: count)
+  public static func reconnect(_ device: NBDDevice, _ target: AttachTarget, by connections: borrowing NBDConnections) throws(APIError) {
     guard connections.byteCount >= device.byteCount else {
       throw APIError(
         .wrongState, "\(device.path) is larger than \(target.export.name) is now", remedy: "Detach it, and look at what is on the volume")
@@ -60,10 +38,9 @@ public enum KernelNBD {
 
   /// Tells the kernel that an export has grown, which the server must have done. Returns when the device shows it.
   public static func resize(_ device: NBDDevice, to byteCount: UInt64) throws(APIError) {
+    let none = NBDConnections()
     try call("The kernel does not change the size of \(device.path)") { message in
-      withDevice(Connections(), device.identifier, byteCount: byteCount) {
-        cattach_device_reconfigure($0, UInt32(device.number), message)
-      }
+      withDevice(none, device.identifier, byteCount: byteCount) { cattach_device_reconfigure($0, UInt32(device.number), message) }
     }
     _ = try appeared(device.name, byteCount: byteCount)
   }
@@ -77,57 +54,9 @@ public enum KernelNBD {
     if result < 0 { throw failure("The kernel does not change the size of /dev/\(partition.name)", -result) }
   }
 
-  /// Writes back what the kernel holds for a device, and disconnects it. Refuses while it is in use. Returns when the kernel let go of it.
-  public static func detach(_ device: NBDDevice, mountPoints: [String]) throws(APIError) {
-    if let first = mountPoints.first {
-      throw APIError(
-        .busy, "\(device.path) is mounted at \(mountPoints.joined(separator: ", "))", remedy: "Unmount it first: umount \(first)")
-    }
-    // Nobody can mount it as long as this is open: mounts, swap, RAID and volume managers open it exclusively as well.
-    let descriptor = clinux_open(device.path, O_RDONLY | O_EXCL | O_CLOEXEC, 0)
-    guard descriptor >= 0 else {
-      let number = clinux_errno()
-      if number != EBUSY { throw failure("\(device.path) cannot be opened", number) }
-      throw APIError(
-        .busy, "\(device.path) is in use, by a mount of another namespace, as swap, or by a volume manager",
-        remedy: "`lsblk \(device.path)` and `fuser -v \(device.path)` show by whom")
-    }
-    // On a device that has lost its server this fails, and there is nothing to be saved any more.
-    let synchronised = fsync(descriptor) == 0
-    do throws(APIError) { try disconnect(UInt32(device.number), device.name) } catch {
-      close(descriptor)
-      throw error
-    }
-    close(descriptor)
-    try wait("the kernel to let go of \(device.path)") { NBDDevice.device(device.name) == nil }
-    if !synchronised {
-      throw APIError(
-        .ioError, "\(device.path) is detached, but what the kernel held for it could not be written: the connection was lost",
-        remedy: "Check the file system before it is used")
-    }
-  }
-
   // MARK: Parts
 
-  private static func open(_ export: String, at address: ListenAddress, count: Int) throws(APIError) -> Connections {
-    var connections = Connections()
-    for _ in 0..<count {
-      var connection = cattach_connection(descriptor: -1, byte_count: 0, flags: 0)
-      try call("No connection to the export \(export) at \(address)") { message in
-        switch address {
-        case .unix(let path): cattach_connect(path, nil, nil, export, AttachmentLimits.handshakeMilliseconds, &connection, message)
-        case .tcp(let host, let port):
-          cattach_connect(nil, host, "\(port)", export, AttachmentLimits.handshakeMilliseconds, &connection, message)
-        }
-      }
-      connections.descriptors.append(connection.descriptor)
-      connections.byteCount = connection.byte_count
-      connections.flags = connection.flags
-    }
-    return connections
-  }
-
-  private static func disconnect(_ index: UInt32, _ name: String) throws(APIError) {
+  static func disconnect(_ index: UInt32, _ name: String) throws(APIError) {
     try call("/dev/\(name) cannot be detached") { cattach_device_disconnect(index, $0) }
   }
 
@@ -145,7 +74,7 @@ public enum KernelNBD {
     return device
   }
 
-  private static func wait(_ what: String, _ condition: () -> Bool) throws(APIError) {
+  static func wait(_ what: String, _ condition: () -> Bool) throws(APIError) {
     for _ in 0..<(AttachmentLimits.deviceMilliseconds / AttachmentLimits.lookMilliseconds) {
       if condition() { return }
       usleep(UInt32(AttachmentLimits.lookMilliseconds) * 1000)
@@ -155,7 +84,7 @@ public enum KernelNBD {
   }
 
   private static func withDevice(
-    _ connections: borrowing Connections, _ identifier: String?, byteCount: UInt64,
+    _ connections: borrowing NBDConnections, _ identifier: String?, byteCount: UInt64,
     _ body: (UnsafeMutablePointer<cattach_device>) -> Int32
   ) -> Int32 {
     connections.descriptors.withUnsafeBufferPointer { descriptors in
@@ -172,7 +101,7 @@ public enum KernelNBD {
   }
 
   /// Runs a call of CAttach's and explains its failure.
-  private static func call(_ what: String, _ body: (UnsafeMutablePointer<CChar>) -> Int32) throws(APIError) {
+  static func call(_ what: String, _ body: (UnsafeMutablePointer<CChar>) -> Int32) throws(APIError) {
     var message = [CChar](repeating: 0, count: Int(CATTACH_MESSAGE_BYTES))
     let result = message.withUnsafeMutableBufferPointer { body($0.baseAddress!) }  // not empty
     let reason = String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -191,10 +120,10 @@ public enum KernelNBD {
     }
   }
 
-  private static func failure(_ what: String, _ number: Int32) -> APIError {
-    let remedy = number == EACCES || number == EPERM ? "Run the command as root" : "The kernel's log (dmesg) may say more"
+  static func failure(_ what: String, _ number: Int32) -> APIError {
+    let isForbidden = number == EACCES || number == EPERM
     return APIError(
-      number == EACCES || number == EPERM ? .permissionDenied : .ioError,
-      "\(what): \(String(cString: strerror(number)))", remedy: remedy)
+      isForbidden ? .permissionDenied : .ioError, "\(what): \(String(cString: strerror(number)))",
+      remedy: isForbidden ? "Run the command as root" : "The kernel's log (dmesg) may say more")
   }
 }

@@ -15,6 +15,16 @@ public enum AttachmentLimits {
   /// How long the kernel and udev may take to show, or to let go of, a device, in milliseconds; and how often it is looked at.
   static let deviceMilliseconds = 20_000
   static let lookMilliseconds = 20
+  /// How long somebody who has an export or a device open may take to let go, in milliseconds: a connection that the kernel has just closed the
+  /// server has yet to notice, and udev looks into each device that appears or is closed by a writer.
+  public static let closingMilliseconds = 2000
+  /// How long a virtual disk may take to be closed by all after its devices were detached, in milliseconds: requests on the way are answered first.
+  public static let closedMilliseconds = 10_000
+  /// How often the server is asked meanwhile, in milliseconds; and by who waits for it to start, or for a pool to be open.
+  public static let askMilliseconds = 20
+  public static let startAskMilliseconds = 250
+  /// How long `attach --wait` may wait, in seconds: a pool whose disks come late is not waited for longer than an hour.
+  public static let waitSecondsRange = 0...3600
   /// The most that is read of a file in /sys or /proc, in bytes: a machine with 10,000 mounts has 2 MB of them.
   static let systemFileByteCount = 16 << 20
 }

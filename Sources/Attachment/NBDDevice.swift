@@ -22,6 +22,16 @@ public struct NBDDevice: Equatable, Sendable {
 
   public var path: String { "/dev/\(name)" }
 
+  /// It and its partitions.
+  var nodes: [(path: String, deviceNumber: String)] {
+    [(path, deviceNumber)] + partitions.map { ("/dev/\($0.name)", $0.deviceNumber) }
+  }
+
+  /// Whether that is the same attachment of the same thing, seen at another time.
+  func isSame(_ other: NBDDevice) -> Bool {
+    (name, process) == (other.name, other.process) && (identifier, byteCount) == (other.identifier, other.byteCount)
+  }
+
   /// Those there are.
   /// - Parameter blocks: /sys/block, or what stands for it.
   public static func all(in blocks: String = "/sys/block") -> [NBDDevice] {

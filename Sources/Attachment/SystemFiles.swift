@@ -25,6 +25,13 @@ enum SystemFiles {
 
   static func number(_ path: String) -> UInt64? { line(path).flatMap { UInt64($0) } }
 
+  /// What a symbolic link says.
+  static func target(of link: String) -> String? {
+    var bytes = [CChar](repeating: 0, count: Int(PATH_MAX))
+    let count = readlink(link, &bytes, bytes.count)
+    return count < 0 ? nil : String(decoding: bytes[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
   static func names(in path: String) -> [String] {
     guard let directory = opendir(path) else { return [] }
     defer { closedir(directory) }

@@ -49,7 +49,7 @@ static uint64_t transmission_flags(struct nbd_handle *handle) {
   return flags;
 }
 
-static int explain(int what, char *message) {
+static int explain_nbd(int what, char *message) {
   snprintf(message, CATTACH_MESSAGE_BYTES, "%s", nbd.get_error());
   return what;
 }
@@ -60,13 +60,13 @@ static int handshake(struct nbd_handle *handle, const char *path, const char *ho
   if (nbd.set_export_name(handle, export_name) < 0 || nbd.set_request_structured_replies(handle, false) < 0 ||
       (set_request_extended_headers && set_request_extended_headers(handle, false) < 0) ||
       (path ? nbd.aio_connect_unix(handle, path) : nbd.aio_connect_tcp(handle, host, port)) < 0)
-    return explain(CATTACH_FAILED, message);
+    return explain_nbd(CATTACH_FAILED, message);
   while (nbd.aio_is_connecting(handle)) {
     int events = nbd.poll(handle, limit_milliseconds);
-    if (events < 0) return explain(CATTACH_FAILED, message);
+    if (events < 0) return explain_nbd(CATTACH_FAILED, message);
     if (events == 0) return CATTACH_TIMED_OUT;
   }
-  return nbd.aio_is_ready(handle) ? CATTACH_OK : explain(CATTACH_FAILED, message);
+  return nbd.aio_is_ready(handle) ? CATTACH_OK : explain_nbd(CATTACH_FAILED, message);
 }
 
 int cattach_connect(const char *path, const char *host, const char *port, const char *export_name, int limit_milliseconds,
@@ -74,14 +74,14 @@ int cattach_connect(const char *path, const char *host, const char *port, const 
   message[0] = 0;
   if (!load(message)) return CATTACH_NO_LIBRARY;
   struct nbd_handle *handle = nbd.create();
-  if (!handle) return explain(CATTACH_FAILED, message);
+  if (!handle) return explain_nbd(CATTACH_FAILED, message);
   int result = handshake(handle, path, host, port, export_name, limit_milliseconds, message);
   if (result == CATTACH_OK) {
     int64_t byte_count = nbd.get_size(handle);
     connection->flags = transmission_flags(handle);
     connection->descriptor = byte_count < 0 ? -1 : fcntl(nbd.aio_get_fd(handle), F_DUPFD_CLOEXEC, 0);
     connection->byte_count = byte_count < 0 ? 0 : (uint64_t)byte_count;
-    if (byte_count < 0) result = explain(CATTACH_FAILED, message);
+    if (byte_count < 0) result = explain_nbd(CATTACH_FAILED, message);
     else if (connection->descriptor < 0) {
       snprintf(message, CATTACH_MESSAGE_BYTES, "%s", strerror(errno));
       result = CATTACH_FAILED;

@@ -1,14 +1,12 @@
 #include "cattach.h"
 
 #include <errno.h>
-#include <linux/blkpg.h>
 #include <linux/nbd-netlink.h>
 #include <netlink/genl/ctrl.h>
 #include <netlink/genl/genl.h>
 #include <netlink/netlink.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 // A socket to the kernel's nbd, and the message under way.
 typedef struct {
@@ -18,7 +16,7 @@ typedef struct {
   int64_t index;
 } call;
 
-static int explain(int error, char *message) {
+static int explain_netlink(int error, char *message) {
   snprintf(message, CATTACH_MESSAGE_BYTES, "%s", nl_geterror(error));
   return error == -NLE_PERM ? CATTACH_NOT_PERMITTED : CATTACH_FAILED;
 }
@@ -37,14 +35,14 @@ static int begin(call *call, uint8_t command, char *message) {
   call->index = -1;
   message[0] = 0;
   call->socket = nl_socket_alloc();
-  if (!call->socket) return explain(-NLE_NOMEM, message);
+  if (!call->socket) return explain_netlink(-NLE_NOMEM, message);
   int error = genl_connect(call->socket);
-  if (error < 0) return explain(error, message);
+  if (error < 0) return explain_netlink(error, message);
   int family = genl_ctrl_resolve(call->socket, NBD_GENL_FAMILY_NAME);
-  if (family < 0) return explain(family, message), CATTACH_NO_MODULE;
+  if (family < 0) return explain_netlink(family, message), CATTACH_NO_MODULE;
   call->message = nlmsg_alloc();
   if (!call->message || !genlmsg_put(call->message, NL_AUTO_PORT, NL_AUTO_SEQ, family, 0, 0, command, 0))
-    return explain(-NLE_NOMEM, message);
+    return explain_netlink(-NLE_NOMEM, message);
   nl_socket_modify_cb(call->socket, NL_CB_VALID, NL_CB_CUSTOM, read_answer, call);
   return CATTACH_OK;
 }
@@ -54,7 +52,7 @@ static int finish(call *call, int result, char *message) {
   if (result == CATTACH_OK) {
     int error = nl_send_sync(call->socket, call->message);  // frees the message
     call->message = NULL;
-    if (error < 0) result = explain(error, message);
+    if (error < 0) result = explain_netlink(error, message);
   }
   if (call->message) nlmsg_free(call->message);
   if (call->socket) nl_socket_free(call->socket);
@@ -85,7 +83,7 @@ int cattach_device_connect(const cattach_device *device, uint32_t *index, char m
         nla_put_u64(m, NBD_ATTR_SERVER_FLAGS, device->flags) < 0 || nla_put_u64(m, NBD_ATTR_TIMEOUT, device->timeout_seconds) < 0 ||
         nla_put_u64(m, NBD_ATTR_DEAD_CONN_TIMEOUT, device->dead_connection_timeout_seconds) < 0 ||
         nla_put_string(m, NBD_ATTR_BACKEND_IDENTIFIER, device->identifier) < 0 || put_sockets(m, device) < 0)
-      result = explain(-NLE_NOMEM, message);
+      result = explain_netlink(-NLE_NOMEM, message);
   }
   result = finish(&call, result, message);
   if (result != CATTACH_OK) return result;
@@ -105,7 +103,7 @@ int cattach_device_reconfigure(const cattach_device *device, uint32_t index, cha
     if (nla_put_u32(m, NBD_ATTR_INDEX, index) < 0 ||
         (device->identifier && nla_put_string(m, NBD_ATTR_BACKEND_IDENTIFIER, device->identifier) < 0) ||
         (device->byte_count && nla_put_u64(m, NBD_ATTR_SIZE_BYTES, device->byte_count) < 0) || put_sockets(m, device) < 0)
-      result = explain(-NLE_NOMEM, message);
+      result = explain_netlink(-NLE_NOMEM, message);
   }
   return finish(&call, result, message);
 }
@@ -113,12 +111,6 @@ int cattach_device_reconfigure(const cattach_device *device, uint32_t index, cha
 int cattach_device_disconnect(uint32_t index, char message[CATTACH_MESSAGE_BYTES]) {
   call call = {NULL, NULL, -1};
   int result = begin(&call, NBD_CMD_DISCONNECT, message);
-  if (result == CATTACH_OK && nla_put_u32(call.message, NBD_ATTR_INDEX, index) < 0) result = explain(-NLE_NOMEM, message);
+  if (result == CATTACH_OK && nla_put_u32(call.message, NBD_ATTR_INDEX, index) < 0) result = explain_netlink(-NLE_NOMEM, message);
   return finish(&call, result, message);
-}
-
-int cattach_partition_resize(int descriptor, int number, uint64_t offset_bytes, uint64_t byte_count) {
-  struct blkpg_partition partition = {.start = (long long)offset_bytes, .length = (long long)byte_count, .pno = number};
-  struct blkpg_ioctl_arg argument = {.op = BLKPG_RESIZE_PARTITION, .datalen = sizeof partition, .data = &partition};
-  return ioctl(descriptor, BLKPG, &argument) < 0 ? -errno : 0;
 }

@@ -18,6 +18,8 @@ public enum VolumeLimits {
   static let contentProbeMilliseconds = 10_000
   static let contentProbeCPUSeconds: UInt32 = 5
   static let contentProbeMemoryByteCount: UInt64 = 256 << 20
+  /// It has four descriptors and opens few more: its limit is what its numbers stay below.
+  static let contentProbeDescriptorCount: UInt32 = 8
   /// Having answered it ends within so many milliseconds.
   static let contentEndMilliseconds = 1000
   /// Its answer in bytes, at most: four values, the longest a label of a few hundred bytes.

@@ -161,6 +161,75 @@ import Testing
     }
   }
 
+  /// Two that write to one file system destroy it.
+  @Test(.enabled(if: geteuid() == 0, "attaching is root's"), arguments: ["tank/disk", "tank/disk/1"])
+  func whatAnotherProgramHasOpenIsNotAttached(held: String) async throws {
+    try await SpaceportServer.run { server in
+      try await server.makePool()
+      try await server.succeed("vdisk", "create", "tank/disk", "--size", "64MiB")
+      try await server.succeed("partition", "init", "tank/disk")
+      try await server.succeed("partition", "create", "tank/disk", "--size", "100%")
+      try await Self.holding(held, of: server) { process in
+        for other in ["tank/disk", "tank/disk/1"] {
+          try await server.refuse(["volume", "attach", other], saying: [held, "process \(process)", "--shared"])
+        }
+        try await server.refuse(["volume", "resize", "tank/disk", "--size", "128MiB"], saying: [held, "process \(process)", "--shared"])
+        #expect(try await server.succeed("vdisk", "list", "--json").contains("\(64 << 20)"), "it has not grown")
+        #expect(try await server.succeed("volume", "resize", "tank/disk", "--size", "128MiB", "--shared").contains("Partition 1 has"))
+      }
+    }
+  }
+
+  /// Runs `body` with the export open in a process, of which it is told the number.
+  private static func holding(_ export: String, of server: SpaceportServer, _ body: (Int32) async throws -> Void) async throws {
+    let holder = Process()
+    holder.executableURL = URL(fileURLWithPath: try #require(Program.find("qemu-io")))
+    holder.arguments = ["-f", "raw", server.uri(export)]
+    let input = Pipe()
+    holder.standardInput = input
+    holder.standardOutput = FileHandle.nullDevice
+    try holder.runWithoutBlockedSignals()
+    defer { holder.terminate() }
+    func isOpen() async throws -> Bool {
+      let text = try await server.succeed("volume", "list", "tank", "--json")
+      return text.contains("\(holder.processIdentifier)")
+    }
+    try await waitUntil("the client to be known") { try await isOpen() }
+    try await body(holder.processIdentifier)
+    try input.fileHandleForWriting.close()
+    try await waitUntil("the client to be gone") { try await !isOpen() }
+  }
+
+  /// At boot the server and what attaches its volumes are started side by side.
+  @Test func attachingWaitsForTheServer() async throws {
+    let server = try SpaceportServer()
+    try await server.refuse(["volume", "attach", "tank/disk", "--wait", "1"], saying: ["Waited 1 s in vain for tank/disk."])
+    try await server.start()
+    try await server.makePool()
+    try await server.succeed("vdisk", "create", "tank/disk", "--size", "64MiB")
+    try await server.stop()
+    let begun = Process()
+    begun.executableURL = URL(fileURLWithPath: SpaceportServer.binary)
+    begun.arguments = ["volume", "attach", "tank/disk", "--wait", "60", "--control", server.controlSocket]
+    let errors = Pipe()
+    begun.standardError = errors
+    begun.standardOutput = FileHandle.nullDevice
+    try begun.runWithoutBlockedSignals()
+    defer { begun.terminate() }
+    // As long as there is no server it does not end.
+    try await server.refuse(["volume", "attach", "tank/disk", "--wait", "1"], saying: ["Waited 1 s"])
+    #expect(begun.isRunning)
+    try await server.start()
+    try await waitUntil("the command to end") { begun.hasEnded }
+    // It has found the server and the disk; what comes then is root's, and the kernel's.
+    let said = String(decoding: errors.fileHandleForReading.availableData, as: UTF8.self)
+    #expect(!said.contains("in vain"))
+    #expect(begun.terminationStatus == 0 || said.contains("modprobe nbd") || said.contains("as root"), "\(said)")
+    if begun.terminationStatus == 0 { try await server.succeed("volume", "detach", "tank/disk") }
+    try await server.refuse(["volume", "attach", "tank/none", "--wait", "1"], saying: ["Waited 1 s in vain for tank/none."])
+    try await server.stop()
+  }
+
   @Test func deletingSaysWhatWouldBeLostAndDoesIt() async throws {
     try await SpaceportServer.run { server in
       try await server.makePool()

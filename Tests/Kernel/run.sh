@@ -5,7 +5,7 @@ usage() {
 usage: Tests/Kernel/run.sh [options]
   --spaceport PATH    the program under test (default: .build/release/spaceport)
   --out DIR           where logs are kept (default: .build/kernel-test); those of an earlier run are replaced
-  --only PART,PART    run only some of the parts: ext4 xfs crash sector4k inner faults powercut volumes
+  --only PART,PART    run only some of the parts: ext4 xfs crash sector4k inner faults powercut volumes systemd
   --limit SECONDS     the guest is stopped after so long (default: 1200)
   --add PROGRAM       also put this program into the guest, with its libraries; repeatable
   --server-cmd CMD    test another NBD server instead: CMD must serve one writable export of 1 GiB or more on
@@ -23,7 +23,7 @@ PATH=$PATH:/usr/sbin:/sbin
 SPACEPORT=$here/../../.build/release/spaceport
 OUT=$here/../../.build/kernel-test
 SERVER_CMD=
-parts=(ext4 xfs crash sector4k inner faults powercut volumes)
+parts=(ext4 xfs crash sector4k inner faults powercut volumes systemd)
 guest_limit_seconds=1200
 added_programs=()
 while [ $# -gt 0 ]; do
@@ -47,6 +47,8 @@ done
 
 # shellcheck source=lib/pack.sh
 . "$here/lib/pack.sh"
+# shellcheck source=lib/pack-systemd.sh
+. "$here/lib/pack-systemd.sh"
 # shellcheck source=lib/server.sh
 . "$here/lib/server.sh"
 # shellcheck source=lib/vm.sh
@@ -55,7 +57,7 @@ done
 check_needs() {
   local program missing=()
   [ "$(uname -m)" = x86_64 ] || { echo "run.sh: the guest is an x86_64 machine, and so must this one be" >&2; exit 2; }
-  for program in qemu-system-x86_64 nbd-client fio mkfs.ext4 mkfs.xfs sgdisk sfdisk parted modprobe dmsetup nbdcopy debugfs cpio busybox lz4 zstd python3 setsid dpkg apt-get; do
+  for program in qemu-system-x86_64 nbd-client fio mkfs.ext4 mkfs.xfs mkfs.btrfs systemctl udevadm make sgdisk sfdisk parted modprobe dmsetup nbdcopy debugfs cpio busybox lz4 zstd python3 setsid dpkg apt-get; do
     command -v "$program" > /dev/null || missing+=("$program")
   done
   if [ ${#missing[@]} -gt 0 ]; then
@@ -119,16 +121,29 @@ check_powercut() {
   grep '^cuts: ' "$OUT/host-powercut-replay.log"
 }
 
+# What `make install` makes, with the program where the guest has it already.
+prepare_systemd() {
+  make -C "$here/../.." -s install RELEASE="$SPACEPORT" DESTDIR="$extra" PREFIX=/usr/local || return 1
+  ln -sf /test/spaceport "$extra/usr/local/bin/spaceport"
+  pack_systemd "$extra"
+}
+
+# run_guest PART...: one boot, and its verdicts
+run_guest() {
+  {
+    printf 'export HOST=10.0.2.2 PORT=%q LIMIT=%q PARTS=%q CUT_SEED=%q\n' "$PORT" "$guest_limit_seconds" "$*" "$RANDOM"
+    printf 'export EXPORT=demo/disk1 EXPORT_4K=demo/disk4k EXPORT_BYTES=%q EXPORT_4K_BYTES=%q\n' "$disk1_bytes" "$disk4k_bytes"
+  } > "$extra/test/env"
+  vm_run || echo "the guest did not run; see $OUT/qemu.log and $OUT/console.log"
+  count_guest_steps "$@"
+}
+
 # What differs from run to run goes into a second archive behind the base one.
 prepare_extra() {
   local program library
   mkdir -p "$extra/test" "$extra/usr/bin"
   cp "$here"/guest/*.sh "$extra/test/"
   install -m 755 "$here/guest/host" "$extra/usr/bin/host"
-  {
-    printf 'export HOST=10.0.2.2 PORT=%q LIMIT=%q PARTS=%q CUT_SEED=%q\n' "$PORT" "$guest_limit_seconds" "${parts[*]}" "$RANDOM"
-    printf 'export EXPORT=demo/disk1 EXPORT_4K=demo/disk4k EXPORT_BYTES=%q EXPORT_4K_BYTES=%q\n' "$disk1_bytes" "$disk4k_bytes"
-  } > "$extra/test/env"
   for program in "${added_programs[@]}"; do pack_program "$extra" "$program" || return 1; done
   if [ -z "$SERVER_CMD" ]; then
     install -D -m 755 "$SPACEPORT" "$extra/test/spaceport" || return 1
@@ -137,6 +152,7 @@ prepare_extra() {
     library=$(ldconfig -p | sed -n 's|.*libnbd.so.0 .*=> ||p' | head -1)
     pack_file "$extra" "$library" && pack_libraries "$extra" "$library" || return 1
   fi
+  if has_part systemd; then prepare_systemd || return 1; fi
   truncate -s 4G "$WORK/guest-disk.img"
   if has_part powercut; then prepare_powercut; fi
 }
@@ -164,7 +180,7 @@ check_spaceport_disks() {
 }
 
 # The guest's verdicts come back as a file. A guest that did not finish, or left out a part, is a failure however many steps passed.
-count_guest_steps() {
+count_guest_steps() {  # PART...
   local verdict name guest_failed=0 expected_exit=0
   if [ -s "$OUT/steps.txt" ]; then
     while read -r verdict name _; do
@@ -173,8 +189,8 @@ count_guest_steps() {
   fi
   [ "$guest_failed" = 0 ] || expected_exit=1
   failed=$((failed + guest_failed))
-  if ! grep -qsx "${parts[*]}" "$OUT/parts-done.txt" || ! tr -d '\r' < "$OUT/console.log" | grep -qax "GUEST-EXIT $expected_exit"; then
-    echo "the guest did not finish its parts (${parts[*]}); see $OUT/console.log"
+  if ! grep -qsx "$*" "$OUT/parts-done.txt" || ! tr -d '\r' < "$OUT/console.log" | grep -qax "GUEST-EXIT $expected_exit"; then
+    echo "the guest did not finish its parts ($*); see $OUT/console.log"
     failed=$((failed + 1))
   fi
 }
@@ -197,9 +213,9 @@ host_step prepare-guest prepare_guest || exit 2
 if [ -n "$SERVER_CMD" ]; then
   disk1_bytes='' disk4k_bytes=''
   kept=()
-  for part in "${parts[@]}"; do case $part in inner | faults | powercut | volumes) ;; *) kept+=("$part") ;; esac; done
+  for part in "${parts[@]}"; do case $part in inner | faults | powercut | volumes | systemd) ;; *) kept+=("$part") ;; esac; done
   parts=("${kept[@]}")
-  echo "left out because of --server-cmd: pool and virtual disk creation, sizes, inspect, and the parts 'inner', 'faults', 'powercut', 'volumes'"
+  echo "left out because of --server-cmd: pool and virtual disk creation, sizes, inspect, and the parts 'inner', 'faults', 'powercut', 'volumes', 'systemd'"
   truncate -s 2G "$WORK/disk.img"
   host_step server-start server_start || exit 1
 else
@@ -208,8 +224,15 @@ else
 fi
 host_step prepare-run prepare_extra || exit 2
 echo "kernel $(cat "$kernel/release"), parts: ${parts[*]}, logs in $OUT"
-vm_run || echo "the guest did not run; see $OUT/qemu.log and $OUT/console.log"
-count_guest_steps
+# systemd is process 1 in a boot of its own, whose files are put aside.
+others=()
+for part in "${parts[@]}"; do [ "$part" = systemd ] || others+=("$part"); done
+if has_part systemd; then
+  run_guest systemd
+  mkdir -p "$OUT/systemd"
+  mv -f "$OUT"/{console.log,steps.txt,parts-done.txt,dmesg.txt} "$OUT/systemd/" 2>/dev/null || true
+fi
+if [ ${#others[@]} -gt 0 ]; then run_guest "${others[@]}"; fi
 if has_part powercut; then check_powercut || true; fi
 if [ -n "$SERVER_CMD" ]; then server_end TERM || true; else check_spaceport_disks; fi
 printf 'total %.0f s\n' "$(awk "BEGIN { print $EPOCHREALTIME - $began }")"

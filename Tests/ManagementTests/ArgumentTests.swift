@@ -123,7 +123,7 @@ struct ArgumentTests {
 
   @Test func virtualDiskCreate() throws {
     let plain = try parse("vdisk create tank/data --size 10GiB", as: VirtualDiskCreateCommand.self)
-    #expect(plain.path == VirtualDiskPath(pool: "tank", name: "data") && plain.plan.size.byteCount == 10 << 30)
+    #expect(plain.plan.path == VirtualDiskPath(pool: "tank", name: "data") && plain.plan.size.byteCount == 10 << 30)
     #expect(plain.plan.provisioning == .thin && plain.plan.resiliency == .simple)
     #expect(plain.plan.columns == nil && plain.plan.interleave == nil && plain.plan.sectorSize == nil)
     let full = try parse(
@@ -138,7 +138,7 @@ struct ArgumentTests {
     #expect(try parse("vdisk list --json", as: VirtualDiskListCommand.self).client.json)
     #expect(try parse("vdisk show tank/data", as: VirtualDiskShowCommand.self).path.name == "data")
     #expect(try parse("vdisk resize tank/data --size 2TiB", as: VirtualDiskResizeCommand.self).size.byteCount == 2 << 40)
-    #expect(try parse("vdisk delete tank/data --yes", as: VirtualDiskDeleteCommand.self).yes)
+    #expect(try parse("vdisk delete tank/data --yes", as: VirtualDiskDeleteCommand.self).deletion.yes)
   }
 
   @Test func mirrors() throws {

@@ -47,8 +47,9 @@ import Testing
 
   @Test func aVolumeIsFoundByIdentifierByProcessAndOnTheWholeDisk() throws {
     let volume = Samples.volume()
+    var disk = Samples.virtualDisk(CreateVirtualDisk(pool: "tank", name: "data", sizeBytes: 20 << 20))
     func attachments(_ files: [String: String], _ mounts: String = "") throws -> [AttachmentInfo] {
-      Attachments(devices: try Blocks(files).devices, mounts: MountTable(parsing: mounts)).attachments(of: volume)
+      Attachments(devices: try Blocks(files).devices, mounts: MountTable(parsing: mounts)).attachments(of: volume, on: disk)
     }
     let size = ["nbd3/size": "20480", "nbd3/dev": "43:48"]
     #expect(try attachments(size.merging(["nbd3/pid": "71"]) { $1 }).map(\.device) == ["/dev/nbd3"])
@@ -62,6 +63,76 @@ import Testing
     #expect(try attachments(Self.wholeDisk, mounts) == [AttachmentInfo(device: "/dev/nbd0p1", mountPoints: ["/mnt/a b"])])
     // The kernel has another table than we.
     #expect(try attachments(Self.wholeDisk.merging(["nbd0/nbd0p1/start": "4096"]) { $1 }).isEmpty)
+    // Its process had this number, and attached something else.
+    #expect(try attachments(["nbd3/pid": "71", "nbd3/size": "20488"]).isEmpty)
+    disk.sizeBytes = 21 << 20
+    #expect(try attachments(Self.wholeDisk).isEmpty)
+  }
+
+  /// A process's number tells less where another device says that it is its.
+  @Test func whatAProcessAttachedCanBeDoubtful() throws {
+    let target = AttachTarget(Samples.volume())
+    func devices(_ files: [String: String]) throws -> [String] {
+      try Attachments(devices: try Blocks(files).devices, mounts: MountTable(parsing: "")).devices(of: target).map(\.path)
+    }
+    let silent = ["nbd3/size": "20480", "nbd3/pid": "71"]
+    #expect(try devices(silent) == ["/dev/nbd3"])
+    let speaking = ["nbd1/size": "8", "nbd1/pid": "71", "nbd1/backend": "tank/other p9"]
+    #expect(try devices(silent.merging(speaking) { $1 }).isEmpty)
+    let twin = ["nbd4/size": "20480", "nbd4/pid": "71"]
+    #expect { try devices(silent.merging(twin) { $1 }) } throws: { "\($0)".contains("/dev/nbd3, /dev/nbd4") }
+    // One that says so is no doubt.
+    let own = ["nbd5/size": "8", "nbd5/pid": "99", "nbd5/backend": "tank/data/1 p1"]
+    #expect(try devices(silent.merging(own) { $1 }) == ["/dev/nbd3", "/dev/nbd5"])
+  }
+
+  @Test func whoElseHasAnExportOpen() throws {
+    var target = AttachTarget(Samples.volume())
+    func other(_ files: [String: String], alive: Set<Int> = []) throws -> Attachments.OtherClient? {
+      Attachments(devices: try Blocks(files).devices, mounts: MountTable(parsing: "")).otherClient(of: target, isAlive: alive.contains)
+    }
+    let own = ["nbd5/size": "20480", "nbd5/pid": "71", "nbd5/backend": "tank/data/1 p1"]
+    #expect(try other(own, alive: [71]) == nil)
+    #expect(try other([:]) == .connections(1), "its process has ended, and no device is its")
+    #expect(try other([:], alive: [71]) == .process(71))
+    target.export.clientProcesses = [71, 72]
+    #expect(try other(own, alive: [71, 72]) == .process(72))
+    #expect(try other(own) == nil, "another process connected the device again, and has ended")
+    (target.export.clientProcesses, target.export.clientCount) = ([], 0)
+    #expect(try other([:]) == nil)
+    target.export.clientCount = 2
+    #expect(try other([:]) == .connections(2), "over TCP")
+  }
+
+  /// Without a server.
+  @Test func devicesAreFoundByName() throws {
+    let blocks = try Blocks([
+      "nbd1/size": "8", "nbd1/pid": "1", "nbd1/backend": "tank/data/1 p1", "nbd2/size": "8", "nbd2/pid": "1",
+      "nbd2/backend": "tank/data d1", "nbd3/size": "8", "nbd3/pid": "1", "nbd3/backend": "tank/data/1 x p1", "nbd4/size": "8",
+      "nbd4/pid": "1",
+    ])
+    let attachments = Attachments(devices: blocks.devices, mounts: MountTable(parsing: ""))
+    #expect(attachments.devices(named: "tank/data/1").map(\.path) == ["/dev/nbd1"])
+    #expect(attachments.devices(named: "tank/data").map(\.path) == ["/dev/nbd2"])
+    #expect(attachments.devices(named: "tank").isEmpty)
+  }
+
+  /// Those who have a device open without holding it.
+  @Test(.enabled(if: LoopDevice.isAvailable, "needs loop devices"))
+  func processesThatHaveADeviceOpenAreFound() async throws {
+    let loop = try LoopDevice(sector: 512)
+    let name = String(loop.path.dropFirst("/dev/".count))
+    let number = try String(contentsOfFile: "/sys/block/\(name)/dev", encoding: .utf8).trimmingCharacters(in: .whitespacesAndNewlines)
+    let device = NBDDevice(number: 0, name: name, identifier: nil, process: 0, byteCount: 0, deviceNumber: number, partitions: [])
+    let holder = Process()
+    holder.executableURL = URL(fileURLWithPath: "/bin/sh")
+    holder.arguments = ["-c", "exec sleep 600 <\(loop.path)"]
+    try holder.runWithoutBlockedSignals()
+    defer { holder.terminate() }
+    try await waitUntil("the holder to be seen") { DeviceUsers.processes(of: device).contains(Int(holder.processIdentifier)) }
+    var other = device
+    other.deviceNumber = "7:999999"
+    #expect(DeviceUsers.processes(of: other).isEmpty)
   }
 
   @Test func mountsAreReadAsTheKernelWritesThem() {
@@ -86,6 +157,6 @@ import Testing
     let attachments = Attachments(devices: devices, mounts: mounts)
     let device = try #require(devices.first)
     #expect(attachments.mountPoints(of: device) == ["/mnt"])
-    #expect { try KernelNBD.detach(device, mountPoints: ["/mnt"]) } throws: { "\($0)".contains("umount /mnt") }
+    #expect { try attachments.checkIsUnmounted(device) } throws: { "\($0)".contains("umount /mnt") }
   }
 }

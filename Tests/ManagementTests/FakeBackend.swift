@@ -15,6 +15,8 @@ final class FakeBackend: StorageBackend {
     var partitionRequests: [PartitionRequest] = []
     var exports: [ExportPath: ExportAccess] = [:]
     var partitionTable: PartitionTableInfo?
+    var volume = Samples.volume()
+    var createFailure: APIError?
   }
 
   /// What the functions on partitions were given.
@@ -45,6 +47,12 @@ final class FakeBackend: StorageBackend {
   /// What `addDisks` and `replaceDisk` were given.
   var addRequests: [AddDisks] { state.withLock(\.addRequests) }
   var replaceRequests: [ReplaceDisk] { state.withLock(\.replaceRequests) }
+
+  func setVolume(_ volume: VolumeInfo) { state.withLock { $0.volume = volume } }
+  /// What `createVirtualDisk` throws from now on.
+  func setCreateFailure(_ error: APIError) { state.withLock { $0.createFailure = error } }
+  /// As if another had been made under its name.
+  func setUUID(_ uuid: String, of path: VirtualDiskPath) { state.withLock { $0.virtualDisks[path]?.uuid = uuid } }
 
   func setEvents(_ events: [EventInfo]) { state.withLock { $0.events = events } }
   func setPool(_ pool: PoolInfo) { state.withLock { $0.pools[pool.name] = pool } }
@@ -217,6 +225,7 @@ final class FakeBackend: StorageBackend {
 
   func createVirtualDisk(_ request: CreateVirtualDisk) async throws(APIError) -> VirtualDiskInfo {
     _ = try await pool(named: request.pool)
+    if let failure = state.withLock(\.createFailure) { throw failure }
     let disk = Samples.virtualDisk(request)
     state.withLock { state in
       state.requests.append(request)
@@ -255,12 +264,12 @@ final class FakeBackend: StorageBackend {
 
   func volumes(ofPool pool: String?) async throws(APIError) -> [VolumeInfo] {
     if let pool { _ = try await self.pool(named: pool) }
-    return [Samples.volume()]
+    return [state.withLock(\.volume)]
   }
 
   func volumes(of path: VirtualDiskPath) async throws(APIError) -> [VolumeInfo] {
     _ = try await virtualDisk(at: path)
-    return [Samples.volume()]
+    return [state.withLock(\.volume)]
   }
 
   func volumesWithoutContent(of path: VirtualDiskPath) async throws(APIError) -> [VolumeInfo] {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import Management
 import Synchronization
 import TestSupport
@@ -83,16 +84,52 @@ import Testing
   }
 
   @Test func toolsSayWhatWentWrong() async {
-    let interruption = await Interruption()
+    let interruption = await Interruption(remedy: "Begin again")
     defer { interruption.end() }
-    func failure(_ words: String...) -> String {
-      do throws(APIError) { try ToolProcess(words: words).run(interruption) } catch { return error.description }
+    func failure(_ words: String..., accepting statuses: ClosedRange<Int32> = 0...0) -> String {
+      let tool = ToolProcess(words: words, package: "the-package", acceptedStatuses: statuses)
+      do throws(APIError) { try tool.run(interruption) } catch { return error.description }
       return ""
     }
     #expect(failure("sh", "-c", "exit 0") == "")
     #expect(failure("sh", "-c", "echo first >&2; echo Usage: long; exit 3").contains("status 3 and said: first."))
     #expect(failure("sh", "-c", "kill -KILL $$").contains("ended by a signal"))
-    #expect(failure("mkfs.none").contains("apt-get install btrfs-progs"))
+    #expect(failure("mkfs.none").contains("apt-get install the-package"))
+    #expect(failure("sh", "-c", "exit 1", accepting: 0...1) == "")
+    #expect(failure("false").contains("Mend what it names"))
+  }
+
+  /// Ctrl-C while one is at work.
+  @Test func aToolThatIsInterruptedSaysSo() async throws {
+    let interruption = await Interruption(remedy: "Begin again")
+    defer { interruption.end() }
+    let directory = try TemporaryDirectory()
+    let tool = ToolProcess(words: ["sh", "-c", "echo > \(directory.file("began")); exec sleep 600"], package: "none")
+    let failure = Mutex("")
+    let thread = Thread {
+      do throws(APIError) { try tool.run(interruption) } catch { failure.withLock { $0 = error.description } }
+    }
+    thread.start()
+    try await waitUntil("the tool to be at work") { FileManager.default.fileExists(atPath: directory.file("began")) }
+    interruption.interrupt()
+    try await waitUntil("the tool to be ended") { !failure.withLock(\.isEmpty) }
+    #expect(failure.withLock { $0 } == "Interrupted. Begin again.")
+    #expect(throws: APIError.self) { try interruption.check() }
+  }
+
+  @Test func fileSystemsAreKnownByTheirContent() {
+    #expect(
+      ["ext2", "ext3", "ext4", "xfs", "btrfs", "swap"].map { FileSystemKind(contentType: $0)?.creator } == [
+        "mkfs.ext4", "mkfs.ext4", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", nil,
+      ])
+  }
+
+  /// What is printed to be typed reaches the same server.
+  @Test(arguments: [("/run/a.sock", " --control /run/a.sock"), ("/my run/it's", " --control '/my run/it'\\''s'")])
+  func commandsToBeTypedNameTheServer(socket: String, words: String) throws {
+    let client = try ClientOptions.parse(["--control", socket])
+    #expect(client.command("vdisk show tank/data") == "spaceport vdisk show tank/data" + words)
+    #expect(try ClientOptions.parse([]).command("status") == "spaceport status")
   }
 
   @Test func labelsThatDoNotFitAreRefused() {

@@ -5,17 +5,7 @@ import Testing
 
 /// The program itself, as a stranger uses it. Planted bugs are put in by it alone: they change every layer of their process.
 @Suite(.serialized) struct ProgramTests {
-  /// Beside the bundle of the tests, where the build puts both.
-  static let program: String = {
-    let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
-    var folder = URL(fileURLWithPath: CommandLine.arguments.first { $0.hasSuffix(".xctest") } ?? own)
-    while folder.path != "/" {
-      folder.deleteLastPathComponent()
-      let candidate = folder.appendingPathComponent("spaceport-sim").path
-      if FileManager.default.isExecutableFile(atPath: candidate) { return candidate }
-    }
-    return "spaceport-sim"
-  }()
+  static let program = Program.built("spaceport-sim")
 
   private static func run(_ arguments: [String], timeoutSeconds: Double = 300) async throws -> ProgramResult {
     try await Program.run([program] + arguments, timeoutSeconds: timeoutSeconds)

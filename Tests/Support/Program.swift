@@ -25,6 +25,18 @@ public enum Program {
     return path.split(separator: ":").map { "\($0)/\(name)" }.first { FileManager.default.isExecutableFile(atPath: $0) }
   }
 
+  /// One that the build makes: beside the bundle of the tests, where it puts both.
+  public static func built(_ name: String) -> String {
+    let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
+    var folder = URL(fileURLWithPath: CommandLine.arguments.first { $0.hasSuffix(".xctest") } ?? own)
+    while folder.path != "/" {
+      folder.deleteLastPathComponent()
+      let candidate = folder.appendingPathComponent(name).path
+      if FileManager.default.isExecutableFile(atPath: candidate) { return candidate }
+    }
+    return name
+  }
+
   public static func run(
     _ arguments: [String], input: String? = nil, environment: [String: String] = [:], directory: String? = nil, timeoutSeconds: Double = 120
   ) async throws -> ProgramResult {

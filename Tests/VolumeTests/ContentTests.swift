@@ -143,6 +143,65 @@ struct Image {
     #expect(try probe(script) == FoundContent(type: "e", usage: "other"))
   }
 
+  /// It cannot be changed between two looks at it.
+  @Test func theSampleIsSealed() throws {
+    let script = """
+      dd bs=1 count=1 conv=notrunc if=/dev/zero >&3 2>/dev/null; truncate -s 8 /proc/self/fd/3 2>/dev/null
+      test "$(dd bs=1 skip=4096 count=5 <&3 2>/dev/null)" = hello && (printf x >&3) 2>/dev/null || printf 'type 65\\nend\\n'
+      """
+    #expect(try probe(script) == FoundContent(type: "e", usage: "other"))
+  }
+
+  /// The numbers that a descriptor has here and there may be the same.
+  @Test func descriptorsOfAnyNumberReachTheProcess() throws {
+    let input = clinux_memory_file("test")
+    defer { close(input) }
+    try #require(pwrite(input, "hello", 5, 0) == 5)
+    let command = ["/bin/sh", "-c", "cat <&3"]
+    var words: [UnsafeMutablePointer<CChar>?] = command.map { strdup($0) } + [nil]
+    defer { for word in words { free(word) } }
+    var moved: [Int32] = []
+    defer { for descriptor in moved { close(descriptor) } }
+    // All numbers from 90 on, as far as they are free.
+    for _ in 0..<30 {
+      var pipe: [Int32] = [0, 0]
+      try #require(clinux_pipe(&pipe) == 0)
+      let output = clinux_fcntl_int(pipe[1], F_DUPFD_CLOEXEC, 90)
+      close(pipe[1])
+      moved.append(output)
+      let process = clinux_spawn_isolated("/bin/sh", &words, input, output)
+      try #require(process > 0, "descriptor \(output): \(String(cString: strerror(-process)))")
+      var status: Int32 = 0
+      #expect(clinux_wait_for_end(process) == 0 && waitpid(process, &status, 0) == process && clinux_exit_status(status) == 0)
+      var bytes = [UInt8](repeating: 0, count: 5)
+      try #require(clinux_fcntl_int(pipe[0], F_SETFL, O_NONBLOCK) == 0)
+      #expect(read(pipe[0], &bytes, 5) == 5 && bytes == Array("hello".utf8), "descriptor \(output)")
+      close(pipe[0])
+      lseek(input, 0, SEEK_SET)
+    }
+  }
+
+  /// What it says of itself after it has been confined.
+  @Test func theProcessIsConfined() throws {
+    // Through a pipe: it can write to no file.
+    let result = try Program.runBlocking(["sh", "-c", "'\(Program.built("confined"))' | cat"])
+    func line(_ name: String) -> [Substring] {
+      result.output.split(separator: "\n").first { $0.hasPrefix(name) }?.dropFirst(name.count).split { $0 == " " || $0 == "\t" } ?? []
+    }
+    #expect(line("NoNewPrivs:") == ["1"])
+    #expect(line("Max processes").first == "0" && line("Max open files").first == "8" && line("Max file size").first == "0")
+    #expect(line("Max core file size").first == "0" && line("Max cpu time").first == "5" && line("Max data size").first == "268435456")
+    #expect(result.output.contains("\n1000\n"), "oom_score_adj")
+    #expect(line("another process:") == ["Resource", "temporarily", "unavailable"])
+    let mapping = try String(contentsOfFile: "/proc/self/uid_map", encoding: .utf8).split { $0.isWhitespace }.compactMap { UInt64($0) }
+    if geteuid() == 0, mapping.count == 3, mapping[2] > 65534 {
+      #expect(line("Uid:") == ["65534", "65534", "65534", "65534"] && line("Gid:").first == "65534" && line("Groups:").isEmpty)
+      #expect(line("CapEff:") == ["0000000000000000"])
+    } else {
+      print("NOT SEEN: that the process becomes nobody, because these tests do not run as root")
+    }
+  }
+
   @Test(
     arguments: [
       ("kill -SEGV $$", "failed over what is there"), ("printf 'end\\n'; exit 1", "failed over what is there"),

@@ -123,7 +123,7 @@ import Volume
         rig.disk.gated = 0..<4096
         let state = Progress()
         rig.volume.reactor.spawn {
-          if isTable { _ = await rig.watch.named().map(\.name) } else { _ = try? await rig.volume.sampleContent(0..<(8 << 20), IORequest()) }
+          if isTable { _ = await rig.watch.named() } else { _ = try? await rig.volume.sampleContent(0..<(8 << 20), IORequest()) }
           state.isOpened = true
         }
         #expect(await rig.eventually { rig.disk.waitingCount == 1 })

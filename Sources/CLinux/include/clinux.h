@@ -105,18 +105,23 @@ int clinux_pipe(int descriptors[2]);
 
 // An unnamed file in memory (memfd_create(2)), closed on exec. Its descriptor, or -errno.
 int clinux_memory_file(const char *name);
+// From now on nobody writes to a file in memory, or changes its size. 0, or -errno.
+int clinux_seal(int fd);
 
-// Starts a program with an empty environment and three descriptors: `output` as its standard output (1), /dev/null as its standard error (2)
-// and `input` as 3. Costs the same however much memory this process has. The process id, or -errno.
-int clinux_spawn(const char *path, char *const arguments[], int input, int output);
-
-// Starts a program with this one's environment, without input, and with `output` as its standard output and error; the terminal's Ctrl-C does
-// not reach it. The process id, or -errno.
+// Starting programs: both return the process id, or -errno, and cost the same however much memory this process has.
+// With an empty environment and three descriptors beside /dev/null as 0: `output` as its standard output (1), /dev/null as its standard
+// error (2) and `input` as 3.
+int clinux_spawn_isolated(const char *path, char *const arguments[], int input, int output);
+// With this one's environment, without input, and with `output` as its standard output and error; the terminal's Ctrl-C does not reach it.
 int clinux_spawn_tool(const char *path, char *const arguments[], int output);
 
-// To be called by a program that reads what cannot be trusted, when it has begun: it ends with its parent, becomes nobody where it is root,
-// gains no rights, leaves no core, and may use so much. 0, or -errno.
-int clinux_confine(unsigned cpuSeconds, uint64_t memoryByteCount);
+// Waits until a child has ended, and leaves it to waitpid(2): until then its number is nobody else's. 0, or -errno.
+int clinux_wait_for_end(int process);
+
+// To be called by a program that reads what cannot be trusted, when it has begun: it ends with its parent, becomes nobody where it is root
+// (but in a user namespace that has no nobody), gains no rights, starts no process, leaves no core, is killed first when memory is short, and
+// may use so much; descriptor_count is the first descriptor that it cannot have. 0, or -errno: then it must not go on.
+int clinux_confine(unsigned cpu_seconds, uint64_t memory_byte_count, unsigned descriptor_count);
 
 // Names the calling thread, for top and gdb; cut to 15 bytes.
 void clinux_set_thread_name(const char *name);

@@ -47,6 +47,8 @@ public struct ContentProbe: Sendable {
       let written = piece.bytes.withUnsafeBytes { pwrite(file, $0.baseAddress, $0.count, off_t(clamping: piece.offset)) }
       if written != piece.bytes.count { error = written < 0 ? clinux_errno() : ENOSPC }
     }
+    // What it reads twice is the same twice, and the server's part of it cannot be changed either.
+    if error == 0 { error = -clinux_seal(file) }
     if error != 0 {
       close(file)
       throw failure("the file in memory cannot be written", error)
@@ -59,7 +61,7 @@ public struct ContentProbe: Sendable {
     guard clinux_pipe(&pipe) == 0 else { throw failure("there is no pipe to libblkid's process", clinux_errno()) }
     defer { close(pipe[0]) }
     var words = ([program] + arguments + ["\(sector)"]).map { strdup($0) } + [nil]
-    let process = clinux_spawn(program, &words, input, pipe[1])
+    let process = clinux_spawn_isolated(program, &words, input, pipe[1])
     for word in words { free(word) }
     close(pipe[1])
     guard process > 0 else { throw failure("libblkid's process cannot be started", -process) }

@@ -7,8 +7,7 @@ public enum ContentProbeProcess {
   /// Probes descriptor 3, answers on standard output, and ends.
   /// - Parameter arguments: those behind the command: the size of a sector, in bytes.
   public static func main(_ arguments: [String]) -> Never {
-    guard arguments.count == 1, let sector = UInt32(arguments[0]), sector == 512 || sector == 4096,
-      clinux_confine(VolumeLimits.contentProbeCPUSeconds, VolumeLimits.contentProbeMemoryByteCount) == 0
+    guard arguments.count == 1, let sector = UInt32(arguments[0]), sector == 512 || sector == 4096, confine() == 0
     else { _exit(2) }
     let answer: [UInt8]
     switch probe(input, sector: sector) {
@@ -17,6 +16,12 @@ public enum ContentProbeProcess {
     case .failed: _exit(1)
     }
     _exit(write(1, answer, answer.count) == answer.count ? 0 : 1)
+  }
+
+  /// Takes from this process what it does not need. 0, or -errno.
+  public static func confine() -> Int32 {
+    clinux_confine(
+      VolumeLimits.contentProbeCPUSeconds, VolumeLimits.contentProbeMemoryByteCount, VolumeLimits.contentProbeDescriptorCount)
   }
 
   static func probe(_ descriptor: Int32, sector: UInt32) -> ProbeOutcome {

@@ -99,6 +99,15 @@ struct ClientOptions: ParsableArguments {
     return ManagementClient(socketPath: socket)
   }
 
+  /// A command to be typed, for the same server.
+  func command(_ words: String) -> String { "spaceport \(words)" + (control.map { " --control \(Self.quoted($0))" } ?? "") }
+
+  /// As a shell takes it for one word.
+  private static func quoted(_ word: String) -> String {
+    let isPlain = !word.isEmpty && word.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/._-+:=,@".contains($0)) }
+    return isPlain ? word : "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+  }
+
   /// Prints an object, as JSON or as the given text.
   func show(_ object: some Encodable, as text: @autoclosure () -> String) throws(APIError) {
     try Terminal.write(json ? JSON.text(object) : text())

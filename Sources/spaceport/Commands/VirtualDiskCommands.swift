@@ -25,8 +25,11 @@ enum ResiliencyArgument: String, ExpressibleByArgument, CaseIterable {
   var value: VirtualDiskInfo.Resiliency { VirtualDiskInfo.Resiliency(rawValue: rawValue) }
 }
 
-/// How a new virtual disk is to be.
+/// A new virtual disk's name, and how it is to be.
 struct VirtualDiskPlanOptions: ParsableArguments {
+  @Argument(help: ArgumentHelp("The new virtual disk; also its NBD export name.", valueName: "pool/name"), transform: Parse.virtualDisk)
+  var path: VirtualDiskPath
+
   @Option(help: ArgumentHelp("The size its clients see.", valueName: "size"), transform: Parse.size)
   var size: ByteSize
 
@@ -68,7 +71,7 @@ struct VirtualDiskPlanOptions: ParsableArguments {
     if size.byteCount == 0 { throw ValidationError("--size 0 is out of range. Give at least one sector.") }
   }
 
-  func request(for path: VirtualDiskPath) -> CreateVirtualDisk {
+  var request: CreateVirtualDisk {
     CreateVirtualDisk(
       pool: path.pool, name: path.name, sizeBytes: size.byteCount, provisioning: provisioning.value, resiliency: resiliency.value,
       copies: copies, columns: columns, interleaveBytes: interleave?.byteCount, logicalSectorBytes: sectorSize, share: settings.share)
@@ -79,14 +82,10 @@ struct VirtualDiskCreateCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(commandName: "create", abstract: "Create a virtual disk.")
 
   @OptionGroup var client: ClientOptions
-
-  @Argument(help: ArgumentHelp("The new virtual disk; also its NBD export name.", valueName: "pool/name"), transform: Parse.virtualDisk)
-  var path: VirtualDiskPath
-
   @OptionGroup var plan: VirtualDiskPlanOptions
 
   func run() async throws {
-    let disk = try await client.storage().createVirtualDisk(plan.request(for: path))
+    let disk = try await client.storage().createVirtualDisk(plan.request)
     try client.show(disk, as: ObjectTables.virtualDisk(disk))
   }
 }
@@ -171,20 +170,28 @@ struct VirtualDiskSetCommand: AsyncParsableCommand {
   }
 }
 
-struct VirtualDiskDeleteCommand: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "delete", abstract: "Remove a virtual disk and its data.")
-
-  @OptionGroup var client: ClientOptions
-
+/// A virtual disk that is to be removed, and whether that is meant.
+struct VirtualDiskDeletionOptions: ParsableArguments {
   @Argument(help: ArgumentHelp("The virtual disk.", valueName: "pool/name"), transform: Parse.virtualDisk)
   var path: VirtualDiskPath
 
   @Flag(help: "Do it; without this the command only says what would be lost.")
   var yes = false
 
-  func run() async throws {
-    let storage = try client.storage()
+  func check(_ storage: any StorageBackend) async throws(APIError) {
     guard yes else { throw Loss.ofVirtualDisk(try await storage.virtualDisk(at: path)) }
+  }
+}
+
+struct VirtualDiskDeleteCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "delete", abstract: "Remove a virtual disk and its data.")
+
+  @OptionGroup var client: ClientOptions
+  @OptionGroup var deletion: VirtualDiskDeletionOptions
+
+  func run() async throws {
+    let (storage, path) = (try client.storage(), deletion.path)
+    try await deletion.check(storage)
     try await storage.deleteVirtualDisk(at: path)
     try client.show(
       Done(action: "deleted", kind: "virtualDisk", name: "\(path)"), as: Printable.text("Virtual disk \(path) is deleted."))

@@ -22,8 +22,12 @@ struct VolumeListCommand: AsyncParsableCommand {
   var pool: String?
 
   func run() async throws {
+    let storage = try client.storage()
+    let disks = try await storage.virtualDisks(ofPool: pool)
     let attachments = Attachments.current()
-    let volumes = try await client.storage().volumes(ofPool: pool).map(attachments.completed)
+    let volumes = try await storage.volumes(ofPool: pool).map { volume in
+      attachments.completed(volume, on: disks.first { $0.path == volume.diskPath })
+    }
     try client.show(volumes, as: VolumeTables.volumes(volumes))
   }
 }
@@ -44,8 +48,14 @@ struct VolumeAttachCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Wait so long for the server, and for the volume's pool to be open.", valueName: "seconds"))
   var wait: Int = 0
 
+  @Flag(help: "Also when other clients have it open, which destroys a file system that is not made for that.")
+  var shared = false
+
   func validate() throws {
-    if !(0...3600).contains(wait) { throw ValidationError("--wait \(wait) is out of range. Give 0 to 3600 seconds.") }
+    let seconds = AttachmentLimits.waitSecondsRange
+    if !seconds.contains(wait) {
+      throw ValidationError("--wait \(wait) is out of range. Give \(seconds.lowerBound) to \(seconds.upperBound) seconds.")
+    }
     let range = AttachmentLimits.connectionRange
     if !range.contains(connections) {
       throw ValidationError("--connections \(connections) is out of range. Give \(range.lowerBound) to \(range.upperBound).")
@@ -54,12 +64,12 @@ struct VolumeAttachCommand: AsyncParsableCommand {
 
   func run() async throws {
     let devices = VolumeDevices(storage: try client.storage())
-    let target = try await devices.target(path, waitSeconds: wait)
-    let (device, isNew) = try await devices.attach(target, connections: connections)
+    try await devices.waitFor(path, seconds: wait)
+    let (device, isNew) = try await devices.attach(path, connections: connections, isShared: shared)
     let mountPoints = Attachments.current().mountPoints(of: device)
     if !isNew {
       let mounted = mountPoints.isEmpty ? "" : ", mounted at \(mountPoints.joined(separator: ", "))"
-      Terminal.writeError(Printable.text("\(target.export.name) was attached already\(mounted)."))
+      Terminal.writeError(Printable.text("\(path) was attached already\(mounted)."))
     }
     try client.show(AttachmentInfo(device: device.path, mountPoints: mountPoints), as: device.path)
   }
@@ -75,8 +85,7 @@ struct VolumeDetachCommand: AsyncParsableCommand {
   var path: VolumePath
 
   func run() async throws {
-    let devices = VolumeDevices(storage: try client.storage())
-    let detached = try devices.detach([try await devices.target(path).export])
+    let detached = try await VolumeDevices(storage: try client.storage()).detach(path)
     guard !detached.isEmpty else {
       throw APIError(.notFound, "\(path) is not attached to this machine", remedy: "`spaceport volume list` shows what is")
     }
@@ -92,9 +101,6 @@ struct VolumeCreateCommand: AsyncParsableCommand {
     discussion: "When a step fails, or on Ctrl-C, what was done is undone.")
 
   @OptionGroup var client: ClientOptions
-
-  @Argument(help: ArgumentHelp("The new virtual disk.", valueName: "pool/name"), transform: Parse.virtualDisk)
-  var path: VirtualDiskPath
 
   @Option(help: "The file system.")
   var fs: FileSystemKind
@@ -114,10 +120,10 @@ struct VolumeCreateCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let interruption = await Interruption()
+    let interruption = await Interruption(remedy: "What was done is undone, or named above")
     defer { interruption.end() }
     let creation = VolumeCreation(
-      storage: try client.storage(), request: plan.request(for: path), kind: fs, label: label,
+      storage: try client.storage(), request: plan.request, kind: fs, label: label, command: client.command,
       report: { Terminal.writeError(Printable.text($0)) })
     let volume = try await creation.run(interruption)
     try client.show(volume, as: VolumeTables.created(volume))
@@ -139,13 +145,17 @@ struct VolumeResizeCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("The virtual disk's new size.", valueName: "size"), transform: Parse.size)
   var size: ByteSize
 
+  @Flag(help: "Also when other clients have it open.")
+  var shared = false
+
   func run() async throws {
-    let interruption = await Interruption()
+    let interruption = await Interruption(remedy: "Nothing is lost: the same command goes on where this one stopped")
     defer { interruption.end() }
     let storage = try client.storage()
-    let done = try await VolumeGrowth(storage: storage, path: path, byteCount: size.byteCount).run(interruption)
+    let done = try await VolumeGrowth(storage: storage, path: path, byteCount: size.byteCount, isShared: shared).run(interruption)
+    let disk = try await storage.virtualDisk(at: path.disk)
     let attachments = Attachments.current()
-    let volumes = try await storage.volumes(of: path.disk).map(attachments.completed)
+    let volumes = try await storage.volumes(of: path.disk).map { attachments.completed($0, on: disk) }
     try client.show(volumes, as: (done.map(Printable.text) + ["", VolumeTables.volumes(volumes)]).joined(separator: "\n"))
   }
 }
@@ -155,16 +165,11 @@ struct VolumeDeleteCommand: AsyncParsableCommand {
     commandName: "delete", abstract: "Detach and remove a virtual disk with its volumes; refused while one is mounted.")
 
   @OptionGroup var client: ClientOptions
-
-  @Argument(help: ArgumentHelp("The virtual disk.", valueName: "pool/name"), transform: Parse.virtualDisk)
-  var path: VirtualDiskPath
-
-  @Flag(help: "Do it; without this the command only says what would be lost.")
-  var yes = false
+  @OptionGroup var deletion: VirtualDiskDeletionOptions
 
   func run() async throws {
-    let storage = try client.storage()
-    guard yes else { throw Loss.ofVirtualDisk(try await storage.virtualDisk(at: path)) }
+    let (storage, path) = (try client.storage(), deletion.path)
+    try await deletion.check(storage)
     try await VolumeDeletion(storage: storage, path: path).run()
     try client.show(
       Done(action: "deleted", kind: "volume", name: "\(path)"), as: Printable.text("Volume \(path) is deleted with its virtual disk."))

@@ -12,9 +12,12 @@ final class Interruption: Sendable {
 
   private let state = Mutex(State())
   private let watcher: Mutex<Task<Void, Never>?> = Mutex(nil)
+  private let remedy: String
 
   /// From now on signals do not end this process.
-  init() async {
+  /// - Parameter remedy: what can be done after one.
+  init(remedy: String) async {
+    self.remedy = remedy
     let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm, .sighup)
     let task = Task { [weak self] in
       for await _ in signals { self?.interrupt() }
@@ -24,25 +27,24 @@ final class Interruption: Sendable {
 
   func end() { watcher.withLock { $0?.cancel() } }
 
-  private func interrupt() {
-    let process = state.withLock { state in
+  func interrupt() {
+    state.withLock { state in
       state.isInterrupted = true
-      return state.process
+      // With the lock held: the program's end waits for it, and until then the number is its own.
+      if let process = state.process { ToolProcess.terminate(process) }
     }
-    if let process { ToolProcess.terminate(process) }
   }
 
   /// Between two steps.
   func check() throws(APIError) {
-    if state.withLock({ $0.isInterrupted }) { throw APIError(.stopping, "Interrupted", remedy: "") }
+    if state.withLock({ $0.isInterrupted }) { throw APIError(.stopping, "Interrupted", remedy: remedy) }
   }
 
-  /// Called with the program that is begun, and with nil when it has ended.
+  /// Called with the program that is begun, and with nil when it has ended, before it is reaped.
   func runs(_ process: Int32?) {
-    let isInterrupted = state.withLock { state in
+    state.withLock { state in
       state.process = process
-      return state.isInterrupted
+      if state.isInterrupted, let process { ToolProcess.terminate(process) }
     }
-    if isInterrupted, let process { ToolProcess.terminate(process) }
   }
 }

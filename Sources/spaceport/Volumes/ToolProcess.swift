@@ -5,10 +5,14 @@ import Management
 struct ToolProcess {
   /// Its name and arguments.
   var words: [String]
+  /// Debian's package that it is in.
+  var package: String
+  /// Exit statuses with which it has done what it was to do.
+  var acceptedStatuses: ClosedRange<Int32> = 0...0
 
   /// Runs it to its end.
-  /// - Throws: `APIError` with what it said when it could not be run, or did not succeed.
-  func run(_ interruption: Interruption, accepting statuses: ClosedRange<Int32> = 0...0) throws(APIError) {
+  /// - Throws: `APIError` with what it said when it could not be run, or did not succeed; when it was interrupted, that.
+  func run(_ interruption: Interruption) throws(APIError) {
     guard let path = Self.find(words[0]) else { throw missing }
     let output = clinux_memory_file("output")
     guard output >= 0 else { throw failed("there is no memory for its output") }
@@ -18,11 +22,14 @@ struct ToolProcess {
     for argument in arguments { free(argument) }
     guard process > 0 else { throw failed(String(cString: strerror(-process))) }
     interruption.runs(process)
+    // Reaped only when nobody will send it a signal any more: its number may be another's at once.
+    _ = clinux_wait_for_end(process)
+    interruption.runs(nil)
     var status: Int32 = 0
     while waitpid(process, &status, 0) < 0 && clinux_errno() == EINTR {}
-    interruption.runs(nil)
     let exitStatus = clinux_exit_status(status)
-    guard exitStatus < 0 || !statuses.contains(exitStatus) else { return }
+    guard exitStatus < 0 || !acceptedStatuses.contains(exitStatus) else { return }
+    try interruption.check()
     let end = exitStatus < 0 ? "it was ended by a signal" : "it ended with status \(exitStatus)"
     let said = Self.firstLines(of: output)
     throw failed(said.isEmpty ? end : "\(end) and said: \(said)")
@@ -48,14 +55,10 @@ struct ToolProcess {
   }
 
   private var missing: APIError {
-    let package = [
-      "mkfs.ext4": "e2fsprogs", "e2fsck": "e2fsprogs", "resize2fs": "e2fsprogs", "mkfs.xfs": "xfsprogs", "xfs_growfs": "xfsprogs",
-    ]
-    return APIError(
-      .notSupported, "\(words[0]) is not installed", remedy: "Install it: apt-get install \(package[words[0]] ?? "btrfs-progs")")
+    APIError(.notSupported, "\(words[0]) is not installed", remedy: "Install it: apt-get install \(package)")
   }
 
   private func failed(_ why: String) -> APIError {
-    APIError(.ioError, "\(words.joined(separator: " ")) failed: \(why)", remedy: "")
+    APIError(.ioError, "\(words.joined(separator: " ")) failed: \(why)", remedy: "Mend what it names, then repeat the command")
   }
 }

@@ -25,7 +25,8 @@ struct UndoSteps {
         try await step.undo()
         said.append("\(step.undone).")
       } catch {
-        said.append("Not undone: \(error.message). Do it with: \(step.command)")
+        // What is not there any more is for nobody to undo.
+        said.append(error.code == .notFound ? "\(error.message)." : "Not undone: \(error.message). Do it with: \(step.command)")
       }
     }
     return said

@@ -1,34 +1,14 @@
 import Attachment
 import Management
 
-/// A volume that was made, and how to mount it.
-struct CreatedVolume: Encodable, Sendable {
-  var name: String
-  var device: String
-  var fileSystem: String
-  var label: String?
-  var uuid: String
-  /// A line for /etc/fstab.
-  var fstab: String
-
-  init(name: String, device: String, kind: FileSystemKind, label: String?, uuid: String, mountPoint: String) {
-    self.name = name
-    self.device = device
-    fileSystem = kind.rawValue
-    self.label = label
-    self.uuid = uuid
-    // Of these only ext4 is checked before it is mounted.
-    fstab =
-      "UUID=\(uuid) \(mountPoint) \(kind.rawValue) _netdev,nofail,x-systemd.requires=\(VolumePath.unitName(of: name)) 0 \(kind == .ext4 ? 2 : 0)"
-  }
-}
-
 /// Makes a volume: virtual disk, partition table, partition, block device, file system. When one of it fails, nothing is left.
 struct VolumeCreation {
   let storage: any StorageBackend
   let request: CreateVirtualDisk
   let kind: FileSystemKind
   let label: String?
+  /// A command of ours as it must be typed to reach the same server.
+  let command: (_ words: String) -> String
   /// Called with what is said meanwhile.
   let report: (String) -> Void
 
@@ -48,12 +28,10 @@ struct VolumeCreation {
     let (storage, path, devices) = (storage, path, VolumeDevices(storage: storage))
     let uuid = RandomUUID.text()
     // Before anything is made.
-    let trial = ToolProcess(words: ["mkfs.\(kind.rawValue)"])
-    try trial.check()
-    let disk = try await storage.createVirtualDisk(request)
-    steps.add("Virtual disk \(path) is deleted again", command: "spaceport vdisk delete \(path) --yes") { () async throws(APIError) in
-      try await devices.waitUntilClosed(path)
-      try await storage.deleteVirtualDisk(at: path)
+    try ToolProcess(words: [kind.creator], package: kind.package).check()
+    let disk = try await createDisk()
+    steps.add("Virtual disk \(path) is deleted again", command: command("vdisk delete \(path) --yes")) { () async throws(APIError) in
+      try await deleteDisk(uuid: disk.uuid)
     }
     try interruption.check()
     _ = try await storage.initPartitionTable(of: path, InitPartitionTable())
@@ -61,10 +39,9 @@ struct VolumeCreation {
     _ = try await storage.createPartition(on: path, CreatePartition(label: String(path.name.prefix(36))))
     try interruption.check()
     let name = VolumePath(disk: path, partition: "1")
-    let target = try await devices.target(name)
-    let (device, _) = try await devices.attach(target, connections: AttachmentLimits.connections)
-    steps.add("\(device.path) is detached again", command: "spaceport volume detach \(name)") { () async throws(APIError) in
-      _ = try devices.detach([target.export])
+    let (device, _) = try await devices.attach(name, connections: AttachmentLimits.connections, isShared: false)
+    steps.add("\(device.path) is detached again", command: command("volume detach \(name)")) { () async throws(APIError) in
+      _ = try await devices.detach(name)
     }
     try interruption.check()
     let creation = kind.creation(device: device.path, label: label, uuid: uuid, on: disk)
@@ -72,16 +49,23 @@ struct VolumeCreation {
     try interruption.check()
     return CreatedVolume(name: "\(name)", device: device.path, kind: kind, label: label, uuid: uuid, mountPoint: "/mnt/\(path.name)")
   }
-}
 
-/// File systems get theirs from us, so that the fstab line is known.
-enum RandomUUID {
-  /// RFC 9562, version 4.
-  static func text() -> String {
-    var bytes = (0..<16).map { _ in UInt8.random(in: 0...255) }
-    bytes[6] = bytes[6] & 0x0F | 0x40
-    bytes[8] = bytes[8] & 0x3F | 0x80
-    let digits = bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
-    return [0..<4, 4..<6, 6..<8, 8..<10, 10..<16].map { digits[$0].joined() }.joined(separator: "-")
+  private func createDisk() async throws(APIError) -> VirtualDiskInfo {
+    do throws(APIError) { return try await storage.createVirtualDisk(request) } catch {
+      guard error.code == .timedOut || error.code == .serverUnreachable else { throw error }
+      throw APIError(
+        error.code, "\(error.message). Virtual disk \(path) may have been made all the same",
+        remedy: "See whether it is there: \(command("vdisk show \(path)"))")
+    }
+  }
+
+  /// Only the one that was made here: meanwhile another may have its name.
+  private func deleteDisk(uuid: String) async throws(APIError) {
+    let now = try await storage.virtualDisk(at: path)
+    guard now.uuid == uuid else {
+      throw APIError(.notFound, "\(path) is another virtual disk by now, and is left as it is", remedy: "")
+    }
+    try await VolumeDevices(storage: storage).waitUntilClosed(path)
+    try await storage.deleteVirtualDisk(at: path)
   }
 }

@@ -1,5 +1,4 @@
 import Attachment
-import CLinux
 import Management
 
 /// Takes a volume apart: block devices, then the virtual disk with all that is on it.
@@ -9,30 +8,20 @@ struct VolumeDeletion {
 
   func run() async throws(APIError) {
     let devices = VolumeDevices(storage: storage)
-    let disk = try await devices.target(VolumePath(disk: path, partition: nil)).export
-    let exports = [disk] + (try await storage.volumes(of: path)).map(\.export).filter { $0.name != disk.name }
+    let disk = VolumePath(disk: path, partition: nil)
+    let targets = try await devices.named(disk).all
     let attachments = Attachments.current()
-    let attached = exports.flatMap(attachments.devices)
-    for device in attached { try devices.checkIsUnmounted(device, attachments) }
-    try checkNobodyElse(exports, attached)
-    let detached = attached.isEmpty ? [] : try devices.detach(exports)
+    var attached: [NBDDevice] = []
+    for target in targets { attached += try attachments.devices(of: target) }
+    for device in attached { try attachments.checkIsUnmounted(device) }
+    try await devices.checkNobodyElse(disk, remedy: "Then repeat the command")
+    let detached = attached.isEmpty ? [] : try await devices.detach(targets)
     do throws(APIError) {
       if !detached.isEmpty { try await devices.waitUntilClosed(path) }
       try await storage.deleteVirtualDisk(at: path)
     } catch {
       guard !detached.isEmpty else { throw error }
       throw APIError(error.code, "\(error.message); \(detached.joined(separator: " and ")) is detached already", remedy: error.remedy)
-    }
-  }
-
-  /// A process that connected and still is there, and has not given its connection to the kernel.
-  private func checkNobodyElse(_ exports: [ExportInfo], _ attached: [NBDDevice]) throws(APIError) {
-    let kernels = Set(attached.map(\.process))
-    for export in exports {
-      let others = export.clientProcesses.filter { !kernels.contains($0) && kill(pid_t(clamping: $0), 0) == 0 }
-      guard let other = others.first else { continue }
-      throw APIError(
-        .busy, "\(export.name) is open in another program, process \(other)", remedy: "End it first: `ps \(other)` shows what it is")
     }
   }
 }

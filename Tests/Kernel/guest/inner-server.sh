@@ -10,7 +10,7 @@ inner_start() {
   rm -f $INNER/status
   # the shell around it records the exit status, which the step that stops it judges
   (
-    /test/spaceport serve --state-dir $INNER/state --control $INNER/control.sock --listen unix:$INNER/nbd.sock &
+    /test/spaceport serve --state-dir $INNER/state --control $INNER/control.sock --listen ${INNER_LISTEN:-unix:$INNER/nbd.sock} &
     echo $! > $INNER/pid
     wait $!
     echo $? > $INNER/status

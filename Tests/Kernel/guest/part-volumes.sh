@@ -50,7 +50,8 @@ volumes_side_by_side() {
 }
 # nbd-client says nothing of what it attaches: its process does
 volumes_list_nbd_client() {
-  volume list | tee /run/list
+  volume list > /run/list || return
+  cat /run/list
   grep -E '^demo/parts/1 +ext4 .* /dev/nbd0p1 +/mnt1 ' /run/list && grep -E '^demo/parts/2 +xfs .*/dev/nbd1.* +/mnt2 ' /run/list
 }
 volumes_check_side_by_side() {
@@ -60,7 +61,8 @@ volumes_check_side_by_side() {
 
 # make_volume NAME KIND SIZE: with our own attaching; the device it was given is written to /run/NAME
 make_volume() {
-  volume create demo/$1 --fs $2 --size $3 --label vol-$1 --columns 2 --interleave 64KiB | tee /run/created || return 1
+  volume create demo/$1 --fs $2 --size $3 --label vol-$1 --columns 2 --interleave 64KiB > /run/created || return 1
+  cat /run/created
   awk '$1 == "Device:" { print $2 }' /run/created > /run/$1
   [ -b "$(cat /run/$1)" ] && cat "/sys/block/$(basename "$(cat /run/$1)")/backend"
 }
@@ -75,7 +77,8 @@ volumes_create_xfs() {
   xfs_growfs -n /mnt2 | tee /run/info | grep -q 'sunit=16 *swidth=32 blks'
 }
 volumes_list_ours() {
-  volume list demo | tee /run/list
+  volume list demo > /run/list || return
+  cat /run/list
   grep -E "^demo/e/1 +ext4 +vol-e .* $(cat /run/e) +/mnt1 " /run/list && grep -E "^demo/x/1 +xfs +vol-x .* $(cat /run/x) +/mnt2 " /run/list
 }
 # where it is attached already, it says so and changes nothing
@@ -86,8 +89,10 @@ check_volume_files() { (cd /mnt1 && sha256sum -c --quiet /run/checksums1) && (cd
 refused() {
   local words=$1
   shift
+  echo "-> $*"
   if "$@" > /run/refused 2>&1; then echo "not refused: $*"; return 1; fi
-  grep -q -- "$words" /run/refused || { cat /run/refused; return 1; }
+  cat /run/refused
+  grep -q -- "$words" /run/refused
 }
 volumes_refusals() {
   refused 'mounted at /mnt1' volume detach demo/e/1 && refused 'mounted at /mnt2' volume delete demo/x --yes &&
@@ -123,6 +128,67 @@ volumes_detach() {
   volume detach demo/e/1 && [ ! -e $name/pid ] && [ "$(cat $name/size)" = 0 ] && refused 'is not attached' volume detach demo/e/1 &&
     volume attach demo/e/1 > /run/e && mount "$(cat /run/e)" /mnt1 && (cd /mnt1 && sha256sum -c --quiet /run/checksums1) && umount /mnt1
 }
+
+# The whole virtual disk attached, and its partition mounted: the kernel is told of the partition's new end, too.
+volumes_grow_partition() {
+  local device name
+  volume detach demo/e/1 && device=$(volume attach demo/e) && name=$(basename $device) && mount ${device}p1 /mnt1 || return
+  volume list demo > /run/list && cat /run/list && grep -E "^demo/e/1 .* ${device}p1 +/mnt1 " /run/list || return
+  refused 'mounted at /mnt1' volume detach demo/e && local before=$(stat -f -c '%b' /mnt1) && volume resize demo/e --size 640MiB || return
+  local sectors=$(inner_control partition list demo/e | awk '$1 == 1 { print $3 - $2 + 1 }')
+  echo "partition 1: $sectors sectors, the kernel's: $(cat /sys/block/$name/${name}p1/size)"
+  [ "$(cat /sys/block/$name/${name}p1/size)" = "$sectors" ] && [ "$(cat /sys/block/$name/size)" = $((640 * 2048)) ] &&
+    [ "$(stat -f -c '%b' /mnt1)" -gt $((before + 25000)) ] && (cd /mnt1 && sha256sum -c --quiet /run/checksums1) && umount /mnt1 &&
+    e2fsck -f -n ${device}p1 && volume detach demo/e && volume attach demo/e/1 > /run/e
+}
+# Unmounted: checked, then grown
+volumes_grow_unmounted() {
+  volume resize demo/e --size 704MiB && e2fsck -f -n "$(cat /run/e)" && mount "$(cat /run/e)" /mnt1 &&
+    [ "$(stat -f -c '%b' /mnt1)" -gt 158000 ] && (cd /mnt1 && sha256sum -c --quiet /run/checksums1) && umount /mnt1
+}
+
+volumes_btrfs() {
+  local before
+  make_volume b btrfs 256MiB && mount -t btrfs "$(cat /run/b)" /mnt1 && make_files /mnt1 && before=$(stat -f -c '%b' /mnt1) || return
+  volume list demo > /run/list && cat /run/list && grep -E "^demo/b/1 +btrfs +vol-b .* $(cat /run/b) +/mnt1 " /run/list &&
+    volume resize demo/b --size 384MiB && [ "$(stat -f -c '%b' /mnt1)" -gt $((before + 25000)) ] && check_files /mnt1 &&
+    umount /mnt1 && btrfs check --readonly "$(cat /run/b)" && volume delete demo/b --yes
+}
+
+# Whoever else uses a device keeps it: swap, device-mapper (LVM and the like), and a program that has it open.
+volumes_users() {
+  local device
+  inner_control vdisk create demo/s --size 64MiB && device=$(volume attach demo/s) && mkswap $device && swapon $device || return
+  refused 'is in use' volume detach demo/s || return
+  swapoff $device && dm create user --table "0 1000 linear $device 0" && refused 'is in use' volume detach demo/s || return
+  dm remove user
+  sleep 100 < $device & local holder=$!
+  refused "is open in process $holder" volume detach demo/s || return
+  refused "is open in process $holder" volume delete demo/s --yes || return
+  kill $holder
+  wait $holder
+  volume detach demo/s && inner_control vdisk delete demo/s --yes
+}
+
+# A server that is reached by TCP alone
+volumes_tcp() {
+  volume detach demo/e/1 && volume detach demo/x/1 && inner_stop && INNER_LISTEN=tcp:127.0.0.1:10900 inner_start || return
+  volume attach demo/e/1 > /run/e && volume attach demo/x/1 > /run/x && mount "$(cat /run/e)" /mnt1 && mount "$(cat /run/x)" /mnt2 &&
+    check_volume_files && [ "$(volume attach demo/e/1)" = "$(cat /run/e)" ] && grep -c ':2A94 01 ' /proc/net/tcp || return
+  umount /mnt1 && umount /mnt2 && volume detach demo/e/1 && volume detach demo/x/1 && inner_stop && inner_start &&
+    volume attach demo/e/1 > /run/e && volume attach demo/x/1 > /run/x
+}
+
+# Without a server devices are known by what they say of themselves. The second has lost something, and says so after two minutes.
+volumes_detach_alone() {
+  inner_kill
+  volume detach demo/e/2 && return 1
+  timeout 140 /test/spaceport volume detach demo/e/1 --control $INNER/control.sock > /run/alone 2>&1 && { echo "nothing was lost?"; return 1; }
+  cat /run/alone
+  grep 'is detached without its connection' /run/alone && [ ! -e /sys/block/$(basename "$(cat /run/e)")/pid ] && inner_start
+}
+volumes_attach_after() { volume attach demo/e/1 --wait 30 > /run/e && volume attach demo/x/1 --wait 30 && e2fsck -f -n "$(cat /run/e)"; }
+
 volumes_delete() {
   volume delete demo/e --yes && volume delete demo/x --yes && ! inner_control vdisk list | grep -E 'demo/(e|x)' &&
     [ ! -e /sys/block/$(basename "$(cat /run/e)")/pid ] && [ ! -e /sys/block/$(basename "$(cat /run/x)")/pid ]
@@ -171,6 +237,13 @@ part_volumes() {
   breaking_step volumes-restart volumes_restart
   step volumes-unmount volumes_unmount
   step volumes-detach volumes_detach
+  step volumes-grow-partition volumes_grow_partition
+  step volumes-grow-unmounted volumes_grow_unmounted
+  step volumes-btrfs volumes_btrfs
+  step volumes-users volumes_users
+  step volumes-tcp volumes_tcp
+  breaking_step volumes-detach-alone volumes_detach_alone
+  breaking_step volumes-attach-after volumes_attach_after
   step volumes-delete volumes_delete
   step volumes-undo volumes_undo
   step volumes-stop inner_stop

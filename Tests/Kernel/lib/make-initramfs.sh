@@ -16,9 +16,9 @@ fi
 kernel=$(realpath "$1")
 cache=$2
 
-programs=(bash busybox kmod nbd-client mkfs.ext4 e2fsck dumpe2fs mkfs.xfs xfs_repair xfs_io xfs_growfs resize2fs fio sgdisk sfdisk parted
+programs=(bash busybox kmod nbd-client mkfs.ext4 e2fsck dumpe2fs mkfs.xfs xfs_repair xfs_io xfs_growfs resize2fs mkfs.btrfs btrfs mkswap swapon swapoff fio sgdisk sfdisk parted
   blkid blkdiscard blockdev lsblk fstrim wipefs dd sync truncate timeout stat sha256sum sort cmp mount umount dmsetup)
-modules=(virtio_pci virtio_net virtio_console virtio_blk virtio_rng nbd ext4 xfs crc32c_generic crc32c_intel libcrc32c
+modules=(virtio_pci virtio_net virtio_console virtio_blk virtio_rng nbd ext4 xfs btrfs crc32c_generic crc32c_intel libcrc32c
   dm_mod dm_flakey dm_delay dm_log_writes)
 
 fingerprint=$({
