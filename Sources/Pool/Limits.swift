@@ -66,6 +66,8 @@ public enum FormatLimits {
 public enum StoreLimits {
   /// Disks that hold metadata: all of a pool this small, this many of a larger one (rules M).
   public static let voterCount = 5
+  /// Between two tries to get memory for a write that must not wait for anybody else, when the system has none.
+  static let memoryRetryMilliseconds: UInt64 = 100
   /// Record pages that only essential commits may take: freeing, membership changes and closing always find room. A 64th, at least this.
   public static let reservedPageCountSmallest = 4
   public static let reservedPageFraction = 64

@@ -17,6 +17,15 @@ enum MetadataIO {
   static let request = IORequest(ioClass: .metadata, cacheHint: .bypass)
   static let durable = request.with(flags: .forceUnitAccess)
 
+  /// A buffer in place of one that was left to a device. It comes from nothing that requests may hold: those may wait for the very write that it
+  /// is for. Waits only while the system has no memory.
+  static func ownBuffer(_ reactor: any Reactor, byteCount: Int) async -> BufferSlice {
+    while true {
+      if let buffer = reactor.buffers.reserve(byteCount: byteCount) { return buffer }
+      await reactor.sleep(milliseconds: StoreLimits.memoryRetryMilliseconds)
+    }
+  }
+
   static func read(_ device: BlockDevice, at offset: UInt64, into bytes: UnsafeMutableRawBufferPointer) async throws(BlockError) {
     let step = min(bytes.count, StoreLimits.transferByteCount)
     let buffer = await device.reactor.buffers.acquire(byteCount: step)

@@ -269,7 +269,7 @@ public final class MetadataStore: @unchecked Sendable {  // reactor-confined
     if let held = superblockBuffer {
       buffer = held
     } else {
-      buffer = await reactor.buffers.acquire(byteCount: StoreLimits.superblocksInFlight * Superblock.byteCount)
+      buffer = await MetadataIO.ownBuffer(reactor, byteCount: StoreLimits.superblocksInFlight * Superblock.byteCount)
       superblockBuffer = buffer
     }
     let size = Superblock.byteCount

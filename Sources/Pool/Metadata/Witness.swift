@@ -77,7 +77,7 @@ public final class Witness: @unchecked Sendable {  // reactor-confined
 
   func takeBuffer() async -> BufferSlice {
     if let buffer { return buffer }
-    let fresh = await device.reactor.buffers.acquire(byteCount: WitnessSlot.byteCount)
+    let fresh = await MetadataIO.ownBuffer(device.reactor, byteCount: WitnessSlot.byteCount)
     buffer = fresh
     return fresh
   }

@@ -45,6 +45,25 @@ import Testing
     }
   }
 
+  /// Requests may hold every buffer there is while they wait for the change: it must not wait for them, also when a failed write has kept its own.
+  @Test(arguments: [false, true]) func aChangeWaitsForNoBufferOfRequests(hasWitness: Bool) throws {
+    try MembershipRig.simulate { reactor in
+      let (hardware, store) = try await Self.opened(reactor, disks: 5, hasWitness: hasWitness)
+      var held: [BufferSlice] = []
+      for byteCount in [4096, 64 << 10, 1 << 20, 32 << 20] {
+        while let buffer = reactor.buffers.tryAcquire(byteCount: byteCount) { held.append(buffer) }
+      }
+      hardware.disks[4].failsWrites = true
+      hardware.witnessDisk?.failsWrites = true
+      try await store.evict([DiskNumber(4)])
+      hardware.witnessDisk?.failsWrites = false
+      try await store.evict([DiskNumber(3)])
+      #expect(store.voterDisks.map(\.number.value) == [1, 2])
+      for buffer in held { reactor.buffers.release(buffer.buffer) }
+      await store.close()
+    }
+  }
+
   @Test func commitsGoOnWithoutAVoterThatFailed() throws {
     try MembershipRig.simulate { reactor in
       let (hardware, store) = try await Self.opened(reactor, disks: 3, hasWitness: false)
