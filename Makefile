@@ -98,7 +98,7 @@ bench: toolchain deps-test build
 	Tests/Bench/bench.py --spaceport $(RELEASE) $(BENCH_FLAGS)
 	Tests/Bench/resiliency.py --spaceport $(RELEASE)
 	SPACEPORT_LONG_TRACES=1 SPACEPORT_LONG_RACES=1 $(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) test $(SWIFT_FLAGS) --filter 'GoalTests|RaceTests'
-	Tests/Bench/cache.py --spaceport $(RELEASE)
+	Tests/Bench/cache.py --spaceport $(RELEASE) --check-bars
 	Tests/Bench/opening.py --spaceport $(RELEASE) --tool .build/release/large-pool
 
 lint: toolchain
