@@ -91,8 +91,9 @@ enum WireLimits {
   static let minimumBlockByteCount = 64 << 10
   /// The longest path of a Unix socket, without the closing zero (`sun_path` of unix(7) is 108 with it). Bytes.
   static let socketPathByteCount = 107
-  /// Connections that wait to be accepted.
-  static let listenBacklog: Int32 = 128
+  /// Connections that wait to be accepted: what the system allows by default. On a Unix socket a connect that may not wait, as libnbd's, fails
+  /// where the queue is full, so a short one would let a crowd of others keep a client out.
+  static let listenBacklog: Int32 = 4096
   /// Rest after a failed accept (too many open files): whoever waits is not lost, and the log is not flooded. Milliseconds.
   static let acceptRetryMilliseconds: UInt64 = 100
   /// How often sessions that were told to end are looked at, by whoever waits for their end. Milliseconds.
