@@ -59,7 +59,8 @@ final class Connection: @unchecked Sendable {  // reactor-confined
   }
 
   private func transmit(_ export: any Export, _ negotiated: Negotiated) async {
-    let transmission = Transmission(reactor: reactor, socket: socket, export: export, negotiated: negotiated, limits: limits, budget: budget)
+    let transmission = Transmission(
+      reactor: reactor, socket: socket, export: export, negotiated: negotiated, limits: limits, budget: budget)
     self.transmission = transmission
     exportName = export.name
     var metadata: Logger.Metadata = ["peer": "\(peer)", "export": "\(export.name)"]
@@ -101,16 +102,18 @@ final class Connection: @unchecked Sendable {  // reactor-confined
 
   /// Looked at now and then: ends what has taken too long, and gives back what is not needed.
   /// - Parameter othersWait: for memory that this connection may hold.
-  func look(at now: Instant, othersWait: Bool) {
-    if phaseDeadline < now { return abort() }
-    guard let transmission else { return }
+  /// - Returns: slots given back.
+  func look(at now: Instant, othersWait: Bool) -> Int {
+    if phaseDeadline < now { abort() }
+    guard let transmission else { return 0 }
     if transmission.isStalled(at: now) {
       cutOff("it neither sends what it began nor reads its replies")
     } else if othersWait && transmission.isSlow(at: now) {
       cutOff("it sends what it began, or reads its replies, too slowly while others wait")
     } else {
-      transmission.giveBackIdleMemory(at: now)
+      return transmission.giveBackIdleMemory(at: now)
     }
+    return 0
   }
 
   private func cutOff(_ reason: String) {

@@ -83,6 +83,8 @@ enum WireLimits {
   static let largeCharge = 1 << 20
   /// Connections that were closed to make room and are not gone yet; they hold their descriptors until what they wait for has come.
   static let evictedConnections = 64
+  /// So many slots that idle connections gave back are worth asking the allocator to let the system have their memory: some 2 MiB.
+  static let slotsWorthATrim = 256
   /// Large buffers that are kept beyond what was needed lately. Bytes.
   static let keptBufferByteCount = 8 << 20
   /// Memory that skipped payloads are received into. Bytes.

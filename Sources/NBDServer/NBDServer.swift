@@ -19,7 +19,8 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
   private var refusedCount: UInt64 = 0
   /// Told to go to make room, and about to do so.
   private var evicted: Set<UInt64> = []
-  private var nextBufferLook = Instant(nanoseconds: 0)
+  private var nextMemoryLook = Instant(nanoseconds: 0)
+  private var slotsGivenBack = 0
   private var isWatching = false
   private var isStopping = false
   private var stopDeadline = Instant.distantFuture
@@ -156,7 +157,8 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
     refusedCount += 1
     guard refusedCount.nonzeroBitCount == 1 else { return }  // the 1st, 2nd, 4th, 8th, ...: a flood does not fill the log
     logger.warning(
-      "the limit on connections is reached: new clients are refused, or others closed that have not said what they want", metadata: ["limit": "\(limits.connections)", "refused": "\(refusedCount)"])
+      "the limit on connections is reached: new clients are refused, or others closed that have not said what they want",
+      metadata: ["limit": "\(limits.connections)", "refused": "\(refusedCount)"])
   }
 
   private func remove(_ connection: Connection) {
@@ -174,8 +176,8 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
         await reactor.sleep(milliseconds: limits.watchMilliseconds)
         let now = reactor.now
         let othersWait = budget.hasWaiter(for: limits.patienceMilliseconds)
-        for connection in connections.values { connection.look(at: now, othersWait: othersWait) }
-        giveBackIdleBuffers(at: now)
+        for connection in connections.values { slotsGivenBack += connection.look(at: now, othersWait: othersWait) }
+        giveBackIdleMemory(at: now)
         if stopDeadline < now {
           for connection in connections.values { connection.abort() }
           stopWaiters.wakeAll()
@@ -186,10 +188,15 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
     }
   }
 
-  /// Large buffers are kept for the next request, but not for ever.
-  private func giveBackIdleBuffers(at now: Instant) {
-    guard nextBufferLook < now else { return }
-    nextBufferLook = now.advanced(milliseconds: limits.idleMilliseconds)
+  /// Large buffers are kept for the next request, but not for ever. What slots and tasks took, the allocator keeps until it is asked:
+  /// elsewhere, because it takes milliseconds.
+  private func giveBackIdleMemory(at now: Instant) {
+    guard nextMemoryLook < now else { return }
+    nextMemoryLook = now.advanced(milliseconds: limits.idleMilliseconds)
+    if slotsGivenBack >= WireLimits.slotsWorthATrim {
+      slotsGivenBack = 0
+      Task.detached { _ = malloc_trim(0) }
+    }
     if reactor.buffers.largeByteCount > 2 * budget.takePeak() + WireLimits.keptBufferByteCount { reactor.buffers.releaseIdleLargeBuffers() }
   }
 

@@ -164,12 +164,14 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   var hasGivenMemoryBack: Bool { requestCount > 0 && idleCount == requestCount && idleSince == .distantFuture }
 
   /// Gives back what busier times have made, once nothing was asked for long enough: a thousand idle clients cost little, whatever they did before.
-  func giveBackIdleMemory(at now: Instant) {
+  /// How many slots that were.
+  func giveBackIdleMemory(at now: Instant) -> Int {
     if inFlight > 0 || idleCount != requestCount {
       idleCount = requestCount
       idleSince = now
     } else if idleSince.advanced(milliseconds: limits.idleMilliseconds) < now {
       idleSince = .distantFuture
+      let count = freeSlots.count
       for slot in freeSlots {
         slot.isRetired = true
         slot.idleTask.take()?.resume()
@@ -179,7 +181,9 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
       spareExtents = []
       ready = Deque()
       staging.giveBackMemory()
+      return count
     }
+    return 0
   }
 
   private func perform(_ slot: RequestSlot) async {

@@ -19,7 +19,8 @@ import Testing
     let clients = Process()
     clients.executableURL = URL(fileURLWithPath: "/bin/sh")
     clients.arguments = [
-      "-c", "ulimit -n $(ulimit -Hn); exec /usr/bin/python3 \"$@\"", "sh", Self.script, server.nbdSocket, "tank/disk", "\(Self.connections)",
+      "-c", "ulimit -n $(ulimit -Hn); exec /usr/bin/python3 \"$@\"", "sh", Self.script, server.nbdSocket, "tank/disk",
+      "\(Self.connections)",
     ]
     let input = Pipe()
     clients.standardInput = input

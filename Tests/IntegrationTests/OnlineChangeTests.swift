@@ -11,7 +11,7 @@ import Testing
     try await SpaceportServer.run { server in
       try await server.makePool()
       try await server.succeed("vdisk", "create", "tank/disk", "--size", "64MiB")
-      let command = "[\"\(SpaceportServer.binary)\", \"vdisk\", \"resize\", \"tank/disk\", \"--control\", \"\(server.controlSocket)\", \"--size\"]"
+      let command = ["\(SpaceportServer.binary)", "vdisk", "resize", "tank/disk", "--control", server.controlSocket, "--size"]
       let script = """
         import subprocess
         h.add_meta_context("base:allocation")
@@ -72,7 +72,7 @@ import Testing
       ["vdisk", "set", "tank/disk", "--share", "300"],
       ["vdisk", "resize", "tank/disk", "--size", "96MiB"],
       ["export", "set", "tank/disk", "--allow-user", "\(getuid())"],
-      ["export", "set", "tank/disk", "--allow-user", "4711"],
+      ["export", "set", "tank/disk", "--allow-user", "4711", "--allow-user", "\(getuid())"],
       ["export", "reset", "tank/disk"],
       ["pool", "add", "tank", cache, "--usage", "cache"],
       ["pool", "add", "tank", spare],

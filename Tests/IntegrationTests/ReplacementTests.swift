@@ -71,8 +71,8 @@ import Testing
     let holder = Process()
     holder.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
     holder.arguments = [
-      "\(Self.clients)/socket_holder.py", socket, pidFile, SpaceportServer.binary, "serve", "--state-dir", server.stateDirectory, "--control",
-      server.controlSocket,
+      "\(Self.clients)/socket_holder.py", socket, pidFile, SpaceportServer.binary, "serve", "--state-dir", server.stateDirectory,
+      "--control", server.controlSocket,
     ]
     let log = try server.directory.createFile("holder")
     holder.standardOutput = log
