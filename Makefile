@@ -24,7 +24,7 @@ FUZZ_SECONDS ?= 60
 SIM_SEEDS ?= 1000
 SIM_JOBS ?= $(shell nproc)
 
-.PHONY: help deps deps-build deps-test toolchain build run test test-unit test-kernel sim soak fuzz bench lint install clean
+.PHONY: help deps deps-build deps-test deps-suites toolchain build run test test-unit test-suites test-kernel sim soak fuzz bench lint install clean
 
 help:
 	@echo 'make run          install what is missing, build, start the server with a demo pool; Ctrl-C stops it'
@@ -34,6 +34,7 @@ help:
 	@echo 'make fuzz         coverage-guided fuzzing of what parses bytes from outside, $(FUZZ_SECONDS) s each'
 	@echo 'make build        the release binary: $(RELEASE)'
 	@echo 'make test-kernel  the Linux kernel in a virtual machine uses our virtual disks'
+	@echo 'make test-suites  tools and suites that no one here wrote: libnbd, nbd, qemu, nbdkit, fio'
 	@echo 'make bench        fio against this server and its peers'
 	@echo 'make lint         formatting rules'
 	@echo 'make install      binary and systemd units under PREFIX=$(PREFIX)'
@@ -89,6 +90,13 @@ soak: $(SIMULATOR)
 
 fuzz: toolchain
 	SWIFTC=$(SWIFT)c Tests/Fuzz/run.sh $(FUZZ_SECONDS)
+
+# What nbd's and libnbd's own tests are built with; their sources are fetched as the suites run.
+deps-suites: deps-test
+	@scripts/install-packages.sh gcc libc6-dev make libnbd-dev libglib2.0-dev libgnutls28-dev pkgconf bison flex dpkg-dev xz-utils
+
+test-suites: toolchain deps-suites build
+	Tests/Suites/run.sh $(RELEASE)
 
 test-kernel: toolchain deps-test build
 	Tests/Kernel/run.sh --spaceport $(RELEASE)

@@ -118,11 +118,12 @@ extension Transmission {
   /// A BLOCK_STATUS that says in a payload what it asks for.
   func beginStatus(_ request: RequestHeader) async -> TransmissionEnd? {
     let payloadByteCount = Int(request.length)  // a few bytes: `StatusPayload.byteCounts`
+    receiving.begin(at: reactor.now)
+    defer { receiving.end() }
     while staging.count < payloadByteCount {
       if isStopping { return .stopped }
-      receiveDeadline = reactor.now.advanced(milliseconds: limits.stallMilliseconds)
       let count = await socket.receive(into: staging.room())
-      receiveDeadline = .distantFuture
+      receiving.moved(count, at: reactor.now)
       if count <= 0 { return end(of: count) }
       staging.append(count)
     }

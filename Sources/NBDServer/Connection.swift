@@ -13,18 +13,20 @@ final class Connection: @unchecked Sendable {  // reactor-confined
   private let directory: any ExportDirectory
   private let tls: TLSContext?
   private let limits: NBDLimits
+  private let budget: InFlightBudget
   private let logger: Logger
 
   private(set) var exportName: String?
   private var transmission: Transmission?
   private var finishedRequestCount: UInt64 = 0
   private var isStopping = false
+  private var isEvicted = false
   /// When the handshake, or at the end the lingering, has lasted long enough.
   private var phaseDeadline: Instant
 
   init(
     number: UInt64, peer: String, reactor: RingReactor, descriptor: Int32, directory: any ExportDirectory, tls: TLSContext?,
-    limits: NBDLimits, logger: Logger
+    limits: NBDLimits, budget: InFlightBudget, logger: Logger
   ) {
     self.number = number
     self.peer = peer
@@ -34,6 +36,7 @@ final class Connection: @unchecked Sendable {  // reactor-confined
     self.directory = directory
     self.tls = tls
     self.limits = limits
+    self.budget = budget
     self.logger = logger
     socket = ClientSocket(reactor: reactor, descriptor: descriptor)
     phaseDeadline = reactor.now.advanced(milliseconds: limits.handshakeMilliseconds)
@@ -56,7 +59,8 @@ final class Connection: @unchecked Sendable {  // reactor-confined
   }
 
   private func transmit(_ export: any Export, _ negotiated: Negotiated) async {
-    let transmission = Transmission(reactor: reactor, socket: socket, export: export, negotiated: negotiated, limits: limits)
+    let transmission = Transmission(
+      reactor: reactor, socket: socket, export: export, negotiated: negotiated, limits: limits, budget: budget)
     self.transmission = transmission
     exportName = export.name
     var metadata: Logger.Metadata = ["peer": "\(peer)", "export": "\(export.name)"]
@@ -82,18 +86,39 @@ final class Connection: @unchecked Sendable {  // reactor-confined
   /// Whether what it has open can be had no more, or not by this client, or not in this way.
   var hasLostItsExport: Bool { transmission?.export.isWithdrawn ?? false }
 
+  var hasGivenMemoryBack: Bool { transmission?.hasGivenMemoryBack ?? false }
+
   /// Ends the stream now. What the device is doing for the client still goes on to its end.
   func abort() { socket.abort() }
 
-  /// Looked at now and then: ends what has taken too long.
-  func checkDeadlines(at now: Instant) {
-    if phaseDeadline < now {
-      abort()
-    } else if let transmission, transmission.isStalled(at: now) {
-      let metadata: Logger.Metadata = ["peer": "\(peer)", "export": "\(exportName ?? "")"]
-      logger.warning("client cut off: it neither sends what it began nor reads its replies", metadata: metadata)
-      abort()
+  /// It has nothing open, or no more, and was not yet told to go.
+  var mayBeEvicted: Bool { transmission == nil && !isEvicted }
+
+  /// Makes room for another client.
+  func evict() {
+    isEvicted = true
+    socket.abort()
+  }
+
+  /// Looked at now and then: ends what has taken too long, and gives back what is not needed.
+  /// - Parameter othersWait: for memory that this connection may hold.
+  /// - Returns: slots given back.
+  func look(at now: Instant, othersWait: Bool) -> Int {
+    if phaseDeadline < now { abort() }
+    guard let transmission else { return 0 }
+    if transmission.isStalled(at: now) {
+      cutOff("it neither sends what it began nor reads its replies")
+    } else if othersWait && transmission.isSlow(at: now) {
+      cutOff("it sends what it began, or reads its replies, too slowly while others wait")
+    } else {
+      return transmission.giveBackIdleMemory(at: now)
     }
+    return 0
+  }
+
+  private func cutOff(_ reason: String) {
+    if !socket.isShutDown { logger.warning("client cut off: \(reason)", metadata: ["peer": "\(peer)", "export": "\(exportName ?? "")"]) }
+    abort()
   }
 
   var statistics: ConnectionStatistics {

@@ -1,8 +1,9 @@
 /// What one client may ask of the server. Each is a back-stop against a client that is broken or hostile; an honest one meets none of them
 /// except the two of the transmission phase, which slow it down instead of refusing it.
 public struct NBDLimits: Sendable {
-  /// Connections at the same time; one more is accepted and closed at once. An idle one costs about 20 KiB, so 1000 of them stay far below
-  /// 64 MiB, and leave room under the customary limit of 1024 open files.
+  /// Connections at the same time. For one more the oldest that is still in its handshake goes: who is quick to say what it wants is not kept out
+  /// by who says nothing. Where all have an export open, it is accepted and closed at once. An idle one costs some 20 KiB, so that 1000 of them
+  /// stay far below 64 MiB.
   public var connections = 1000
   /// From the connection's first byte to the end of the handshake: a person's patience, and long for a network. Milliseconds.
   public var handshakeMilliseconds: UInt64 = 10_000
@@ -13,6 +14,20 @@ public struct NBDLimits: Sendable {
   /// Payload bytes in flight for one connection: two of the largest requests, so that one is received while the other is worked on. More are
   /// left unread in the socket.
   public var bytesInFlight = 64 << 20
+  /// Requests in flight for all connections together: 128 connections with full queues. Each may have a slot and its task, 2 KiB, which are 32 MiB
+  /// in all. More are left unread in the sockets, and each connection gets its turn (`InFlightBudget`).
+  public var requestsInFlightInAll = 16_384
+  /// Payload bytes in flight for all connections together, counted as the buffers that they lie in: what the reactor has of these (256 MiB), less
+  /// 16 MiB that pools need for their metadata whatever clients do. More are left unread as well.
+  public var bytesInFlightInAll = 240 << 20
+  /// While others have waited this long for their turn, transfers have to go on at `pressedBytesPerSecond`. Milliseconds.
+  public var patienceMilliseconds: UInt64 = 1000
+  /// Of a transfer that has lasted 2 s while others wait: a client that sends a payload or takes its replies more slowly is cut off. 32 MiB in two
+  /// minutes, which every network manages that anybody would put a disk behind; nobody holds the memory for longer.
+  public var pressedBytesPerSecond: UInt64 = 256 << 10
+  public var pressedMilliseconds: UInt64 = 2000
+  /// A connection that has asked for nothing for so long gives back what its busier times have made: slots, tasks and buffers. Milliseconds.
+  public var idleMilliseconds: UInt64 = 10_000
   /// How long a transfer that has begun may stand still before the connection is closed, because it holds buffers that others wait for:
   /// a payload that does not come, a reply that is not read. Milliseconds; a client that is idle between requests is never closed.
   public var stallMilliseconds: UInt64 = 60_000
@@ -62,14 +77,25 @@ enum WireLimits {
   /// A READ whose disk was given up is asked again so often, each time with another buffer, before the client is told EIO. Each time is one
   /// more disk lost under one request: with three copies there is no fourth to lose.
   static let stalledReadRetries = 3
+  /// The least that a payload counts in what all connections have in flight: the buffers that there are enough of. Bytes; a power of two.
+  static let leastCharge = 64 << 10
+  /// Above this a request waits in the queue of the large ones: most clients send no larger ones. Bytes.
+  static let largeCharge = 1 << 20
+  /// Connections that were closed to make room and are not gone yet; they hold their descriptors until what they wait for has come.
+  static let evictedConnections = 64
+  /// So many slots that idle connections gave back are worth asking the allocator to let the system have their memory: some 2 MiB.
+  static let slotsWorthATrim = 256
+  /// Large buffers that are kept beyond what was needed lately. Bytes.
+  static let keptBufferByteCount = 8 << 20
   /// Memory that skipped payloads are received into. Bytes.
   static let skipByteCount = 64 << 10
   /// The largest minimum block size a server may advertise (protocol text). Bytes.
   static let minimumBlockByteCount = 64 << 10
   /// The longest path of a Unix socket, without the closing zero (`sun_path` of unix(7) is 108 with it). Bytes.
   static let socketPathByteCount = 107
-  /// Connections that wait to be accepted.
-  static let listenBacklog: Int32 = 128
+  /// Connections that wait to be accepted: what the system allows by default. On a Unix socket a connect that may not wait, as libnbd's, fails
+  /// where the queue is full, so a short one would let a crowd of others keep a client out.
+  static let listenBacklog: Int32 = 4096
   /// Rest after a failed accept (too many open files): whoever waits is not lost, and the log is not flooded. Milliseconds.
   static let acceptRetryMilliseconds: UInt64 = 100
   /// How often sessions that were told to end are looked at, by whoever waits for their end. Milliseconds.

@@ -10,12 +10,17 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
   private let directory: any ExportDirectory
   private let tls: TLSContext?
   private let limits: NBDLimits
+  private let budget: InFlightBudget
   private let logger: Logger
 
   private var listeners: [Listener] = []
   private var connections: [UInt64: Connection] = [:]
   private var acceptedCount: UInt64 = 0
   private var refusedCount: UInt64 = 0
+  /// Told to go to make room, and about to do so.
+  private var evicted: Set<UInt64> = []
+  private var nextMemoryLook = Instant(nanoseconds: 0)
+  private var slotsGivenBack = 0
   private var isWatching = false
   private var isStopping = false
   private var stopDeadline = Instant.distantFuture
@@ -36,6 +41,7 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
     self.directory = directory
     self.tls = tls
     self.limits = limits
+    budget = InFlightBudget(reactor: reactor, byteCount: limits.bytesInFlightInAll, requestCount: limits.requestsInFlightInAll)
     self.logger = logger
   }
 
@@ -83,7 +89,7 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
   /// Serves the client at the other end of a connected stream socket, which belongs to the server from now on.
   public func serve(descriptor: Int32) {
     reactor.assertIsCurrent()
-    guard !isStopping, connections.count < limits.connections else {
+    guard !isStopping, hasRoomForConnection() else {
       if !isStopping { noteRefusal() }
       _ = CLinux.close(descriptor)
       return
@@ -109,7 +115,7 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
     acceptedCount += 1
     let connection = Connection(
       number: acceptedCount, peer: SocketOptions.peerName(of: descriptor), reactor: reactor, descriptor: descriptor, directory: directory,
-      tls: tls, limits: limits, logger: logger)
+      tls: tls, limits: limits, budget: budget, logger: logger)
     connections[connection.number] = connection
     return connection
   }
@@ -135,15 +141,29 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
     return left.count
   }
 
+  /// Where the limit is reached the oldest connection that has nothing open is closed.
+  private func hasRoomForConnection() -> Bool {
+    if connections.count < limits.connections + evicted.count { return true }
+    guard evicted.count < WireLimits.evictedConnections,
+      let oldest = connections.values.lazy.filter(\.mayBeEvicted).min(by: { $0.number < $1.number })
+    else { return false }
+    oldest.evict()
+    evicted.insert(oldest.number)
+    noteRefusal()
+    return true
+  }
+
   private func noteRefusal() {
     refusedCount += 1
     guard refusedCount.nonzeroBitCount == 1 else { return }  // the 1st, 2nd, 4th, 8th, ...: a flood does not fill the log
     logger.warning(
-      "client refused: the limit on connections is reached", metadata: ["limit": "\(limits.connections)", "refused": "\(refusedCount)"])
+      "the limit on connections is reached: new clients are refused, or others closed that have not said what they want",
+      metadata: ["limit": "\(limits.connections)", "refused": "\(refusedCount)"])
   }
 
   private func remove(_ connection: Connection) {
     connections[connection.number] = nil
+    evicted.remove(connection.number)
     if connections.isEmpty { stopWaiters.wakeAll() }
   }
 
@@ -155,14 +175,29 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
       while !connections.isEmpty {
         await reactor.sleep(milliseconds: limits.watchMilliseconds)
         let now = reactor.now
-        for connection in connections.values { connection.checkDeadlines(at: now) }
+        let othersWait = budget.hasWaiter(for: limits.patienceMilliseconds)
+        for connection in connections.values { slotsGivenBack += connection.look(at: now, othersWait: othersWait) }
+        giveBackIdleMemory(at: now)
         if stopDeadline < now {
           for connection in connections.values { connection.abort() }
           stopWaiters.wakeAll()
         }
       }
       isWatching = false
+      reactor.buffers.releaseIdleLargeBuffers()
     }
+  }
+
+  /// Large buffers are kept for the next request, but not for ever. What slots and tasks took, the allocator keeps until it is asked:
+  /// elsewhere, because it takes milliseconds.
+  private func giveBackIdleMemory(at now: Instant) {
+    guard nextMemoryLook < now else { return }
+    nextMemoryLook = now.advanced(milliseconds: limits.idleMilliseconds)
+    if slotsGivenBack >= WireLimits.slotsWorthATrim {
+      slotsGivenBack = 0
+      Task.detached { _ = malloc_trim(0) }
+    }
+    if reactor.buffers.largeByteCount > 2 * budget.takePeak() + WireLimits.keptBufferByteCount { reactor.buffers.releaseIdleLargeBuffers() }
   }
 
   // MARK: Stop
@@ -198,6 +233,9 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
   }
 
   // MARK: Statistics
+
+  /// For tests: connections that have given their memory back.
+  var idleConnectionCount: Int { connections.values.count(where: \.hasGivenMemoryBack) }
 
   public var statistics: NBDServerStatistics {
     reactor.assertIsCurrent()

@@ -1,4 +1,5 @@
 import CLinux
+import Reactor
 
 /// Where requests are received, many at a time, and what of them is not yet used. Small payloads land here too and are copied out, which
 /// is cheaper than a receive for each; of a large one only what came in behind its header is.
@@ -11,7 +12,7 @@ final class ReceiveStaging: @unchecked Sendable {  // reactor-confined
   private let vectors: UnsafeMutablePointer<iovec>
 
   init(byteCount: Int) {
-    memory = .allocate(byteCount: byteCount, alignment: 16)
+    memory = .allocate(byteCount: byteCount, alignment: Int(getpagesize()))
     message = .allocate(capacity: 1)
     message.initialize(to: msghdr())
     vectors = .allocate(capacity: 2)
@@ -21,6 +22,11 @@ final class ReceiveStaging: @unchecked Sendable {  // reactor-confined
     memory.deallocate()
     message.deallocate()
     vectors.deallocate()
+  }
+
+  /// Lets the system have the pages back, if nothing is in them. A receive may be waiting to fill them: they come back as it does.
+  func giveBackMemory() {
+    if count == 0 { madvise(memory.baseAddress, memory.count, MADV_DONTNEED) }
   }
 
   var count: Int { end - begin }

@@ -25,6 +25,8 @@ final class RequestSlot: @unchecked Sendable {  // reactor-confined
   /// Between the receiver's handing over and the task's end of the work.
   var hasWork = false
   var hasTask = false
+  /// It is not used any more: its task ends.
+  var isRetired = false
   /// The task, while it has nothing to do.
   var idleTask: UnsafeContinuation<Void, Never>?
 }

@@ -12,12 +12,13 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   let export: any Export
   let device: BlockDevice
   let limits: NBDLimits
+  private let budget: InFlightBudget
+  private let share = InFlightBudget.Share()
   let rules: RequestRules
   let style: MessageStyle
   let template: IORequest
 
   // Slots
-  private var slotCount = 0
   private var freeSlots: [RequestSlot] = []
   private var slotTasks: [Task<Void, Never>] = []
   /// Requests that were begun and whose replies are not yet sent.
@@ -38,19 +39,28 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   var hasReceivedAll = false
   /// The client takes no replies any more.
   var hasSendFailed = false
-  var sendDeadline = Instant.distantFuture
+  /// What is being sent.
+  var sending = Transfer()
 
   // Receiver
   let staging: ReceiveStaging
-  var receiveDeadline = Instant.distantFuture
+  /// The payload that is being received.
+  var receiving = Transfer()
   /// Read no more from the socket; what was read is finished and answered.
   private(set) var isStopping = false
 
-  init(reactor: RingReactor, socket: ClientSocket, export: any Export, negotiated: Negotiated, limits: NBDLimits) {
+  // For giving memory back
+  private var idleCount: UInt64 = 0
+  private var idleSince = Instant.distantFuture
+
+  init(
+    reactor: RingReactor, socket: ClientSocket, export: any Export, negotiated: Negotiated, limits: NBDLimits, budget: InFlightBudget
+  ) {
     self.reactor = reactor
     self.socket = socket
     self.export = export
     self.limits = limits
+    self.budget = budget
     device = export.device
     style = negotiated.style
     batch = ReplyBatch(negotiated.style)
@@ -82,29 +92,30 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   }
 
   /// True when a transfer has stood still for too long.
-  func isStalled(at now: Instant) -> Bool { sendDeadline < now || receiveDeadline < now }
+  func isStalled(at now: Instant) -> Bool {
+    sending.hasStoodStill(at: now, limits.stallMilliseconds) || receiving.hasStoodStill(at: now, limits.stallMilliseconds)
+  }
+
+  /// True when the client moves so little of what it has begun that others must not wait for it.
+  func isSlow(at now: Instant) -> Bool { sending.isSlow(at: now, limits) || receiving.isSlow(at: now, limits) }
 
   // MARK: Slots
 
-  /// A slot for a request that moves `byteCount` payload bytes. Waits while the connection has as much in flight as it may; a single request
-  /// is never too much.
+  /// A slot for a request that moves `byteCount` payload bytes. Waits while the connection has as much in flight as it may, or all together
+  /// have; a single request is never too much.
   func takeSlot(byteCount: Int) async -> RequestSlot {
     while inFlight == limits.requestsInFlight || (inFlight > 0 && inFlightByteCount + byteCount > limits.bytesInFlight) {
       await withUnsafeContinuation { waitingReceiver = $0 }
     }
+    if !budget.tryTake(byteCount, for: share) { await budget.take(byteCount, for: share) }
     inFlight += 1
     inFlightByteCount += byteCount
     requestCount &+= 1
-    let slot = freeSlots.popLast() ?? makeSlot()
+    let slot = freeSlots.popLast() ?? RequestSlot()
     slot.chargedByteCount = byteCount
     slot.error = .none
     slot.errorOffset = nil
     return slot
-  }
-
-  private func makeSlot() -> RequestSlot {
-    slotCount += 1
-    return RequestSlot()
   }
 
   /// The reply is sent, or never will be.
@@ -115,6 +126,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
     }
     inFlight -= 1
     inFlightByteCount -= slot.chargedByteCount
+    budget.giveBack(slot.chargedByteCount, of: share)
     freeSlots.append(slot)
     waitingReceiver.take()?.resume()
   }
@@ -143,9 +155,35 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
         slot.hasWork = false
         finish(slot)
       }
-      if hasReceivedAll && inFlight == 0 { return }
+      if (hasReceivedAll && inFlight == 0) || slot.isRetired { return }
       await withUnsafeContinuation { slot.idleTask = $0 }
     }
+  }
+
+  /// For tests.
+  var hasGivenMemoryBack: Bool { requestCount > 0 && idleCount == requestCount && idleSince == .distantFuture }
+
+  /// Gives back what busier times have made, once nothing was asked for long enough: a thousand idle clients cost little, whatever they did before.
+  /// How many slots that were.
+  func giveBackIdleMemory(at now: Instant) -> Int {
+    if inFlight > 0 || idleCount != requestCount {
+      idleCount = requestCount
+      idleSince = now
+    } else if idleSince.advanced(milliseconds: limits.idleMilliseconds) < now {
+      idleSince = .distantFuture
+      let count = freeSlots.count
+      for slot in freeSlots {
+        slot.isRetired = true
+        slot.idleTask.take()?.resume()
+      }
+      freeSlots = []
+      slotTasks = []
+      spareExtents = []
+      ready = Deque()
+      staging.giveBackMemory()
+      return count
+    }
+    return 0
   }
 
   private func perform(_ slot: RequestSlot) async {

@@ -82,13 +82,14 @@ extension Transmission {
     var filled = staging.take(upTo: slice.byteCount, to: slice.start)
     let isLarge = slice.byteCount >= WireLimits.largePayloadByteCount
     let tailByteCount = isLarge ? WireLimits.headersBehindLargePayload * RequestHeader.extendedByteCount : WireLimits.stagingByteCount
+    receiving.begin(at: reactor.now)
+    defer { receiving.end() }
     while filled < slice.byteCount {
       if isStopping { return .stopped }
       let rest = slice.part(from: filled, byteCount: slice.byteCount - filled).bytes
       staging.prepareMessage(payload: rest, tailByteCount: tailByteCount)
-      receiveDeadline = reactor.now.advanced(milliseconds: limits.stallMilliseconds)
       let count = await socket.receive(staging.message)
-      receiveDeadline = .distantFuture
+      receiving.moved(count, at: reactor.now)
       if count <= 0 { return end(of: count) }
       let wanted = slice.byteCount - filled
       filled += min(count, wanted)
@@ -102,12 +103,13 @@ extension Transmission {
     if rest == 0 { return nil }
     let scrap = UnsafeMutableRawBufferPointer.allocate(byteCount: WireLimits.skipByteCount, alignment: 16)
     defer { scrap.deallocate() }
+    receiving.begin(at: reactor.now)
+    defer { receiving.end() }
     while rest > 0 {
       if isStopping { return .stopped }
       let piece = UnsafeMutableRawBufferPointer(rebasing: scrap[..<Int(min(rest, UInt64(scrap.count)))])
-      receiveDeadline = reactor.now.advanced(milliseconds: limits.stallMilliseconds)
       let count = await socket.receive(into: piece)
-      receiveDeadline = .distantFuture
+      receiving.moved(count, at: reactor.now)
       if count <= 0 { return end(of: count) }
       rest -= UInt64(count)
     }

@@ -17,10 +17,11 @@ extension Transmission {
   }
 
   private func sendBatch() async {
+    sending.begin(at: reactor.now)
+    defer { sending.end() }
     while batch.prepare() {
-      sendDeadline = reactor.now.advanced(milliseconds: limits.stallMilliseconds)
       let count = await socket.send(batch.message)
-      sendDeadline = .distantFuture
+      sending.moved(count, at: reactor.now)
       if count <= 0 {
         hasSendFailed = true
         socket.abort()  // so that the receiver learns of it; requests in flight are finished and their replies dropped

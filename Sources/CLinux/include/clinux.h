@@ -12,6 +12,7 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <pthread.h>
+#include <malloc.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>

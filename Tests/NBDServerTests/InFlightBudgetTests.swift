@@ -1,0 +1,181 @@
+import BlockDevice
+import Reactor
+import Testing
+
+@testable import NBDServer
+
+extension ServerTests {
+  /// What connections share: room for connections, and payload memory.
+  @Suite struct SharedLimitsTests {
+    @Test func whoSaysNothingMakesRoomForWhoDoes() async throws {
+      var limits = NBDLimits()
+      limits.connections = 3
+      try await ServerHarness.run(limits: limits) { harness in
+        let first = try harness.enter()
+        let silent = try (0..<2).map { _ in try harness.connect() }
+        for client in silent { try client.greet() }
+        let second = try harness.enter()
+        // The oldest of the silent ones went.
+        #expect(silent[0].isClosedByServer())
+        #expect(silent[1].isSilent())
+        let third = try harness.enter()
+        #expect(silent[1].isClosedByServer())
+        // Those that have something open stay, and there is no room any more.
+        #expect(try harness.connect().isClosedByServer())
+        for client in [first, second, third] { #expect(try client.perform(3) == 0) }
+      }
+    }
+
+    @Test func bytesOfAllConnectionsTogetherWaitInTheSockets() async throws {
+      var limits = NBDLimits()
+      limits.bytesInFlightInAll = 4 * WireLimits.leastCharge
+      try await ServerHarness.run(limits: limits) { harness in
+        let clients = try (0..<4).map { _ in try harness.enter() }
+        await harness.on { $0.device.shutGate() }
+        for client in clients { for _ in 0..<8 { try client.send(RawClient.request(0, length: 4096)) } }
+        await harness.until("the limit is reached") { $0.device.waitingCount == 4 }
+        await harness.on { $0.device.openGate() }
+        for client in clients {
+          for _ in 0..<8 {
+            #expect(try client.receiveReply().error == 0)
+            _ = try client.receive(4096)
+          }
+        }
+      }
+    }
+
+    @Test func requestsOfAllConnectionsTogetherWaitToo() async throws {
+      var limits = NBDLimits()
+      limits.requestsInFlightInAll = 3
+      try await ServerHarness.run(limits: limits) { harness in
+        let clients = try (0..<3).map { _ in try harness.enter() }
+        await harness.on { $0.device.shutGate() }
+        for client in clients { for _ in 0..<4 { try client.send(RawClient.request(4, length: 4096)) } }
+        await harness.until("the limit is reached") { $0.device.waitingCount == 3 }
+        await harness.on { $0.device.openGate() }
+        for client in clients { for _ in 0..<4 { #expect(try client.receiveReply().error == 0) } }
+      }
+    }
+
+    /// One client takes all the memory there is for payloads that it does not send. Another is served all the same.
+    @Test func whoHoldsMemoryThatOthersWaitForIsCutOff() async throws {
+      var limits = NBDLimits()
+      limits.bytesInFlightInAll = 4 * WireLimits.leastCharge
+      limits.patienceMilliseconds = 50
+      limits.pressedMilliseconds = 100
+      limits.watchMilliseconds = 20
+      try await ServerHarness.run(limits: limits) { harness in
+        let hostile = try (0..<4).map { _ in try harness.enter() }
+        // A part of each payload, and no more.
+        for client in hostile { try client.send(RawClient.request(1, length: 60_000) + [1, 2, 3]) }
+        await harness.until("all memory is held") { $0.server.statistics.connections.allSatisfy { $0.requestsInFlight == 1 } }
+        let honest = try harness.enter()
+        #expect(try honest.write(Array(0..<200), at: 0) == 0)
+        for client in hostile { #expect(client.isClosedByServer()) }
+        #expect(try honest.read(at: 0, length: 200) == Array(0..<200))
+      }
+    }
+
+    /// The same, but nobody waits: a slow network is no crime.
+    @Test func whoIsSlowAloneIsLetBe() async throws {
+      var limits = NBDLimits()
+      limits.patienceMilliseconds = 20
+      limits.pressedMilliseconds = 20
+      limits.watchMilliseconds = 10
+      try await ServerHarness.run(limits: limits) { harness in
+        let client = try harness.enter()
+        try client.send(RawClient.request(1, length: 1000) + [UInt8](repeating: 1, count: 500))
+        await harness.reactor.run { [reactor = harness.reactor] () async in await reactor.sleep(milliseconds: 200) }
+        try client.send([UInt8](repeating: 1, count: 500))
+        #expect(try client.receiveReply().error == 0)
+      }
+    }
+
+    @Test func idleConnectionsGiveTheirSlotsBackAndGoOn() async throws {
+      var limits = NBDLimits()
+      limits.idleMilliseconds = 50
+      limits.watchMilliseconds = 10
+      try await ServerHarness.run(limits: limits) { harness in
+        let client = try harness.enter()
+        for round in 0..<3 {
+          for cookie in 0..<64 { try client.send(RawClient.request(0, cookie: UInt64(cookie), length: 4096)) }
+          for _ in 0..<64 {
+            #expect(try client.receiveReply().error == 0)
+            _ = try client.receive(4096)
+          }
+          await harness.until("round \(round): its memory was given back") { $0.server.idleConnectionCount == 1 }
+        }
+      }
+    }
+  }
+}
+
+/// Whose turn it is.
+@Suite struct InFlightBudgetTests {
+  private static let unit = WireLimits.leastCharge
+
+  @Test func whatAPayloadCostsIsItsBuffer() {
+    let unit = Self.unit
+    for (byteCount, cost) in [
+      (0, 0), (1, unit), (unit, unit), (unit + 1, 2 * unit), (1 << 20, 1 << 20), ((1 << 20) + 1, 2 << 20), (32 << 20, 32 << 20),
+    ] {
+      #expect(InFlightBudget.cost(of: byteCount) == cost)
+    }
+  }
+
+  @Test func theLeastInFlightHaveTheirTurnFirst() async throws {
+    let reactor = try RingReactor.start(name: "budget-test")
+    let order = await reactor.run { [reactor] () async -> [String] in
+      let budget = InFlightBudget(reactor: reactor, byteCount: 4 * Self.unit, requestCount: 100)
+      let greedy = InFlightBudget.Share()
+      let modest = InFlightBudget.Share()
+      let log = Log()
+      for _ in 0..<4 { #expect(budget.tryTake(1, for: greedy)) }
+      #expect(!budget.tryTake(1, for: modest))
+      let tasks = [("greedy", greedy), ("modest", modest)].map { name, share in
+        reactor.spawn {
+          await budget.take(1, for: share)
+          log.lines.append(name)
+        }
+      }
+      await reactor.sleep(milliseconds: 1)
+      budget.giveBack(1, of: greedy)
+      await reactor.sleep(milliseconds: 1)
+      budget.giveBack(1, of: greedy)
+      for task in tasks { await task.value }
+      return log.lines
+    }
+    #expect(order == ["modest", "greedy"])
+    reactor.stop()
+  }
+
+  /// Small requests leave a large one its room, and large ones leave room for small ones.
+  @Test func largeAndSmallRequestsDoNotShutEachOtherOut() async throws {
+    let reactor = try RingReactor.start(name: "budget-test")
+    await reactor.run { [reactor] () async in
+      let budget = InFlightBudget(reactor: reactor, byteCount: 16 << 20, requestCount: 1000)
+      let (small, large, other) = (InFlightBudget.Share(), InFlightBudget.Share(), InFlightBudget.Share())
+      for _ in 0..<16 { #expect(budget.tryTake(1 << 20, for: small)) }
+      let task = reactor.spawn { await budget.take(8 << 20, for: large) }
+      await reactor.sleep(milliseconds: 1)
+      budget.giveBack(1 << 20, of: small)
+      #expect(!budget.tryTake(1 << 20, for: small))
+      for _ in 0..<7 { budget.giveBack(1 << 20, of: small) }
+      await task.value
+      #expect(!budget.tryTake(8 << 20, for: other))
+      budget.giveBack(8 << 20, of: large)
+      for _ in 0..<8 { budget.giveBack(1 << 20, of: small) }
+      #expect(budget.tryTake(8 << 20, for: large))
+      #expect(budget.tryTake(4 << 20, for: large))
+      #expect(!budget.tryTake(4 << 20, for: other))
+      for _ in 0..<4 { #expect(budget.tryTake(1 << 20, for: small)) }
+      #expect(!budget.tryTake(1, for: small))
+      #expect(budget.byteCount == 16 << 20)
+    }
+    reactor.stop()
+  }
+
+  private final class Log: @unchecked Sendable {  // reactor-confined
+    var lines: [String] = []
+  }
+}

@@ -1,0 +1,255 @@
+#!/bin/bash
+# Suites and tools that no one here wrote, as they are, against the server; prints a table, and how many passed, failed and were skipped.
+#
+#   Tests/Suites/run.sh [SPACEPORT-BINARY [PART...]]     parts: nbd_info nbd_copy nbd_shell qemu checkwrite fio_runs nbd_tester libnbd_suite
+#
+# Those of nbd and libnbd are built from Debian's source packages: nbd's from trixie, as bookworm's is not to be had everywhere.
+set -u
+binary=$(realpath "${1:-.build/release/spaceport}")
+[ $# -gt 0 ] && shift
+parts=${*:-nbd_info nbd_copy nbd_shell qemu checkwrite fio_runs nbd_tester libnbd_suite}
+work=$(mktemp -d /tmp/spaceport-suites.XXXXXX)
+control=$work/control.sock
+socket=$work/nbd.sock
+uri="nbd+unix:///tank/disk?socket=$socket"
+server=
+passed=0 failed=0 skipped=0
+table=$work/table
+
+end() {
+  [ -n "$server" ] && kill "$server" 2>/dev/null && wait "$server" 2>/dev/null
+  rm -rf "$work"
+}
+trap end EXIT
+
+row() { printf '%-8s %-34s %s\n' "$1" "$2" "${3:-}" >> "$table"; }
+skip() { skipped=$((skipped + 1)); row skipped "$1" "$2"; }
+# check NAME COMMAND...: the command must succeed.
+check() {
+  local name=$1
+  shift
+  if timeout -k 5 300 "$@" > "$work/output" 2>&1; then
+    passed=$((passed + 1)); row passed "$name"
+  else
+    failed=$((failed + 1)); row FAILED "$name" "$(tr "\r" "\n" < "$work/output" | tail -n 1 | cut -c 1-120)"
+  fi
+}
+# known NAME REASON COMMAND...: it fails, for a reason that is given; that it succeeds would be news.
+known() {
+  local name=$1 reason=$2
+  shift 2
+  if timeout -k 5 300 "$@" > "$work/output" 2>&1; then
+    failed=$((failed + 1)); row FAILED "$name" "passes now; it was expected not to: $reason"
+  else
+    skip "$name" "$reason"
+  fi
+}
+spaceport() { "$binary" "$@" --control "$control"; }
+
+# The server: a pool on two files, the virtual disk tank/disk, and TCP for what knows nothing else.
+start() {
+  truncate -s 1G "$work/disk1" "$work/disk2"
+  "$binary" serve --state-dir "$work/state" --control "$control" --listen "unix:$socket" --listen tcp:127.0.0.1:0 > "$work/log" 2>&1 &
+  server=$!
+  for _ in $(seq 200); do
+    spaceport pool list > /dev/null 2>&1 && break
+    sleep 0.1
+  done
+  spaceport pool create tank "$work/disk1" "$work/disk2" > /dev/null && spaceport vdisk create tank/disk --size 256MiB > /dev/null
+}
+
+# --- Tools of libnbd, qemu, nbdkit and fio
+
+nbd_info() {
+  check 'nbdinfo' nbdinfo "$uri"
+  check 'nbdinfo --json' nbdinfo --json "$uri"
+  check 'nbdinfo --list' nbdinfo --list "nbd+unix:///?socket=$socket"
+  check 'nbdinfo --map' nbdinfo --map "$uri"
+  check 'nbdinfo --map --totals' nbdinfo --map --totals "$uri"
+  local can
+  for can in connect write flush fua trim zero multi-conn df cache fast-zero structured-reply; do
+    check "nbdinfo --can $can" nbdinfo --can "$can" "$uri"
+  done
+}
+
+# copy OPTION...: file -> URI -> file, compared.
+copy() {
+  rm -f "$work/copy"
+  nbdcopy "$@" "$work/image" "$uri" && nbdcopy "$@" "$uri" "$work/copy" && cmp "$work/image" "$work/copy"
+}
+nbd_copy() {
+  truncate -s 256M "$work/image"
+  dd if=/dev/urandom of="$work/image" bs=1M count=40 seek=30 conv=notrunc status=none
+  export -f copy
+  export work uri
+  local options
+  for options in '' '--synchronous' '-C 1' '-C 8' '-R 1' '-R 128' '-T 1' '-T 4' '--request-size=4096' '--request-size=1048576' \
+    '--request-size=33554432' '--allocated' '--flush' '--destination-is-zero' '-S 0' '--queue-size=1048576'; do
+    if [ "$options" = --destination-is-zero ]; then
+      check 'nbdcopy --destination-is-zero' bash -c "/usr/bin/python3 -m nbd -u \"$uri\" -c \"[h.zero(16 << 20, at << 24) for at in range(h.get_size() >> 24)]\" && copy $options"
+    else
+      check "nbdcopy $options" bash -c "copy $options"
+    fi
+  done
+}
+
+nbd_shell() {
+  local prelude="h.set_strict_mode(0); h.connect_uri('$uri'); size = h.get_size()
+def fails(call, *errors):
+    try:
+        call()
+    except nbd.Error as error:
+        assert error.errno in errors, error
+        assert h.pread(512, 0) is not None
+        return
+    raise SystemExit('was done')
+"
+  sh_case() { check "nbdsh: $1" /usr/bin/python3 -m nbd -c "$prelude" -c "$2"; }
+  sh_case 'read beyond the end' "fails(lambda: h.pread(1024, size - 512), 'EINVAL')"
+  sh_case 'write beyond the end' "fails(lambda: h.pwrite(b'x' * 1024, size - 512), 'ENOSPC')"
+  sh_case 'zero beyond the end' "fails(lambda: h.zero(1024, size - 512), 'ENOSPC')"
+  sh_case 'trim beyond the end' "fails(lambda: h.trim(1024, size - 512), 'EINVAL')"
+  sh_case 'offset of 64 bits' "fails(lambda: h.pread(512, (1 << 63) - 1), 'EINVAL')"
+  sh_case 'unaligned' "fails(lambda: h.pread(1, 1), 'EINVAL')"
+  sh_case 'unknown flags' "fails(lambda: h.pread(512, 0, flags=1 << 15), 'EINVAL')"
+  sh_case 'flags of other commands' "fails(lambda: h.trim(512, 0, flags=nbd.CMD_FLAG_DF), 'EINVAL')"
+  sh_case 'block status without contexts' "fails(lambda: h.block_status(512, 0, lambda *a: 0), 'EINVAL')"
+  sh_case 'FUA on all that change data' "f = nbd.CMD_FLAG_FUA
+h.pwrite(b'x' * 512, 0, f); h.zero(512, 0, f); h.trim(512, 0, f)"
+}
+
+qemu() {
+  check 'qemu-io' qemu-io -f raw "$uri" -c 'write -P 1 0 1M' -c 'write -P 2 65024 3072' -c 'write -z 128k 64k' -c 'write -P 3 -f 100M 512' \
+    -c 'discard 512k 256k' -c flush -c 'read -P 1 0 65024' -c 'read -P 2 65024 3072' -c 'read -P 0 128k 64k' -c 'read -P 3 100M 512' \
+    -c 'aio_write -P 4 2M 1M' -c 'aio_write -P 5 4M 1M' -c aio_flush -c 'read -P 4 2M 1M' -c 'read -P 5 4M 1M'
+  check 'qemu-img info' qemu-img info -f raw "$uri"
+  check 'qemu-img map' qemu-img map -f raw --output=json "$uri"
+  check 'qemu-img convert to qcow2' qemu-img convert -f raw -O qcow2 "$uri" "$work/image.qcow2"
+  check 'qemu-img compare' qemu-img compare -f raw -F qcow2 "$uri" "$work/image.qcow2"
+  check 'qemu-img convert -n -W' qemu-img convert -n -W -m 8 -f qcow2 -O raw "$work/image.qcow2" "$uri"
+  check 'qemu-img compare after -W' qemu-img compare -f raw -F qcow2 "$uri" "$work/image.qcow2"
+  check 'qemu-img bench, reads' qemu-img bench -c 20000 -d 32 -s 4096 -f raw "$uri"
+  check 'qemu-img bench, writes and flushes' qemu-img bench -w -c 10000 -d 32 -s 16384 --flush-interval=64 -f raw "$uri"
+}
+
+checkwrite() {
+  dd if=/dev/urandom of="$work/image" bs=1M count=256 status=none
+  nbdcopy "$work/image" "$uri" 2> /dev/null
+  check 'nbdkit checkwrite' nbdkit -U - --filter=checkwrite nbd "uri=$uri" --run "nbdcopy $work/image \$uri"
+}
+
+fio_runs() {
+  local mode
+  for mode in write randwrite randrw; do
+    check "fio --rw=$mode --verify" fio --name=verify --ioengine=nbd "--uri=$uri" --rw=$mode --bsrange=4k-128k --blockalign=4k --size=96M \
+      --iodepth=32 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --do_verify=1 --fsync=64
+  done
+}
+
+# --- Suites from source packages
+
+# fetch SUITE PACKAGE: the unpacked source's folder, if it can be had.
+fetch() {
+  local apt=$work/apt-$1
+  mkdir -p "$apt/lists/partial" "$apt/source"
+  echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $1 main" > "$apt/list"
+  local options=(-q -o "Dir::Etc::sourcelist=$apt/list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$apt/lists")
+  (cd "$apt/source" && timeout 180 apt-get "${options[@]}" update && timeout 180 apt-get "${options[@]}" source --download-only "$2") \
+    > "$work/fetch.log" 2>&1 || return 1
+  (cd "$apt/source" && tar xf "$2"_*.orig.tar.*z) || return 1
+  echo "$apt/source/$(ls "$apt/source" | grep "^$2-")"
+}
+
+nbd_tester() {
+  local source data
+  if ! source=$(fetch trixie nbd); then
+    skip nbd-tester-client 'its source package cannot be had'
+    return
+  fi
+  # Its manual pages are not built, whatever DB2M is.
+  if ! (cd "$source" && DB2M=: ./configure --without-libnl && make -C tests/run nbd-tester-client) > "$work/build.log" 2>&1; then
+    skip nbd-tester-client 'it cannot be built: see the packages of make deps-suites'
+    return
+  fi
+  data=$source/tests/run
+  local client=$data/nbd-tester-client
+  local port
+  port=$(spaceport status --json | grep -o 'tcp:127.0.0.1:[0-9]*' | head -n 1)
+  port=${port##*:}
+  # It goes over all of a disk in requests of 1 KiB.
+  spaceport vdisk create tank/small --size 8MiB > /dev/null
+  # The traces were taken of a disk of 50 MiB that begins with zeros.
+  spaceport vdisk create tank/trace --size 50MiB > /dev/null
+  check 'nbd-tester-client, reads (unix)' "$client" -N tank/small -u "$socket"
+  check 'nbd-tester-client, reads (tcp)' "$client" -N tank/small 127.0.0.1 "$port"
+  check 'nbd-tester-client, writes (write)' "$client" -N tank/small -w -u "$socket"
+  check 'nbd-tester-client, flush (flush)' "$client" -N tank/small -w -f -u "$socket"
+  check 'nbd-tester-client, handshake' "$client" -N tank/disk -h -u "$socket"
+  check 'nbd-tester-client, integrity' "$client" -N tank/trace -i -t "$data/integrity-test.tr" -u "$socket"
+  spaceport vdisk delete tank/trace --yes > /dev/null
+  spaceport vdisk create tank/trace --size 50MiB > /dev/null
+  check 'nbd-tester-client, integrityhuge' "$client" -N tank/trace -i -t "$data/integrityhuge-test.tr" -u "$socket"
+  spaceport vdisk create tank/read-only --size 50MiB > /dev/null
+  spaceport export set tank/read-only --read-only yes > /dev/null
+  check 'nbd-tester-client, read-only (rowrite)' "$client" -N tank/read-only -w -F -u "$socket"
+  check 'nbd-tester-client, inetd' "$client" -N '' -I -- "$binary" serve --inetd --throw-away 64MiB
+  skip 'nbd-tester-client, cfg* dirconfig tree' 'they are about the configuration of nbd-server'
+}
+
+libnbd_suite() {
+  local source tests=$work/libnbd
+  if ! source=$(fetch bookworm libnbd); then
+    skip 'libnbd: interop, errors-server' 'its source package cannot be had'
+    return
+  fi
+  mkdir -p "$tests/bin"
+  # Its tests start nbdkit, and find our server in its place: "memory SIZE" is a disk of that size that begins with zeros.
+  cat > "$tests/bin/nbdkit" <<END
+#!/bin/bash
+for word in "\$@"; do
+  case \$word in --version) exit 0 ;; [0-9]*) size=\$word ;; esac
+done
+[ "\${size:-0}" -ge 1048576 ] || size=1048576
+exec "$binary" serve --inetd --throw-away "\$size"
+END
+  chmod +x "$tests/bin/nbdkit"
+  touch "$tests/config.h"
+  build() {  # NAME SOURCE FLAG...
+    local name=$1 file=$2
+    shift 2
+    cc -w -I"$tests" -I"$source/common/include" -I"$source/include" -I"$source/tests" "$@" -o "$tests/$name" "$source/$file" \
+      "$source/tests/requires.c" -lnbd -lpthread > "$work/build.log" 2>&1
+  }
+  run_built() {  # NAME SOURCE FLAG...
+    if build "$@"; then check "libnbd: $1" env "PATH=$tests/bin:$PATH" "$tests/$1"; else skip "libnbd: $1" "$(grep -m 1 error "$work/build.log" | cut -c 1-100)"; fi
+  }
+  run_built interop interop/interop.c "-DSERVER=\"$binary\"" '-DSERVER_PARAMS="serve","--inetd","--throw-away","1MiB"' '-DEXPORT_NAME=""'
+  run_built interop-activation interop/interop.c -DSOCKET_ACTIVATION=1 "-DSERVER=\"$binary\"" \
+    '-DSERVER_PARAMS="serve","--throw-away","1MiB"' '-DEXPORT_NAME=""'
+  local name
+  for name in errors-server-unaligned errors-server-unknown-flags errors-client-oversize \
+    errors-client-unknown-flags errors-client-zerosize errors-not-negotiating errors-connect-twice \
+    errors-bad-cookie errors-pread-structured; do
+    run_built $name tests/$name.c
+  done
+  build errors-server-invalid-offset tests/errors-server-invalid-offset.c
+  known 'libnbd: errors-server-invalid-offset' 'libnbd does not send its offset of -1, which is no multiple of the advertised 512' \
+    env "PATH=$tests/bin:$PATH" "$tests/errors-server-invalid-offset"
+  build errors-server-zerosize tests/errors-server-zerosize.c
+  known 'libnbd: errors-server-zerosize' 'a request for 0 bytes succeeds here; the protocol leaves it open' \
+    env "PATH=$tests/bin:$PATH" "$tests/errors-server-zerosize"
+  skip 'libnbd: errors-server-unadvertised-cmd' 'there is no command here that is not advertised'
+  skip 'libnbd: errors-multiple-disconnects' 'it is about a script that plays a server that fails'
+  skip 'libnbd: dirty-bitmap, structured-read' 'they are about images of qemu-nbd'
+}
+
+start || { echo "the server does not start: $(cat "$work/log")" >&2; exit 1; }
+for part in $parts; do $part; done
+skip 'qemu-iotests' 'they start qemu-nbd on image files of their own, which this server does not serve'
+skip 'blktests nbd, xfstests' "they need the kernel's client: make test-kernel has the kernel's file systems on it"
+
+kill -0 "$server" 2> /dev/null || { failed=$((failed + 1)); row FAILED 'the server' "$(tail -n 1 "$work/log")"; }
+cat "$table"
+echo "versions: $(dpkg-query -W -f '${Package} ${Version}, ' libnbd0 qemu-utils nbdkit fio 2> /dev/null)nbd $(ls "$work"/apt-trixie/source 2> /dev/null | sed -n 's/^nbd-//p')"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
