@@ -72,7 +72,8 @@ final class FuzzServer: @unchecked Sendable {  // the fuzzer's thread waits whil
     defer { runs += 1 }
     guard runs.isMultiple(of: 16) else { return }
     let request = RequestBytes(type: 0, offset: 512, length: 4096)
-    let bytes = OptionBytes.clientFlags + OptionBytes.go + request.encoded(.simple, cookie: 7)
+    let bytes =
+      OptionBytes.clientFlags + OptionBytes.go + request.encoded(.simple, cookie: 7)
       + RequestBytes(type: 2).encoded(.simple, cookie: 8)
     let received = serve(bytes, Manner())
     let expected = FuzzDevice.content(512, 4096)
@@ -98,7 +99,9 @@ final class FuzzServer: @unchecked Sendable {  // the fuzzer's thread waits whil
       precondition(ready > 0, "the server neither reads nor answers nor closes")
       if isSending && Int32(entry.revents) & POLLOUT != 0 {
         let limit = manner.pieceByteCount == 0 ? bytes.count : min(bytes.count, sent + manner.pieceByteCount)
-        let count = bytes.withUnsafeBytes { send(descriptor, $0.baseAddress! + sent, limit - sent, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT)) }
+        let count = bytes.withUnsafeBytes {
+          send(descriptor, $0.baseAddress! + sent, limit - sent, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
+        }
         if count > 0 { sent += count } else if errno != EAGAIN { isSending = false }
       }
       if Int32(entry.revents) & (POLLIN | POLLHUP | POLLERR) != 0 {
@@ -200,7 +203,9 @@ final class FuzzDevice: BlockDevice, @unchecked Sendable {  // reactor-confined
     return FlushToken(number: 1)
   }
 
-  override func performDiscard(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) { try await begin(offset) }
+  override func performDiscard(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
+    try await begin(offset)
+  }
 
   override func performWriteZeroes(at offset: UInt64, byteCount: UInt64, _ request: IORequest) async throws(BlockError) {
     try await begin(offset)
@@ -211,7 +216,8 @@ final class FuzzDevice: BlockDevice, @unchecked Sendable {  // reactor-confined
 
   override func performZeroRun(at offset: UInt64, byteCount: UInt64) -> ZeroRun {
     let isZero = FuzzDevice.isZero(offset)
-    let end = isZero ? offset - offset % FuzzDevice.stretch + FuzzDevice.stretch : (offset / FuzzDevice.stretch / 4 * 4 + 3) * FuzzDevice.stretch
+    let end =
+      isZero ? offset - offset % FuzzDevice.stretch + FuzzDevice.stretch : (offset / FuzzDevice.stretch / 4 * 4 + 3) * FuzzDevice.stretch
     return ZeroRun(byteCount: min(byteCount, end - offset), isZero: isZero)
   }
 
@@ -240,7 +246,9 @@ final class FuzzDirectory: ExportDirectory, Export, @unchecked Sendable {  // re
 
   func close() { openCount -= 1 }
 
-  func exportNames(for client: ClientIdentity) -> [String] { [name, String(repeating: "n", count: 4096), String(repeating: "n", count: 4097)] }
+  func exportNames(for client: ClientIdentity) -> [String] {
+    [name, String(repeating: "n", count: 4096), String(repeating: "n", count: 4097)]
+  }
 
   private func find(_ name: String) throws(ExportError) {
     if name == "denied" { throw ExportError(.denied, "not for you") }

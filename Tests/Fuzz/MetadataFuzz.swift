@@ -29,7 +29,8 @@ func fuzzMetadata(_ input: UnsafeBufferPointer<UInt8>) {
 /// What decodes must encode to something that decodes to the same.
 private func fuzzStructure(_ input: inout FuzzBytes, fixes: Bool) {
   let kind = Int(input.byte()) % 14
-  let key = RecordKey(RecordKind(rawValue: UInt16(max(1, kind))), UInt64(input.byte()) << 8 * UInt64(input.byte() % 8), UInt64(input.byte()))
+  let key = RecordKey(
+    RecordKind(rawValue: UInt16(max(1, kind))), UInt64(input.byte()) << 8 * UInt64(input.byte() % 8), UInt64(input.byte()))
   switch kind {
   case 1: checkRecord(PoolRecord.self, RecordKey(.pool), input.all())
   case 2: checkRecord(DiskRecord.self, key, input.all())
@@ -215,7 +216,8 @@ final class MetadataFuzzer: @unchecked Sendable {  // one thread
     layout.metadataByteCount = 1 << 20
     layout.journalByteCount = 64 << 10
     _ = try await MetadataStore.format(
-      disks: disks.map { NewDisk(device: $0) }, options: FormatOptions(poolName: "tank", createdSeconds: 1, layout: layout), reactor: reactor)
+      disks: disks.map { NewDisk(device: $0) }, options: FormatOptions(poolName: "tank", createdSeconds: 1, layout: layout),
+      reactor: reactor)
     let store = try await MetadataStore.open(devices: disks, reactor: reactor)
     let virtualDisk = VirtualDiskRecord(
       number: VirtualDiskNumber(1), id: VirtualDiskUUID(bytes: UUIDBytes(high: 1, low: 1)), name: "wal", byteCount: 8 << 20,
@@ -254,7 +256,8 @@ final class MetadataFuzzer: @unchecked Sendable {  // one thread
         pool: cacheOptions.pool, cacheDisk: cacheOptions.id, generation: generation, layout: layout, session: 9, isClean: generation == 2)
       header.disks = [CacheDiskHeader.Disk(id: capacityDisk.id, nonce: capacityDisk.nonce, number: 1)]
       header.pageCount = 4
-      header.encode(image.bytes.part(from: Int(CacheDiskHeader.offset(ofGeneration: generation)), byteCount: CacheDiskFormat.headerByteCount))
+      header.encode(
+        image.bytes.part(from: Int(CacheDiskHeader.offset(ofGeneration: generation)), byteCount: CacheDiskFormat.headerByteCount))
     }
     let block = image.bytes.part(from: Int(CacheDiskFormat.indexOffset), byteCount: CacheDiskFormat.indexBlockByteCount)
     for slot in 0..<4 { block.set(PageKey(disk: 1, page: UInt64(slot * 3 + 1)).value, at: CacheIndexEntry.offset(slot)) }
@@ -268,7 +271,8 @@ final class MetadataFuzzer: @unchecked Sendable {  // one thread
     let member = MembershipEpoch.Member(disk: DiskID(bytes: UUIDBytes(high: 3, low: 4)), number: DiskNumber(1))
     for sequence in UInt64(1)...2 {
       let epoch = MembershipEpoch(
-        number: sequence, id: EpochID(bytes: UUIDBytes(high: 5, low: sequence)), predecessor: EpochID(bytes: UUIDBytes(high: 5, low: sequence - 1)),
+        number: sequence, id: EpochID(bytes: UUIDBytes(high: 5, low: sequence)),
+        predecessor: EpochID(bytes: UUIDBytes(high: 5, low: sequence - 1)),
         diskCount: 1, members: [member])
       let slot = WitnessSlot(pool: witnessedPool, sequence: sequence, state: WitnessedState(epoch: epoch, committed: sequence))
       slot.encode(UnsafeMutableRawBufferPointer(rebasing: image.bytes[Int(slot.offset)..<Int(slot.offset) + 4096]))

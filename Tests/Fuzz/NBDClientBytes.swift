@@ -99,7 +99,8 @@ struct HandshakeReader {
     self.bytes = bytes
     precondition(bytes.isEmpty || bytes.count >= 18, "half a greeting")
     if bytes.isEmpty { return }
-    precondition(bytes.big(UInt64.self, at: 0) == 0x4e42_444d_4147_4943 && bytes.big(UInt64.self, at: 8) == OptionBytes.magic, "no greeting")
+    precondition(
+      bytes.big(UInt64.self, at: 0) == 0x4e42_444d_4147_4943 && bytes.big(UInt64.self, at: 8) == OptionBytes.magic, "no greeting")
     position = 18
   }
 

@@ -39,7 +39,8 @@ private func checkParser(_ data: [UInt8]) {
       case .setMetaContexts(let query):
         precondition(query.selected.isSubset(of: query.listed), "more is selected than there is")
         let texts = [query.exportName] + query.queries
-        precondition(texts.allSatisfy { $0.utf8.count <= 4096 } && query.queries.allSatisfy { $0.contains(":") }, "a text that is not allowed")
+        precondition(
+          texts.allSatisfy { $0.utf8.count <= 4096 } && query.queries.allSatisfy { $0.contains(":") }, "a text that is not allowed")
         precondition(data.count == 4 + texts.reduce(0) { $0 + 4 + $1.utf8.count }, "bytes that nobody has read")
       case .exportName(let name):
         precondition(Array(name.utf8) == data && data.count <= 4096, "another name than was sent")

@@ -63,7 +63,8 @@ struct TransmissionTerms {
 /// The rules by themselves, for exports of every size.
 private func checkRules(_ bytes: [UInt8], _ terms: TransmissionTerms) {
   let rules = RequestRules(
-    isReadOnly: terms.manner.isReadOnly, style: terms.style, metaContexts: terms.contexts, minimumBlockByteCount: terms.keepsToBlocks ? 512 : 1)
+    isReadOnly: terms.manner.isReadOnly, style: terms.style, metaContexts: terms.contexts,
+    minimumBlockByteCount: terms.keepsToBlocks ? 512 : 1)
   bytes.withUnsafeBytes { raw in
     guard raw.count >= 40, let start = raw.baseAddress else { return }
     let size = bytes.big(UInt64.self, at: 32)

@@ -67,7 +67,11 @@ struct TransmissionModel {
       bytes.set(big: request.type, at: position + 6)
     }
     let payload = request.payloadByteCount(terms.style)
-    if payload > 0 { setLength(payload & 0x3FF, at: position) } else if request.length > 1 << 40 { setLength(request.length & 0x3FFFF, at: position) }
+    if payload > 0 {
+      setLength(payload & 0x3FF, at: position)
+    } else if request.length > 1 << 40 {
+      setLength(request.length & 0x3FFFF, at: position)
+    }
   }
 
   private mutating func setLength(_ length: UInt64, at position: Int) {
@@ -154,7 +158,8 @@ struct TransmissionModel {
     case 0x8001, 0x8002:
       let error = replies.big(UInt32.self, at: payload)
       let text = Int(replies.big(UInt16.self, at: payload + 4))
-      precondition(TransmissionModel.errors.contains(error) && length == 6 + text + (type == 0x8002 ? 8 : 0), "an error that cannot be read")
+      precondition(
+        TransmissionModel.errors.contains(error) && length == 6 + text + (type == 0x8002 ? 8 : 0), "an error that cannot be read")
       requests[index].hasFailed = true
     default: fatalError("a chunk of no known type")
     }
