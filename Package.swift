@@ -124,4 +124,13 @@ if !coreOnly {
   ]
 }
 
+/// With SPACEPORT_FUZZ=1 there is the fuzzer too: it is linked with libFuzzer, so that it can only be built for it (see Tests/Fuzz/run.sh).
+if Context.environment["SPACEPORT_FUZZ"] != nil {
+  targets.append(
+    .executableTarget(
+      name: "spaceport-fuzz",
+      dependencies: ["NBDServer", "PartitionTable", "Pool", "StorageBus", "BlockDevice", "Reactor", "Simulation", "CLinux", logging],
+      path: "Tests/Fuzz", exclude: ["corpus", "make_corpus.py", "run.sh"], swiftSettings: swiftSettings))
+}
+
 let package = Package(name: "spaceport", dependencies: packages, targets: targets)

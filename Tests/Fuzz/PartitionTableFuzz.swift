@@ -1,22 +1,16 @@
-// Coverage-guided fuzzing of everything that is made of a disk's bytes by the partition table's code. Compiled together with its sources:
-// see run.sh.
+@testable import PartitionTable
 
-#if canImport(Glibc)
-  import Glibc
-#endif
-
-/// The first byte chooses the disk, the rest are its bytes: the head, then the tail; what lies between reads as zeros.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzPartitionTable(_ data: UnsafePointer<UInt8>, _ count: Int) -> Int32 {
-  guard count > 1 else { return 0 }
-  let choice = data[0]
-  let bytes = [UInt8](UnsafeBufferPointer(start: data + 1, count: count - 1))
+/// Everything that is made of a disk's bytes by the partition table's code. The first byte chooses the disk, the rest are its bytes: the head, then the
+/// tail; what lies between reads as zeros.
+func fuzzPartitionTable(_ input: UnsafeBufferPointer<UInt8>) {
+  guard input.count > 1 else { return }
+  let choice = input[0]
+  let bytes = Array(input.dropFirst())
   let sectorSize: SectorSize = choice & 1 == 0 ? .bytes512 : .bytes4096
   // Checksums are in the way of everything behind them; an attacker makes them right, and so do half of the runs.
   let disk = FuzzedDisk(bytes, sectorSize, isSparse: choice & 2 != 0, fixesChecksums: choice & 4 != 0)
   let scan = disk.scan()
   check(scan, of: disk)
-  return 0
 }
 
 private func check(_ scan: PartitionTableScan, of disk: FuzzedDisk) {
