@@ -17,7 +17,6 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   let template: IORequest
 
   // Slots
-  private var slotCount = 0
   private var freeSlots: [RequestSlot] = []
   private var slotTasks: [Task<Void, Never>] = []
   /// Requests that were begun and whose replies are not yet sent.
@@ -95,16 +94,11 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
     inFlight += 1
     inFlightByteCount += byteCount
     requestCount &+= 1
-    let slot = freeSlots.popLast() ?? makeSlot()
+    let slot = freeSlots.popLast() ?? RequestSlot()
     slot.chargedByteCount = byteCount
     slot.error = .none
     slot.errorOffset = nil
     return slot
-  }
-
-  private func makeSlot() -> RequestSlot {
-    slotCount += 1
-    return RequestSlot()
   }
 
   /// The reply is sent, or never will be.
@@ -156,7 +150,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
       case .read:
         try await read(slot)
       case .write:
-        guard let slice = slot.payload else { return }  // always there: the receiver fills it first
+        guard let slice = slot.payload else { preconditionFailure("a WRITE was handed on without its payload") }
         try await device.write(at: offset, from: slice, request(slot))
       case .flush:
         try await device.flush(template)
