@@ -139,7 +139,7 @@ install:
 	install -D -m 755 $(RELEASE) $(DESTDIR)$(PREFIX)/bin/spaceport
 	sed 's|@PREFIX@|$(PREFIX)|g' systemd/spaceport.service.in > .build/spaceport.service
 	install -D -m 644 .build/spaceport.service $(DESTDIR)/etc/systemd/system/spaceport.service
-	install -D -m 644 systemd/spaceport.socket.in $(DESTDIR)/etc/systemd/system/spaceport.socket
+	install -D -m 644 systemd/spaceport.socket $(DESTDIR)/etc/systemd/system/spaceport.socket
 	sed 's|@PREFIX@|$(PREFIX)|g' systemd/spaceport-attach@.service.in > .build/spaceport-attach@.service
 	install -D -m 644 .build/spaceport-attach@.service $(DESTDIR)/etc/systemd/system/spaceport-attach@.service
 	install -D -m 644 docs/man/spaceport.1 $(DESTDIR)$(PREFIX)/share/man/man1/spaceport.1

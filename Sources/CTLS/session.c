@@ -115,7 +115,7 @@ uint8_t *ctls_input_room(ctls_session *session, size_t *byte_count) {
 
 void ctls_input_add(ctls_session *session, size_t byte_count) { session->input.end += byte_count; }
 
-bool ctls_has_input(const ctls_session *session) { return session->input.end > session->input.begin; }
+static bool has_input(const ctls_session *session) { return session->input.end > session->input.begin; }
 
 const uint8_t *ctls_output(const ctls_session *session, size_t *byte_count) {
   *byte_count = session->output.end - session->output.begin;
@@ -127,7 +127,7 @@ void ctls_output_remove(ctls_session *session, size_t byte_count) {
   if (session->output.begin == session->output.end) session->output.begin = session->output.end = 0;
 }
 
-size_t ctls_output_room(const ctls_session *session) { return session->output.capacity - session->output.end; }
+static size_t output_room(const ctls_session *session) { return session->output.capacity - session->output.end; }
 
 // MARK: TLS
 
@@ -139,8 +139,8 @@ int ctls_handshake(ctls_session *session) {
     int result = gnutls_handshake(session->tls);
     if (result == GNUTLS_E_SUCCESS) return 0;
     if (is_passing(result)) return CTLS_AGAIN;
-    if (result == GNUTLS_E_WARNING_ALERT_RECEIVED && ctls_has_input(session)) continue;
-    if (!gnutls_error_is_fatal(result) && !ctls_has_input(session)) return CTLS_AGAIN;
+    if (result == GNUTLS_E_WARNING_ALERT_RECEIVED && has_input(session)) continue;
+    if (!gnutls_error_is_fatal(result) && !has_input(session)) return CTLS_AGAIN;
     session->error = result;
     gnutls_alert_send_appropriate(session->tls, result);
     return CTLS_FAILED;
@@ -153,7 +153,7 @@ ssize_t ctls_open(ctls_session *session, void *bytes, size_t byte_count) {
     if (result >= 0) return result;
     // A key update is no data: there may be some behind it.
     if (is_passing((int)result)) {
-      if (ctls_has_input(session)) continue;
+      if (has_input(session)) continue;
       return CTLS_AGAIN;
     }
     if (result == GNUTLS_E_PREMATURE_TERMINATION) return 0;
@@ -163,7 +163,7 @@ ssize_t ctls_open(ctls_session *session, void *bytes, size_t byte_count) {
 }
 
 ssize_t ctls_seal(ctls_session *session, const void *bytes, size_t byte_count) {
-  if (ctls_output_room(session) < RECORD_ROOM) return CTLS_AGAIN;
+  if (output_room(session) < RECORD_ROOM) return CTLS_AGAIN;
   ssize_t result = gnutls_record_send(session->tls, bytes, byte_count);
   if (result >= 0) return result;
   if (is_passing((int)result)) return CTLS_AGAIN;

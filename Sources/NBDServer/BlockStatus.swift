@@ -129,7 +129,7 @@ extension Transmission {
     }
     let asked = StatusPayload.decode(UnsafeRawBufferPointer(start: staging.first, count: payloadByteCount), of: rules.metaContexts)
     staging.consume(payloadByteCount)
-    guard let asked else { return await answerAlone(request, .invalid) }
+    guard let asked else { return await answerAlone(request, .badStatusPayload) }
     var request = request
     request.flags.remove(.payloadLength)
     request.length = asked.length

@@ -1,6 +1,11 @@
 /// The header of a chunk of a reply.
 enum ChunkHeader {
   static let longestByteCount = 32
+  /// What a chunk of a READ has beside data: offset and length of a hole. Data has an offset only.
+  static let longestContentByteCount = 12
+
+  /// The payload of an error chunk: error, length of the words, the words, and the place where that is known.
+  static func errorByteCount(messageByteCount: Int, hasOffset: Bool) -> Int { 6 + messageByteCount + (hasOffset ? 8 : 0) }
 
   @inline(__always)
   static func byteCount(_ style: MessageStyle) -> Int { style == .extended ? longestByteCount : 20 }
@@ -56,10 +61,10 @@ extension ReplyBatch {
   private func appendError(_ slot: RequestSlot) {
     let message = slot.error.message
     let messageByteCount = message.utf8CodeUnitCount
-    let byteCount = 6 + messageByteCount + (slot.errorOffset == nil ? 0 : 8)
+    let byteCount = ChunkHeader.errorByteCount(messageByteCount: messageByteCount, hasOffset: slot.errorOffset != nil)
     let type = slot.errorOffset == nil ? ChunkType.error : .errorOffset
     let fields = appendHeader(type, slot, payloadByteCount: byteCount, ownByteCount: byteCount, isLast: true)
-    fields.storeBytes(of: slot.error.rawValue.bigEndian, as: UInt32.self)
+    fields.storeBytes(of: slot.error.code.bigEndian, as: UInt32.self)
     fields.storeBytes(of: UInt16(truncatingIfNeeded: messageByteCount).bigEndian, toByteOffset: 4, as: UInt16.self)
     (fields + 6).copyMemory(from: message.utf8Start, byteCount: messageByteCount)
     if let offset = slot.errorOffset { fields.storeBytes(of: offset.bigEndian, toByteOffset: 6 + messageByteCount, as: UInt64.self) }

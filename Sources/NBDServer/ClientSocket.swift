@@ -10,6 +10,8 @@ final class ClientSocket: @unchecked Sendable {  // reactor-confined
   /// True for TCP, where closing with unread bytes resets the stream.
   private let resetsWhenUnread: Bool
   private(set) var isShutDown = false
+  /// Nobody wants to receive any more: said once, it holds also for who is between two receives.
+  private var isReceiveCancelled = false
   /// nil in the clear: the one thing that the plain path looks at.
   private var tls: TLSStream?
 
@@ -17,7 +19,7 @@ final class ClientSocket: @unchecked Sendable {  // reactor-confined
   init(reactor: RingReactor, descriptor: Int32) {
     self.reactor = reactor
     file = reactor.adopt(descriptor)
-    resetsWhenUnread = SocketOptions.configureClient(descriptor)
+    resetsWhenUnread = SocketOptions.configureAndCheckIsTCP(descriptor)
   }
 
   /// What is there, at least one byte: a count, 0 at the stream's end, or -errno.
@@ -28,6 +30,11 @@ final class ClientSocket: @unchecked Sendable {  // reactor-confined
 
   /// What the network has, whatever it means.
   func receiveRaw(into memory: UnsafeMutableRawBufferPointer) async -> Int {
+    if isReceiveCancelled { return -Int(ECANCELED) }
+    return await receiveAnyway(into: memory)
+  }
+
+  private func receiveAnyway(into memory: UnsafeMutableRawBufferPointer) async -> Int {
     while true {
       let result = await reactor.receive(file, into: memory)
       if result != -EINTR { return Int(result) }
@@ -106,8 +113,12 @@ final class ClientSocket: @unchecked Sendable {  // reactor-confined
 
   // MARK: The end
 
-  /// Ends a receive that waits; it returns -ECANCELED and has taken nothing.
-  func cancelReceive() async { await reactor.cancelAll(file) }
+  /// Ends a receive that waits; it returns -ECANCELED and has taken nothing. So does a later `receiveRaw`: the records of TLS take several receives,
+  /// and whoever is between two of them would wait for a client that has nothing to say.
+  func cancelReceive() async {
+    isReceiveCancelled = true
+    await reactor.cancelAll(file)
+  }
 
   /// Ends the stream in both directions at once: whoever sends or receives is told.
   func abort() {
@@ -124,9 +135,9 @@ final class ClientSocket: @unchecked Sendable {  // reactor-confined
     if isShutDown { return }
     reactor.shutdown(file, how: Int32(SHUT_WR))
     guard resetsWhenUnread else { return }
-    let scrap = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 1)
+    let scrap = UnsafeMutableRawBufferPointer.allocate(byteCount: WireLimits.lingerReadByteCount, alignment: 1)
     defer { scrap.deallocate() }
-    while await receiveRaw(into: scrap) > 0 {}
+    while await receiveAnyway(into: scrap) > 0 {}
   }
 
   func close() {

@@ -25,7 +25,7 @@ public protocol Export: AnyObject, Sendable {
   var requestTemplate: IORequest { get }
 
   /// It can be had no more, or no more by this client, or not in the way that it was told: who has it open is sent away
-  /// (`NBDServer.endSessions`, `NBDServer.endWithdrawnSessions`).
+  /// (`NBDServer.endSessions(of:)`, `NBDServer.endWithdrawnSessions`).
   var isWithdrawn: Bool { get }
 
   /// The client is gone and its last request is done. Called once.

@@ -8,9 +8,9 @@ struct Handshake {
   let limits: NBDLimits
   var negotiated = Negotiated()
   /// Who asks; TLS may make more of it known.
-  private(set) var client: ClientIdentity
+  var client: ClientIdentity
   /// Why TLS failed, for the log.
-  private(set) var failure: String?
+  var failure: String?
 
   init(socket: ClientSocket, directory: any ExportDirectory, client: ClientIdentity, tls: TLSContext?, limits: NBDLimits) {
     self.socket = socket
@@ -99,29 +99,12 @@ struct Handshake {
     }
   }
 
-  /// What was agreed on in the clear, where others could have a hand in it, is forgotten.
-  private mutating func startTLS() async -> Step {
-    let number = OptionNumber.startTLS.rawValue
-    guard let tls else { return await refuse(number, .noTLS) }
-    if socket.isEncrypted { return await refuse(number, .secondTLS) }
-    guard await socket.sendAll(OptionReplies.reply(to: number, .acknowledge)) else { return .end }
-    negotiated = Negotiated(noZeroes: negotiated.noZeroes)
-    switch await socket.startTLS(tls) {
-    case .success(let peer):
-      client.tls = peer
-      return .nextOption
-    case .failure(let error):
-      failure = error.reason
-      return .end
-    }
-  }
-
   private func inform(_ query: ExportQuery) async -> Step {
     do throws(ExportError) {
       let export = try await directory.describeExport(named: query.name, for: client)
       return await socket.sendAll(OptionReplies.information(for: .info, export, query, negotiated)) ? .nextOption : .end
     } catch {
-      return await refuse(OptionNumber.info.rawValue, OptionRefusal(replyType: error.replyType, message: error.description))
+      return await refuse(OptionNumber.info.rawValue, OptionRefusal(error))
     }
   }
 
@@ -134,7 +117,7 @@ struct Handshake {
       return .end
     } catch {
       guard let option else { return .end }
-      return await refuse(option.rawValue, OptionRefusal(replyType: error.replyType, message: error.description))
+      return await refuse(option.rawValue, OptionRefusal(error))
     }
   }
 

@@ -70,8 +70,12 @@ enum WireLimits {
   static let cachePieceByteCount: UInt64 = 256 << 10
   /// Stretches of zeros that CACHE passes over before others get their turn.
   static let cacheHolesPerTurn = 1000
-  /// Headers of one READ's chunks, and an error with its message. Bytes.
-  static let chunkHeadersByteCount = 384
+  /// The words that go with an error. Bytes of ASCII.
+  static let errorMessageByteCount = 256
+  /// Headers of one reply in chunks: a READ's with what is not payload, or an error with its words and place. Bytes.
+  static let chunkHeadersByteCount = max(
+    readParts * (ChunkHeader.longestByteCount + ChunkHeader.longestContentByteCount),
+    ChunkHeader.longestByteCount + ChunkHeader.errorByteCount(messageByteCount: errorMessageByteCount, hasOffset: true))
   /// Replies in one send: a whole queue.
   static let repliesPerSend = 128
   /// A READ whose disk was given up is asked again so often, each time with another buffer, before the client is told EIO. Each time is one
@@ -89,6 +93,8 @@ enum WireLimits {
   static let keptBufferByteCount = 8 << 20
   /// Memory that skipped payloads are received into. Bytes.
   static let skipByteCount = 64 << 10
+  /// Memory that is read into what a client sends after the end. Bytes.
+  static let lingerReadByteCount = 4096
   /// The largest minimum block size a server may advertise (protocol text). Bytes.
   static let minimumBlockByteCount = 64 << 10
   /// The longest path of a Unix socket, without the closing zero (`sun_path` of unix(7) is 108 with it). Bytes.
@@ -121,6 +127,6 @@ enum TLSLimits {
   static let inputByteCount = 68 << 10
   /// What one send gives to the network: four records, each with its overhead of up to 2053 bytes, and a key update. A connection's own. Bytes.
   static let outputByteCount = 80 << 10
-  /// A file of pre-shared keys is looked at so far at the start: 10,000 users. Bytes.
+  /// A file of pre-shared keys is no longer: 10,000 users. GnuTLS reads it through at each handshake. Bytes.
   static let pskFileByteCount = 1 << 20
 }

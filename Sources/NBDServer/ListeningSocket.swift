@@ -16,9 +16,10 @@ struct ListeningSocket: Sendable {
   }
 
   /// One socket for a path; one for each address that a host name stands for.
-  static func open(_ address: ListenAddress) throws(ListenError) -> [ListeningSocket] {
+  /// - Parameter group: whose members may connect to a Unix socket beside its owner; nil for none.
+  static func open(_ address: ListenAddress, group: UInt32? = nil) throws(ListenError) -> [ListeningSocket] {
     switch address {
-    case .unix(let path): [try openUnix(path)]
+    case .unix(let path): [try openUnix(path, group)]
     case .tcp(let host, let port): try openTCP(host, port)
     }
   }
@@ -50,7 +51,7 @@ struct ListeningSocket: Sendable {
 
   // MARK: Unix
 
-  private static func openUnix(_ path: String) throws(ListenError) -> ListeningSocket {
+  private static func openUnix(_ path: String, _ group: UInt32?) throws(ListenError) -> ListeningSocket {
     guard var name = socketName(path) else {
       throw ListenError(
         "The socket path \(path) is longer than \(WireLimits.socketPathByteCount) bytes, which is all the system takes. Use a shorter one.")
@@ -59,12 +60,25 @@ struct ListeningSocket: Sendable {
     let descriptor = socket(AF_UNIX, CLinuxSocket.stream, 0)
     guard descriptor >= 0 else { throw failure("make a socket for", path) }
     fchmod(descriptor, 0o600)  // before bind: the file is made with this mode and is never open to others
-    guard bind(descriptor, &name) == 0, listen(descriptor, WireLimits.listenBacklog) == 0 else {
-      let error = failure("listen on", path)
+    do throws(ListenError) {
+      guard bind(descriptor, &name) == 0 else { throw failure("listen on", path) }
+      if let group { try open(path, to: group) }
+      guard listen(descriptor, WireLimits.listenBacklog) == 0 else { throw failure("listen on", path) }
+    } catch {
       _ = CLinux.close(descriptor)
       throw error
     }
     return ListeningSocket(descriptor: descriptor, address: .unix(path: path), file: identity(of: path))
+  }
+
+  /// Before anybody can connect.
+  private static func open(_ path: String, to group: UInt32) throws(ListenError) {
+    guard chown(path, .max, group) == 0, chmod(path, 0o660) == 0 else {
+      let reason = String(cString: strerror(errno))
+      unlink(path)
+      throw ListenError(
+        "The socket \(path) cannot be given to group \(group): \(reason). Start the server as root, or as a member of the group.")
+    }
   }
 
   /// Removes the file of a server that is gone; refuses when one answers there, or when the file is something else.

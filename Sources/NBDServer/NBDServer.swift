@@ -50,12 +50,15 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
   /// Listens at all `addresses` and on the listening sockets `inherited`, which belong to the server from now on; or throws and listens at none of
   /// the addresses. Returns where, with the ports the system chose. A host name may wait for its resolver, so call it from another thread than the
   /// reactor's.
+  /// - Parameter socketGroup: whose members may connect to the Unix sockets among `addresses` beside this process's user; nil for none.
   @discardableResult
-  public func start(listeners addresses: [ListenAddress], inherited: [Int32] = []) async throws(ListenError) -> [ListenAddress] {
+  public func start(
+    listeners addresses: [ListenAddress], inherited: [Int32] = [], socketGroup: UInt32? = nil
+  ) async throws(ListenError) -> [ListenAddress] {
     var sockets = inherited.map(ListeningSocket.init(inherited:))
     let kept = sockets.count
     for address in addresses {
-      do throws(ListenError) { sockets += try ListeningSocket.open(address) } catch {
+      do throws(ListenError) { sockets += try ListeningSocket.open(address, group: socketGroup) } catch {
         for socket in sockets.dropFirst(kept) { socket.close() }
         throw error
       }
@@ -88,13 +91,7 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
 
   /// Serves the client at the other end of a connected stream socket, which belongs to the server from now on.
   public func serve(descriptor: Int32) {
-    reactor.assertIsCurrent()
-    guard !isStopping, hasRoomForConnection() else {
-      if !isStopping { noteRefusal() }
-      _ = CLinux.close(descriptor)
-      return
-    }
-    let connection = makeConnection(descriptor)
+    guard let connection = admit(descriptor) else { return }
     reactor.spawn { [self] in
       await connection.run()
       remove(connection)
@@ -104,14 +101,20 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
 
   /// The same; returns when the client has left.
   public func serveToTheEnd(descriptor: Int32) async {
-    reactor.assertIsCurrent()
-    let connection = makeConnection(descriptor)
+    guard let connection = admit(descriptor) else { return }
     watch()
     await connection.run()
     remove(connection)
   }
 
-  private func makeConnection(_ descriptor: Int32) -> Connection {
+  /// nil, and the socket is closed, when the server is stopping or has as many connections as it may.
+  private func admit(_ descriptor: Int32) -> Connection? {
+    reactor.assertIsCurrent()
+    guard !isStopping, hasRoomForConnection() else {
+      if !isStopping { noteRefusal() }
+      _ = CLinux.close(descriptor)
+      return nil
+    }
     acceptedCount += 1
     let connection = Connection(
       number: acceptedCount, peer: SocketOptions.peerName(of: descriptor), reactor: reactor, descriptor: descriptor, directory: directory,
@@ -120,23 +123,27 @@ public final class NBDServer: @unchecked Sendable {  // reactor-confined
     return connection
   }
 
-  /// Sends the clients away that have this device open, as `stop` does: what was read of their requests is answered. Clients that are about to
-  /// get it are sent away by its export's `isWithdrawn`.
-  public func endSessions(of device: BlockDevice) async {
-    reactor.assertIsCurrent()
-    for connection in connections.values.filter({ $0.serves(device) }) { await connection.stop() }
+  /// Sends the clients away that have this device open, as `endWithdrawnSessions` does. Clients that are about to get it are sent away by its
+  /// export's `isWithdrawn`.
+  @discardableResult
+  public func endSessions(of device: BlockDevice, within milliseconds: UInt64) async -> Int {
+    await endSessions(within: milliseconds) { $0.serves(device) }
   }
 
   /// Sends the clients away whose exports say that they are withdrawn from them: after access rules have changed. What was read of their
   /// requests is answered first. Those that are still there after the limit are cut off; how many. Returns when none of them can begin a request.
   public func endWithdrawnSessions(within milliseconds: UInt64) async -> Int {
+    await endSessions(within: milliseconds) { $0.hasLostItsExport }
+  }
+
+  private func endSessions(within milliseconds: UInt64, _ isMeant: (Connection) -> Bool) async -> Int {
     reactor.assertIsCurrent()
     let deadline = reactor.now.advanced(milliseconds: milliseconds)
-    for connection in connections.values.filter(\.hasLostItsExport) { await connection.stop() }
-    while connections.values.contains(where: \.hasLostItsExport) && reactor.now < deadline {
+    for connection in connections.values.filter(isMeant) { await connection.stop() }
+    while connections.values.contains(where: isMeant) && reactor.now < deadline {
       await reactor.sleep(milliseconds: WireLimits.sessionEndLookMilliseconds)
     }
-    let left = connections.values.filter(\.hasLostItsExport)
+    let left = connections.values.filter(isMeant)
     for connection in left { connection.abort() }
     return left.count
   }

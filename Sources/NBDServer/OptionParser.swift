@@ -47,10 +47,7 @@ struct OptionRefusal: Error, Equatable {
 }
 
 extension OptionRefusal {
-  static let tlsRequired = OptionRefusal(
-    replyType: .errorTLSRequired, message: "this server speaks to clients over TLS only: begin with STARTTLS")
-  static let noTLS = OptionRefusal(replyType: .errorPolicy, message: "this server was not given keys for TLS")
-  static let secondTLS = OptionRefusal(replyType: .errorInvalid, message: "this connection is encrypted already")
+  init(_ error: ExportError) { self.init(replyType: error.replyType, message: error.description) }
 }
 
 /// Pure functions from bytes to options.

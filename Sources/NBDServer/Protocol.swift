@@ -113,19 +113,29 @@ enum AllocationState {
   static let zero: UInt64 = 1 << 1
 }
 
-/// The error of a reply; 0 is success.
-enum ReplyError: UInt32 {
-  case none = 0
-  case notPermitted = 1
-  case inputOutput = 5
-  case noMemory = 12
-  case invalid = 22
-  case noSpace = 28
-  case overflow = 75
-  case notSupported = 95
-  case shuttingDown = 108
+/// The error of a reply, and what it means here: the protocol has one number for many kinds of it.
+enum ReplyError: CaseIterable {
+  case none
+  case notPermitted, inputOutput, noMemory, noSpace, overflow, notSupported, shuttingDown
+  // EINVAL
+  case invalid, tooLong, flushWithRange, withoutContexts, emptyStatus, badStatusPayload, withoutPayloadLength
 
-  /// For people: goes with the error where replies have chunks.
+  /// On the wire; 0 is success.
+  var code: UInt32 {
+    switch self {
+    case .none: 0
+    case .notPermitted: 1
+    case .inputOutput: 5
+    case .noMemory: 12
+    case .invalid, .tooLong, .flushWithRange, .withoutContexts, .emptyStatus, .badStatusPayload, .withoutPayloadLength: 22
+    case .noSpace: 28
+    case .overflow: 75
+    case .notSupported: 95
+    case .shuttingDown: 108
+    }
+  }
+
+  /// For people: goes with the error where replies have chunks. ASCII, at most `WireLimits.errorMessageByteCount` bytes.
   var message: StaticString {
     switch self {
     case .none: ""
@@ -133,8 +143,13 @@ enum ReplyError: UInt32 {
     case .inputOutput: "the disks below failed the request; the server's log and spaceport status say more"
     case .noMemory: "the server has no memory for the request"
     case .invalid: "the request is not valid here: unknown command or flag, beyond the end, or not aligned"
+    case .tooLong, .overflow: "the request is too long; 32 MiB can be read or written at once"
+    case .flushWithRange: "FLUSH is about the whole export: its offset and length have to be 0"
+    case .withoutContexts: "no context was selected for this export: SET_META_CONTEXT has to come before BLOCK_STATUS"
+    case .emptyStatus: "BLOCK_STATUS of no bytes has no answer"
+    case .badStatusPayload: "the payload of BLOCK_STATUS names a context that was not selected, or one twice, or is cut off"
+    case .withoutPayloadLength: "with extended headers WRITE needs the flag PAYLOAD_LEN"
     case .noSpace: "no space is left in the pool, or the request reaches beyond the end of the export"
-    case .overflow: "the request is too long; 32 MiB can be read at once"
     case .notSupported: "zeroing here would take as long as writing"
     case .shuttingDown: "the export is being closed"
     }

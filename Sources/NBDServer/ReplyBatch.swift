@@ -25,7 +25,8 @@ final class ReplyBatch: @unchecked Sendable {  // reactor-confined
     message = .allocate(capacity: 1)
     message.initialize(to: msghdr())
     vectorsWhenFull = WireLimits.repliesPerSend * 2
-    let replyByteCount = style == .simple ? ReplyBatch.simpleReplyByteCount : ChunkHeader.longestByteCount + 12
+    let replyByteCount =
+      style == .simple ? ReplyBatch.simpleReplyByteCount : ChunkHeader.longestByteCount + ChunkHeader.longestContentByteCount
     headerBytesWhenFull = WireLimits.repliesPerSend * replyByteCount
     vectors = .allocate(capacity: vectorsWhenFull + WireLimits.readParts * 2)
     headers = .allocate(byteCount: headerBytesWhenFull + WireLimits.chunkHeadersByteCount, alignment: 16)
@@ -59,7 +60,7 @@ final class ReplyBatch: @unchecked Sendable {  // reactor-confined
   private func appendSimple(_ slot: RequestSlot) {
     let header = takeHeader(ReplyBatch.simpleReplyByteCount)
     header.storeBytes(of: Magic.simpleReply.bigEndian, as: UInt32.self)
-    header.storeBytes(of: slot.error.rawValue.bigEndian, toByteOffset: 4, as: UInt32.self)
+    header.storeBytes(of: slot.error.code.bigEndian, toByteOffset: 4, as: UInt32.self)
     header.storeBytes(of: slot.header.cookie, toByteOffset: 8, as: UInt64.self)
     if slot.command == .read, slot.error == .none, let payload = slot.payload { appendVector(payload.start, byteCount: payload.byteCount) }
   }

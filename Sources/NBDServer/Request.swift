@@ -75,17 +75,18 @@ struct RequestRules {
     guard let command = Command(rawValue: request.type) else { return .refuse(.invalid) }
     if command == .disconnect { return .disconnect }
     guard request.flags.isSubset(of: allowedFlags(of: command)) else { return .refuse(.invalid) }
-    if command == .flush { return request.offset == 0 && request.length == 0 ? .perform(.flush) : .refuse(.invalid) }
+    if command == .flush { return request.offset == 0 && request.length == 0 ? .perform(.flush) : .refuse(.flushWithRange) }
     if isReadOnly && command.changesData { return .refuse(.notPermitted) }
     // In the extended format a length without the flag is not that of a payload.
-    if command == .write && style == .extended && !request.flags.contains(.payloadLength) { return .refuse(.invalid) }
+    if command == .write && style == .extended && !request.flags.contains(.payloadLength) { return .refuse(.withoutPayloadLength) }
     if (command == .read || command == .write) && request.length > WireLimits.payloadByteCount {
-      return .refuse(command == .read && style != .simple ? .overflow : .invalid)
+      return .refuse(command == .read && style != .simple ? .overflow : .tooLong)
     }
     let (end, overflow) = request.offset.addingReportingOverflow(request.length)
     if overflow || end > exportByteCount { return .refuse(command.outOfRangeError) }
     if (request.offset | request.length) & (minimumBlockByteCount - 1) != 0 { return .refuse(.invalid) }
-    if command == .blockStatus && (metaContexts.isEmpty || request.length == 0) { return .refuse(.invalid) }
+    if command == .blockStatus && metaContexts.isEmpty { return .refuse(.withoutContexts) }
+    if command == .blockStatus && request.length == 0 { return .refuse(.emptyStatus) }
     return request.length == 0 ? .succeed : .perform(command)
   }
 

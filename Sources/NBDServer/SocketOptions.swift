@@ -2,8 +2,8 @@ import CLinux
 
 /// Options and names of sockets. None of these calls waits.
 enum SocketOptions {
-  /// Sets what a connected client's socket needs; true when it is TCP.
-  static func configureClient(_ descriptor: Int32) -> Bool {
+  /// Sets what a connected client's socket needs, and says whether it is TCP.
+  static func configureAndCheckIsTCP(_ descriptor: Int32) -> Bool {
     // What the ring has accepted is so already; of one that somebody else has opened nobody knows.
     makeBlocking(descriptor)
     guard [AF_INET, AF_INET6].contains(family(of: descriptor)) else { return false }
@@ -97,12 +97,8 @@ enum SocketOptions {
         pointer, length.pointee, &host, socklen_t(host.count), &service, socklen_t(service.count),
         Int32(NI_NUMERICHOST | NI_NUMERICSERV))
     }
-    guard result == 0, let port = UInt16(text(service)) else { return nil }
-    return (text(host), port)
-  }
-
-  private static func text(_ characters: [CChar]) -> String {
-    String(decoding: characters.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    guard result == 0, let port = UInt16(String(cText: service)) else { return nil }
+    return (String(cText: host), port)
   }
 
   private static func withSocketAddress(

@@ -194,7 +194,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
       case .read:
         try await read(slot)
       case .write:
-        guard let slice = slot.payload else { return }  // always there: the receiver fills it first
+        guard let slice = slot.payload else { preconditionFailure("a WRITE was handed on without its payload") }
         try await device.write(at: offset, from: slice, request(slot))
       case .flush:
         try await device.flush(template)

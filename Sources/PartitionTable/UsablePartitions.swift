@@ -2,8 +2,9 @@
 public enum PartitionIdentity: Hashable, Sendable {
   /// By its unique GUID.
   case gpt(GUID)
-  /// By the disk signature and its number, as Linux does. A start that has changed makes it another partition.
-  case mbr(diskSignature: UInt32, number: Int)
+  /// By the disk signature and its number, as Linux does, and by its start: numbers go to others when a logical partition is deleted, and there is
+  /// nothing else to know it by.
+  case mbr(diskSignature: UInt32, number: Int, offsetBytes: UInt64)
 }
 
 /// A partition that data can be read from and written to.
@@ -41,8 +42,8 @@ extension PartitionTableScan {
       return checked(
         mbr.partitions.filter { !$0.isExtended }.map {
           UsablePartition(
-            number: $0.number, identity: .mbr(diskSignature: mbr.diskSignature, number: $0.number), label: "",
-            offsetBytes: $0.firstLBA.value * sectorSize.wide, byteCount: $0.sectorCount * sectorSize.wide)
+            number: $0.number, identity: mbr.identity(of: $0, sectorSize), label: "", offsetBytes: $0.firstLBA.value * sectorSize.wide,
+            byteCount: $0.sectorCount * sectorSize.wide)
         })
     case .gpt, .hybrid:
       if isBackupLeftOver || findings.contains(.bootSectorOverGPT) { return nil }
@@ -60,6 +61,13 @@ extension PartitionTableScan {
       }
     }
     return partitions
+  }
+}
+
+extension MBR {
+  public func identity(of partition: MBRPartition, _ sectorSize: SectorSize) -> PartitionIdentity {
+    .mbr(
+      diskSignature: diskSignature, number: partition.number, offsetBytes: partition.firstLBA.value * sectorSize.wide)
   }
 }
 
@@ -83,31 +91,5 @@ extension UsablePartition {
   /// Whether one of these is the same partition, at the same place and at least as long.
   public func isBorneOut(by partitions: [UsablePartition]) -> Bool {
     partitions.contains { $0.identity == identity && $0.offsetBytes == offsetBytes && $0.byteCount >= byteCount }
-  }
-
-  /// The names under which partitions are exported, behind the disk's own: every number, and every label that can only mean one of them: it is
-  /// no number and no GUID, has no twin, and neither a slash nor anything that does not print.
-  public static func exportNames(of partitions: [UsablePartition]) -> [(name: String, partition: UsablePartition)] {
-    var names = partitions.map { (name: "\($0.number)", partition: $0) }
-    let counts = Dictionary(partitions.map { ($0.label, 1) }, uniquingKeysWith: +)
-    for partition in partitions where counts[partition.label] == 1 && isExportName(partition.label) {
-      names.append((partition.label, partition))
-    }
-    return names
-  }
-
-  /// The partition of that name: one under which it is listed, or its unique GUID, which goes with it whatever number and label it gets.
-  public static func exported(as name: String, among partitions: [UsablePartition]) -> UsablePartition? {
-    if let listed = exportNames(of: partitions).first(where: { $0.name == name }) { return listed.partition }
-    return GUID(name).flatMap { guid in partitions.first { $0.identity == .gpt(guid) } }
-  }
-
-  private static func isExportName(_ label: String) -> Bool {
-    guard !label.isEmpty, !label.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }), GUID(label) == nil else {
-      return false
-    }
-    return label.unicodeScalars.allSatisfy { scalar in
-      scalar != "/" && scalar != "\u{FFFD}" && scalar.properties.generalCategory != .control && scalar.properties.generalCategory != .format
-    }
   }
 }

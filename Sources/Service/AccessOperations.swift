@@ -7,7 +7,17 @@ import Volume
 
 extension AccessRules.Target {
   init(_ served: ServedVirtualDisk, _ partition: UsablePartition? = nil) {
-    self.init(virtualDisk: served.disk.record.id.description, partition: partition.map { $0.identity.text(number: $0.number) })
+    self.init(virtualDisk: served.disk.record.id.description, partition: partition.map(\.identity.accessKey))
+  }
+}
+
+extension PartitionIdentity {
+  /// What access rules know it by: of an MBR partition also where it begins, since another may have its number tomorrow.
+  var accessKey: String {
+    switch self {
+    case .gpt: partitionUUID
+    case .mbr(_, _, let offsetBytes): "\(partitionUUID)@\(offsetBytes)"
+    }
   }
 }
 
@@ -25,7 +35,8 @@ extension StorageService {
       for served in wanted.flatMap(\.sortedVirtualDisks) {
         found.append(info(served, nil))
         let partitions = await served.volume.partitions.read().scan.usablePartitions ?? []
-        found += partitions.map { info(served, $0) }
+        let clientCounts = served.volume.partitions.clientCounts
+        found += partitions.map { info(served, $0, clientCounts) }
       }
       return found
     }
@@ -53,13 +64,16 @@ extension StorageService {
   }
 
   private func info(_ served: ServedVirtualDisk, _ partition: UsablePartition?) -> ExportAccess {
+    info(served, partition, served.volume.partitions.clientCounts)
+  }
+
+  private func info(
+    _ served: ServedVirtualDisk, _ partition: UsablePartition?, _ clientCounts: [PartitionIdentity: Int]
+  ) -> ExportAccess {
     let target = AccessRules.Target(served, partition)
     let rule = access.effective(target)
     let label = served.volume.label
-    let clients =
-      partition.map { partition in
-        served.volume.partitions.open.filter { $0.partition.identity == partition.identity }.reduce(0) { $0 + $1.clientCount }
-      } ?? served.volume.clientCount
+    let clients = partition.map { clientCounts[$0.identity] ?? 0 } ?? served.volume.clientCount
     return ExportAccess(
       name: partition.map { "\(label)/\($0.number)" } ?? label, partitionLabel: partition.flatMap { $0.label.isEmpty ? nil : $0.label },
       readOnly: rule.isReadOnly, allowUsers: rule.users, allowPeers: rule.peers.map(\.description), allowCertificates: rule.certificates,
@@ -106,8 +120,8 @@ extension StorageService {
       }
       rule.peers = unique(ranges)
     }
-    if let names = request.allowCertificates { rule.certificates = unique(names) }
-    if let names = request.allowPSKUsers { rule.pskUsers = unique(names) }
+    if let names = request.allowCertificates { rule.certificates = uniqueNames(names) }
+    if let names = request.allowPSKUsers { rule.pskUsers = uniqueNames(names) }
     try check(rule)
     return rule
   }
@@ -115,6 +129,11 @@ extension StorageService {
   private func unique<Value: Hashable>(_ values: [Value]) -> [Value] {
     var seen: Set<Value> = []
     return values.filter { seen.insert($0).inserted }
+  }
+
+  /// By their bytes, as they are compared: for Swift, two spellings of one text are the same.
+  private func uniqueNames(_ names: [String]) -> [String] {
+    unique(names.map { Array($0.utf8) }).map { String(decoding: $0, as: UTF8.self) }
   }
 
   private func check(_ rule: AccessRule) throws(APIError) {
@@ -126,14 +145,25 @@ extension StorageService {
       throw APIError(
         .badRequest, "The name \"\(name)\" is empty or longer than \(ServiceLimits.accessNameByteCount) bytes", remedy: "Give another")
     }
-    if !rule.certificates.isEmpty || !rule.pskUsers.isEmpty, tls == nil {
+    for name in rule.certificates where !AccessRule.isCertificateName(name) {
       throw APIError(
-        .wrongState, "The server speaks no TLS, so that no client could prove to have that name", remedy: "Start it with --tls require")
+        .badRequest, "\"\(name)\" is no fingerprint: sha256: has 64 hexadecimal digits behind it",
+        remedy: "`certtool --fingerprint --hash sha256 --infile CERTIFICATE` shows it")
     }
-    if !rule.certificates.isEmpty, rule.pskUsers.isEmpty, tls?.verifiesPeer != true {
+    try checkCanBeMet(rule)
+  }
+
+  /// Each kind alone: a name that nobody could prove to have would look as if it let somebody in.
+  private func checkCanBeMet(_ rule: AccessRule) throws(APIError) {
+    if !rule.pskUsers.isEmpty, tls?.pskFile == nil {
+      throw APIError(
+        .wrongState, "The server has no pre-shared keys, so that no client could prove to be such a user",
+        remedy: "Start it with --tls require --tls-psk FILE")
+    }
+    if !rule.certificates.isEmpty, tls?.certificateDirectory == nil || tls?.verifiesPeer != true {
       throw APIError(
         .wrongState, "The server asks no client for a certificate, so that none could prove to have that name",
-        remedy: "Start it with --tls-verify-peer")
+        remedy: "Start it with --tls require --tls-certificates DIR --tls-verify-peer")
     }
   }
 

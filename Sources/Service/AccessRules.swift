@@ -15,7 +15,7 @@ struct AccessRules {
   struct Target: Hashable, Codable {
     /// The virtual disk's UUID.
     var virtualDisk: String
-    /// The partition's unique GUID, or what stands for it in an MBR; nil for the whole disk, and for partitions without a rule of their own.
+    /// The partition's unique GUID, or of an MBR SIGNATURE-NUMBER@OFFSET; nil for the whole disk, and for partitions without a rule of their own.
     var partition: String?
   }
 
@@ -60,6 +60,15 @@ struct AccessRules {
     rules[target] ?? rules[Target(virtualDisk: target.virtualDisk)] ?? .everybody
   }
 
+  /// Of all its partitions that have one of their own, by what `Target.partition` is.
+  func ofPartitions(_ virtualDisk: String) -> [String: AccessRule] {
+    var found: [String: AccessRule] = [:]
+    for (target, rule) in rules where target.virtualDisk == virtualDisk {
+      if let partition = target.partition { found[partition] = rule }
+    }
+    return found
+  }
+
   /// nil takes the rule away.
   mutating func set(_ rule: AccessRule?, of target: Target) throws(ServiceError) {
     var changed = rules
@@ -69,11 +78,11 @@ struct AccessRules {
 
   /// All that is said of these virtual disks, which are no more.
   mutating func forget(_ virtualDisks: Set<String>) throws(ServiceError) {
-    try store(rules.filter { !virtualDisks.contains($0.key.virtualDisk) })
+    let left = rules.filter { !virtualDisks.contains($0.key.virtualDisk) }
+    if left.count < rules.count { try store(left) }
   }
 
   private mutating func store(_ changed: [Target: AccessRule]) throws(ServiceError) {
-    if changed == rules { return }
     let entries = changed.map { Entry(target: $0.key, rule: $0.value) }
       .sorted { ($0.target.virtualDisk, $0.target.partition ?? "") < ($1.target.virtualDisk, $1.target.partition ?? "") }
     try directory.replace(AccessRules.fileName, with: Content(rules: entries))

@@ -17,7 +17,7 @@ struct Grant: Sendable {
     self.client = client
     self.target = target
     admission = service.admission(of: client, to: target)
-    if admission == .denied { throw ExportError(.denied, "You may not open \(name): `spaceport export show \(name)` says who may.") }
+    if admission == .denied { throw ExportError(denied: name) }
   }
 
   var isReadOnly: Bool { admission == .readOnly }
@@ -78,16 +78,44 @@ private func partitionDescription(_ number: Int, _ label: String, of served: Ser
   "spaceport partition \(number)\(label.isEmpty ? "" : " (\(label))") of \(served.volume.label)"
 }
 
+/// What one client may do with the partitions of a virtual disk, by the rules as they are: each rule is judged once, whatever the number of
+/// partitions.
+private struct PartitionJudge {
+  /// Also with every partition that has no rule of its own.
+  let ofDisk: Admission
+  private let ofPartitions: [String: Admission]
+
+  init(_ service: StorageService, _ client: ClientIdentity, _ served: ServedVirtualDisk) {
+    let target = AccessRules.Target(served)
+    ofDisk = service.admission(of: client, to: target)
+    ofPartitions = service.access.ofPartitions(target.virtualDisk).mapValues { $0.admission(of: client) }
+  }
+
+  var admitsAny: Bool { ofDisk != .denied || ofPartitions.values.contains { $0 != .denied } }
+
+  func admission(to partition: UsablePartition) -> Admission {
+    ofPartitions.isEmpty ? ofDisk : ofPartitions[partition.identity.accessKey] ?? ofDisk
+  }
+}
+
 extension StorageService: ExportDirectory {
   /// Every virtual disk that the client may open, and its partitions by number and by label.
   public func exportNames(for client: ClientIdentity) async -> [String] {
     var names: [String] = []
+    var nextTurn = ServiceLimits.listedNamesPerTurn
     // While one table is read, another virtual disk may be closed.
     for served in allVirtualDisks where isServed(served) && served.canBeServed {
-      if admission(of: client, to: AccessRules.Target(served)) != .denied { names.append(served.volume.label) }
-      for (name, partition) in await served.volume.partitions.named()
-      where admission(of: client, to: AccessRules.Target(served, partition)) != .denied {
-        names.append("\(served.volume.label)/\(name)")
+      let judge = PartitionJudge(self, client, served)
+      if judge.ofDisk != .denied { names.append(served.volume.label) }
+      if judge.admitsAny {
+        for (name, partition) in await served.volume.partitions.named(limit: ServiceLimits.listedPartitions)
+        where judge.admission(to: partition) != .denied {
+          names.append("\(served.volume.label)/\(name)")
+        }
+      }
+      if names.count >= nextTurn {
+        nextTurn = names.count + ServiceLimits.listedNamesPerTurn
+        await reactor.sleep(milliseconds: 0)
       }
     }
     return names
@@ -101,9 +129,10 @@ extension StorageService: ExportDirectory {
         name: served.volume.label, description: "spaceport virtual disk \(served.volume.label)", geometry: served.volume.geometry,
         isReadOnly: grant.isReadOnly)
     }
+    try checkAdmitted(client, toAnyPartitionOf: served, name)
     let found: UsablePartition
     do throws(PartitionWatch.OpenError) { found = try await served.volume.partitions.find(partition) } catch {
-      throw ExportError(error, partition, of: served)
+      throw ExportError(error, of: served)
     }
     let name = "\(served.volume.label)/\(found.number)"
     let grant = try Grant(self, client, AccessRules.Target(served, found), of: name)
@@ -117,33 +146,53 @@ extension StorageService: ExportDirectory {
   public func openExport(named name: String, for client: ClientIdentity) async throws(ExportError) -> any Export {
     if isStopping { throw ExportError(.shuttingDown, "The server is stopping.") }
     let (served, partition) = try export(named: name)
-    // Whoever may not open it is told nothing else of it.
-    let wholeDisk = partition == nil ? try Grant(self, client, AccessRules.Target(served), of: served.volume.label) : nil
-    if !served.canBeServed, let row = served.disk.firstLostRow {
-      throw ExportError(
-        .unavailable,
-        "\(served.volume.label) is offline: row \(row) of its data has no whole copy on the disks that are there. "
-          + "Bring the missing disks back; `spaceport vdisk show \(served.volume.label)` says more.")
-    }
-    if let wholeDisk { return OpenVirtualDisk(served, wholeDisk) }
-    guard let partition else { throw ExportError(.unknown, "There is no such export.") }
+    if let partition { return try await openPartition(partition, of: served, name, for: client) }
+    return try openDisk(served, for: client)
+  }
+
+  // Whoever may not open it is told nothing else of it: found and judged first, then told what is the matter.
+
+  private func openDisk(_ served: ServedVirtualDisk, for client: ClientIdentity) throws(ExportError) -> OpenVirtualDisk {
+    let grant = try Grant(self, client, AccessRules.Target(served), of: served.volume.label)
+    try checkIsOnline(served)
+    return OpenVirtualDisk(served, grant)
+  }
+
+  private func openPartition(
+    _ partition: String, of served: ServedVirtualDisk, _ name: String, for client: ClientIdentity
+  ) async throws(ExportError) -> OpenPartition {
+    try checkAdmitted(client, toAnyPartitionOf: served, name)
     let watch = served.volume.partitions
     let volume: PartitionVolume
     do throws(PartitionWatch.OpenError) { volume = try await watch.open(partition) } catch {
-      throw ExportError(error, partition, of: served)
-    }
-    // While the table was read the virtual disk may have been deleted, or its pool closed.
-    guard !isStopping, isServed(served) else {
-      watch.close(volume)
-      throw ExportError(.shuttingDown, "\(served.volume.label) is being closed.")
+      try checkIsOnline(served)  // why its table cannot be read
+      throw ExportError(error, of: served)
     }
     do throws(ExportError) {
-      let target = AccessRules.Target(served, volume.partition)
-      return OpenPartition(volume, of: served, try Grant(self, client, target, of: volume.label))
+      // While the table was read the virtual disk may have been deleted, or its pool closed.
+      guard !isStopping, isServed(served) else { throw ExportError(.shuttingDown, "\(served.volume.label) is being closed.") }
+      let grant = try Grant(self, client, AccessRules.Target(served, volume.partition), of: volume.label)
+      try checkIsOnline(served)
+      return OpenPartition(volume, of: served, grant)
     } catch {
       watch.close(volume)
       throw error
     }
+  }
+
+  /// Before the table is looked at: a client that no rule of the virtual disk lets in is not told of it either.
+  private func checkAdmitted(
+    _ client: ClientIdentity, toAnyPartitionOf served: ServedVirtualDisk, _ name: String
+  ) throws(ExportError) {
+    if !PartitionJudge(self, client, served).admitsAny { throw ExportError(denied: name) }
+  }
+
+  private func checkIsOnline(_ served: ServedVirtualDisk) throws(ExportError) {
+    guard !served.canBeServed, let row = served.disk.firstLostRow else { return }
+    throw ExportError(
+      .unavailable,
+      "\(served.volume.label) is offline: row \(row) of its data has no whole copy on the disks that are there. "
+        + "Bring the missing disks back; `spaceport vdisk show \(served.volume.label)` says more.")
   }
 
   func isServed(_ served: ServedVirtualDisk) -> Bool { allVirtualDisks.contains { $0 === served } }
@@ -165,13 +214,20 @@ extension StorageService: ExportDirectory {
       logger.warning(
         "A partition was withdrawn from its clients: the partition table has it no more as it was opened",
         metadata: ["partition": "\(volume.label)", "clients": "\(volume.clientCount)"])
-      reactor.spawn { [self] in await server?.endSessions(of: volume) }
+      reactor.spawn { [self] in
+        let cut = await server?.endSessions(of: volume, within: ServiceLimits.accessChangeMilliseconds) ?? 0
+        if cut > 0 { logger.warning("clients of a withdrawn partition were cut off", metadata: ["connections": "\(cut)"]) }
+      }
     }
   }
 }
 
 extension ExportError {
-  fileprivate init(_ error: PartitionWatch.OpenError, _ partition: String, of served: ServedVirtualDisk) {
+  fileprivate init(denied name: String) {
+    self.init(.denied, "You may not open \(name): `spaceport export show \(name)` says who may.")
+  }
+
+  fileprivate init(_ error: PartitionWatch.OpenError, of served: ServedVirtualDisk) {
     switch error {
     case .unknown: self.init(.unknown, "There is no such export.")
     case .noTable(let reason):

@@ -36,14 +36,18 @@ public enum ServiceLimits {
   /// clients wait for it.
   static let statusByteCount: UInt64 = 1 << 40
   static let statusExtents = 1024
+  /// And so many times, while the operation lock is held: a petabyte without data, or a million extents; beyond that the answer is "at least".
+  static let statusRounds = 1024
   /// How long sessions that a changed access rule refuses may take to answer what was read of their requests, before they are cut off.
   static let accessChangeMilliseconds: UInt64 = 5_000
+  /// Partitions of a virtual disk that LIST names: a guest may make 32,768, and each has up to two names. All others can be opened by name.
+  static let listedPartitions = 256
+  /// Names in a list that are gathered before others get their turn on the reactor.
+  static let listedNamesPerTurn = 256
   /// Users, networks or names in one access rule. They are looked through when a client opens an export, on the reactor.
   static let namesPerAccessRule = 256
   /// Of a certificate or a pre-shared key's user: as long as what TLS hands over is compared. Bytes.
   static let accessNameByteCount = 511
-  /// And so many times, while the operation lock is held: a petabyte without data, or a million extents; beyond that the answer is "at least".
-  static let statusRounds = 1024
   /// Partitions of a virtual disk whose content is looked at for a list, each by a process of its own: as many as a usual table has. A guest may
   /// make 32,768.
   static let recognisedPartitions = 128

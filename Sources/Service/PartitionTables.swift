@@ -28,11 +28,10 @@ extension StorageService {
       info.diskID = String(repeating: "0", count: 8 - digits.count) + digits
       let clientCounts = served.volume.partitions.clientCounts
       info.partitions = mbr.partitions.map {
-        let identity = PartitionIdentity.mbr(diskSignature: mbr.diskSignature, number: $0.number)
-        return partition($0, scan.sectorSize, clientCount: clientCounts[identity] ?? 0)
+        partition($0, scan.sectorSize, clientCount: clientCounts[mbr.identity(of: $0, scan.sectorSize)] ?? 0)
       }
     }
-    let names = Dictionary(grouping: UsablePartition.exportNames(of: scan.usablePartitions ?? [])) { $0.partition.number }
+    let names = Dictionary(grouping: PartitionNames(scan.usablePartitions ?? []).listed()) { $0.partition.number }
     for index in info.partitions.indices {
       info.partitions[index].exports = names[info.partitions[index].number, default: []].map { "\(info.path)/\($0.name)" }
     }

@@ -110,8 +110,12 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   }
 
   /// Binds the listeners; from then on clients are served.
-  /// - Parameter inherited: listening sockets that a service manager has opened.
-  public func listen(at addresses: [ListenAddress], inherited: [Int32] = [], tls: TLSConfiguration? = nil) async throws(APIError) {
+  /// - Parameters:
+  ///   - inherited: listening sockets that a service manager has opened.
+  ///   - socketGroup: whose members may connect to the Unix sockets among `addresses`.
+  public func listen(
+    at addresses: [ListenAddress], inherited: [Int32] = [], socketGroup: UInt32? = nil, tls: TLSConfiguration? = nil
+  ) async throws(APIError) {
     let context: TLSContext?
     do throws(TLSError) { context = if let tls { try TLSContext(tls, logger: logger) } else { nil } } catch {
       throw APIError(.badRequest, error.description.withoutFullStop, remedy: "")
@@ -121,7 +125,7 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
       self.server = server
       self.tls = tls
     }
-    let bound = try await bind(server, addresses, inherited)
+    let bound = try await bind(server, addresses, inherited, socketGroup)
     await reactor.run { [self] in
       listeners = bound
       for address in bound where !address.isLocal { warnOfExposure(of: address) }
@@ -141,10 +145,14 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   }
 
   /// A predecessor that was killed is waited for a little.
-  private func bind(_ server: NBDServer, _ addresses: [ListenAddress], _ inherited: [Int32]) async throws(APIError) -> [ListenAddress] {
+  private func bind(
+    _ server: NBDServer, _ addresses: [ListenAddress], _ inherited: [Int32], _ socketGroup: UInt32?
+  ) async throws(APIError) -> [ListenAddress] {
     let giveUp = ContinuousClock.now + .milliseconds(ServiceLimits.listenWaitMilliseconds)
     while true {
-      do throws(ListenError) { return try await server.start(listeners: addresses, inherited: inherited) } catch {
+      do throws(ListenError) {
+        return try await server.start(listeners: addresses, inherited: inherited, socketGroup: socketGroup)
+      } catch {
         guard error.mayPass, ContinuousClock.now < giveUp else {
           throw APIError(.ioError, error.description.withoutFullStop, remedy: "")
         }

@@ -78,7 +78,7 @@ extension StorageService {
       info.offsetBytes = partition.offsetBytes
       info.sizeBytes = partition.byteCount
       info.export = export(
-        "\(info.diskPath)/\(partition.number)", uuid: partition.identity.text(number: partition.number),
+        "\(info.diskPath)/\(partition.number)", uuid: partition.identity.partitionUUID,
         clientCount: clientCounts[partition.identity] ?? 0, processes)
       return ListedVolume(info: info, range: partition.offsetBytes..<partition.endBytes)
     }
@@ -170,11 +170,11 @@ extension StorageService {
 }
 
 extension PartitionIdentity {
-  /// The unique GUID; of an MBR partition what Linux calls its PARTUUID.
-  func text(number: Int) -> String {
+  /// What Linux calls its PARTUUID: the unique GUID; of an MBR partition disk signature and number.
+  var partitionUUID: String {
     switch self {
     case .gpt(let guid): return guid.description
-    case .mbr(let signature, _):
+    case .mbr(let signature, let number, _):
       let digits = String(signature, radix: 16)
       return String(repeating: "0", count: 8 - digits.count) + digits + "-" + (number < 16 ? "0" : "") + String(number, radix: 16)
     }

@@ -47,14 +47,14 @@ public final class PartitionWatch: @unchecked Sendable {  // reactor-confined
     var generation: UInt64
     var isStable = true
     /// nil where there is no table to go by, for this reason.
-    var partitions: [UsablePartition]?
+    var names: PartitionNames?
     var reason = ""
 
     init(_ scan: PartitionTableScan, generation: UInt64, isStable: Bool) {
       self.generation = generation
       self.isStable = isStable
-      partitions = scan.usablePartitions
-      if partitions == nil { reason = scan.reasonNotUsable }
+      names = scan.usablePartitions.map { PartitionNames($0) }
+      if names == nil { reason = scan.reasonNotUsable }
     }
   }
 
@@ -193,7 +193,7 @@ public final class PartitionWatch: @unchecked Sendable {  // reactor-confined
   /// Lets partitions that are open reach as far as the table says now. Not while requests of one that was withdrawn are under way: they may be
   /// for what another partition gets. Those that are open lie in this table, where none overlaps another, or they would have been withdrawn.
   private func growOpen() {
-    guard draining.isEmpty, let usable = current?.partitions else { return }
+    guard draining.isEmpty, let usable = current?.names?.partitions else { return }
     for volume in open {
       let same = usable.first { $0.identity == volume.partition.identity && $0.offsetBytes == volume.partition.offsetBytes }
       if let same, same.byteCount > volume.partition.byteCount { volume.grow(to: same) }
@@ -211,8 +211,9 @@ public final class PartitionWatch: @unchecked Sendable {  // reactor-confined
   }
 
   /// The names that partitions can be opened by, and which they open; none where there is no table to go by.
-  public func named() async -> [(name: String, partition: UsablePartition)] {
-    UsablePartition.exportNames(of: await known().partitions ?? [])
+  /// - Parameter limit: so many partitions are named; the others can be opened all the same.
+  public func named(limit: Int = .max) async -> [(name: String, partition: UsablePartition)] {
+    await known().names?.listed(limit: limit) ?? []
   }
 
   /// The partition of that name.
@@ -223,8 +224,8 @@ public final class PartitionWatch: @unchecked Sendable {  // reactor-confined
 
   private func find(_ name: String, in table: KnownTable) throws(OpenError) -> UsablePartition {
     guard table.isStable, table.generation == generation, !isBeingWritten else { throw .noTable("The partition table is being written") }
-    guard let usable = table.partitions else { throw .noTable("The partition table cannot be relied on: \(table.reason)") }
-    guard let found = UsablePartition.exported(as: name, among: usable) else { throw .unknown }
+    guard let names = table.names else { throw .noTable("The partition table cannot be relied on: \(table.reason)") }
+    guard let found = names[name] else { throw .unknown }
     return found
   }
 

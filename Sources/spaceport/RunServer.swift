@@ -15,6 +15,7 @@ func runServer(configuration: ServeConfiguration, _ handedOver: HandedOver) asyn
     if let path = configuration.controlSocket {
       try ControlSocketClaim(path: path, group: configuration.controlGroup, inherited: handedOver.control?.descriptor)
     } else { nil }
+  let listenGroup: UInt32? = if let name = configuration.listenGroup { try UnixGroup.number(of: name) } else { nil }
   let throwAway = if configuration.throwAwayByteCount == nil { nil as ThrowAway? } else { try ThrowAway.make() }
   defer { throwAway?.remove() }
   let service = try await StorageService.start(
@@ -23,7 +24,8 @@ func runServer(configuration: ServeConfiguration, _ handedOver: HandedOver) asyn
   defer { watchdog?.cancel() }
   do {
     if let throwAway, let byteCount = configuration.throwAwayByteCount { try await throwAway.fill(service, byteCount: byteCount) }
-    try await service.listen(at: configuration.listeners, inherited: handedOver.sockets.map(\.descriptor), tls: configuration.tls)
+    try await service.listen(
+      at: configuration.listeners, inherited: handedOver.sockets.map(\.descriptor), socketGroup: listenGroup, tls: configuration.tls)
     try await serve(service, claim, handedOver.manager, logger) {
       await ending(signals, of: client, service, logger)
       handedOver.manager?.stopping()

@@ -23,7 +23,7 @@ private func check(_ scan: PartitionTableScan, of disk: FuzzedDisk) {
       precondition(end <= partition.offsetBytes || range.offsetBytes >= partition.endBytes, "a partition over the table")
     }
   }
-  _ = UsablePartition.exportNames(of: scan.usablePartitions ?? [])
+  _ = PartitionNames(scan.usablePartitions ?? []).listed()
   if let plan = try? scan.repair() { check(plan, of: disk) }
   if let plan = try? scan.repair(from: .backup) { check(plan, of: disk) }
 }

@@ -68,7 +68,120 @@ import Testing
       #expect(try await names("nbd://\(tcp)/") == ["tank/data/1", "tank/other"])
       try await server.succeed("export", "reset", "tank/data/1")
       #expect(try await !opens("nbd://\(tcp)/tank/data/1"))
-      try await server.refuse(["export", "set", "tank/other", "--allow-certificate", "x"], saying: ["--tls-verify-peer"])
+      // Nobody could have such a name here, also beside one that somebody can have.
+      for more in [[], ["--allow-psk-user", "alice"]] {
+        try await server.refuse(["export", "set", "tank/other", "--allow-certificate", "x"] + more, saying: ["--tls-verify-peer"])
+      }
+    }
+  }
+
+  @Test func certificatesAreLetInByTheirNames() async throws {
+    let certificates = try await TestCertificates.makeOwn()
+    let other = try await certificates.makeClient(named: "other.example")
+    let server = try SpaceportServer()
+    try await server.start(extraArguments: [
+      "--listen", "tcp:127.0.0.1:0", "--tls", "offer", "--tls-certificates", certificates.server, "--tls-verify-peer",
+    ])
+    try await server.makePool()
+    try await server.succeed("vdisk", "create", "tank/data", "--size", "64MiB")
+    let status = try await server.succeed("status", "--json")
+    let tcp = try #require(status.firstMatch(of: #/tcp:(127\.0\.0\.1:\d+)/#)?.1)
+    func uri(_ directory: String) -> String { "nbds://\(tcp)/tank/data?tls-certificates=\(directory)" }
+    for client in [certificates.client, other] { #expect(try await opens(uri(client))) }
+    try await server.succeed("export", "set", "tank/data", "--allow-certificate", "host.example")
+    #expect(try await opens(uri(certificates.client)))
+    #expect(try await !opens(uri(other)))
+    #expect(try await !opens("nbd://\(tcp)/tank/data"))
+    let print = try await succeed("certtool", "--fingerprint", "--hash", "sha256", "--infile", "\(other)/client-cert.pem")
+    try await server.succeed(
+      "export", "set", "tank/data", "--allow-certificate", "sha256:" + print.filter(\.isHexDigit), "--allow-certificate", "nobody")
+    #expect(try await !opens(uri(certificates.client)))
+    #expect(try await opens(uri(other)))
+    try await server.refuse(["export", "set", "tank/data", "--allow-certificate", "sha256:01ab"], saying: ["64 hexadecimal digits"])
+    try await server.refuse(["export", "set", "tank/data", "--allow-psk-user", "alice"], saying: ["--tls-psk"])
+    try await server.refuse(["export", "set", "tank/data", "--allow-peer", "fe80::1"], saying: ["link-local"])
+    try await server.stop()
+  }
+
+  /// Another user can be let in only where the socket's mode lets it connect.
+  @Test(.enabled(if: getuid() == 0, "being another user needs root")) func otherUsersConnectByTheSocketsGroup() async throws {
+    let server = try SpaceportServer()
+    try await server.start(extraArguments: ["--listen-group", "4712"])
+    chmod(server.directory.path, 0o755)
+    try await server.makePool()
+    try await server.succeed("vdisk", "create", "tank/data", "--size", "64MiB")
+    try await server.succeed("export", "set", "tank/data", "--allow-user", "4711")
+    func opens(as user: Int, group: Int) async throws -> Bool {
+      try await Program.run(
+        ["setpriv", "--reuid", "\(user)", "--regid", "\(group)", "--clear-groups", "nbdinfo", "--size", server.uri("tank/data")]
+      ).succeeded
+    }
+    #expect(try await opens(as: 4711, group: 4712))
+    #expect(try await !opens(as: 4711, group: 4711))
+    #expect(try await !opens(as: 4710, group: 4712))
+    #expect(try await !self.opens(server.uri("tank/data")))
+    try await server.stop()
+  }
+
+  /// A rule of an MBR partition goes with the partition: its number may be another's tomorrow.
+  @Test func aRuleDoesNotFollowAnMBRPartitionsNumber() async throws {
+    try await run { server, _, _ in
+      func write(_ script: String) async throws {
+        let image = server.directory.file("mbr")
+        try await succeed("truncate", "-s", "64M", image)
+        try await succeed("sh", "-c", "printf '\(script)' | sfdisk --quiet \(image)")
+        try await succeed("nbdcopy", image, server.uri("tank/other"))
+      }
+      let table = "label: dos\\nlabel-id: 0x12345678\\n"
+      let extended = table + "start=2048, size=100000, type=5\\n"
+      try await write(extended + "start=4096, size=4096\\nstart=10240, size=4096\\n")
+      try await server.succeed("export", "set", "tank/other", "--allow-user", "4711")
+      try await server.succeed("export", "set", "tank/other/6", "--clear", "users")
+      #expect(try await opens(server.uri("tank/other/6")))
+      // As root but not by the rule: the disk's is set aside for the writing alone.
+      try await server.succeed("export", "set", "tank/other", "--clear", "users")
+      try await write(extended + "start=4096, size=4096\\nstart=20480, size=4096\\n")
+      try await server.succeed("export", "set", "tank/other", "--allow-user", "4711")
+      #expect(try await !opens(server.uri("tank/other/6")), "another partition has the number")
+    }
+  }
+
+  /// A guest may make as many as a table has room for.
+  @Test func manyPartitionsAreListedInPartAndOpenedAll() async throws {
+    try await run { server, _, _ in
+      let image = server.directory.file("gpt")
+      try await succeed("truncate", "-s", "64M", image)
+      let entries = (1...300).map { "start=\(2048 + $0 * 8), size=8, name=part\($0)\n" }.joined()
+      try Data("label: gpt\ntable-length: 1024\nfirst-lba: 2048\n\(entries)".utf8).write(
+        to: URL(fileURLWithPath: server.directory.file("script")))
+      try await succeed("sh", "-c", "sfdisk --quiet \(image) < \(server.directory.file("script"))")
+      try await succeed("nbdcopy", image, server.uri("tank/other"))
+      let script = """
+        h.set_opt_mode(True)
+        h.connect_uri("\(server.uri(""))")
+        names = []
+        h.opt_list(lambda name, text: names.append(name))
+        other = [name for name in names if name.startswith("tank/other/")]
+        assert len(other) == 512 and "tank/other/256" in other and "tank/other/part256" in other and "tank/other/257" not in other, other
+        """
+      try await succeed(Self.python, "-m", "nbd", "-c", script)
+      for name in ["300", "part300"] { #expect(try await opens(server.uri("tank/other/\(name)"))) }
+    }
+  }
+
+  /// Whoever may not open it learns nothing of its table; whoever may, what is wrong.
+  @Test func aDeniedClientIsToldNothingElse() async throws {
+    try await run { server, tcp, _ in
+      func answer(_ uri: String) async throws -> String { try await Program.run(["nbdinfo", uri]).errors }
+      try await succeed(
+        "nbdsh", "-u", server.uri("tank/data"), "-c", "h.pwrite(bytes([7] * 512), 512)", "-c", "h.pwrite(bytes(512), 33554432 * 2 - 512)")
+      #expect(try await answer(server.uri("tank/data/1")).contains("partition verify"))
+      try await server.succeed("export", "set", "tank/data", "--allow-user", "\(getuid())")
+      #expect(try await answer(server.uri("tank/data/1")).contains("partition verify"))
+      for name in ["1", "part", "nothing"] {
+        let text = try await answer("nbd://\(tcp)/tank/data/\(name)")
+        #expect(text.contains("You may not open") && !text.contains("partition verify"), "\(text)")
+      }
     }
   }
 

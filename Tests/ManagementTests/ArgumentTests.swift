@@ -61,6 +61,25 @@ struct ArgumentTests {
     }
     #expect(throws: (any Error).self) { try parse("serve --throw-away 1", as: ServeCommand.self) }
     #expect(try configuration("--control-group disk").controlGroup == "disk")
+    #expect(try configuration("--listen-group disk").listenGroup == "disk")
+  }
+
+  /// A server that nobody can reach is told of at once, and so is an option that would do nothing.
+  @Test func serveWithoutASocketForItIsRefused() throws {
+    func refusal(_ line: String, inherited: Int = 0) throws -> String? {
+      let configuration = try parse("serve " + line, as: ServeCommand.self).resolve(DefaultPaths(userID: 0, environment: [:]))
+      do { try configuration.checkSockets(inheritedCount: inherited) } catch { return error.description }
+      return nil
+    }
+    #expect(try refusal("--throw-away 64MiB")?.contains("--listen ADDRESS or --inetd") == true)
+    #expect(try refusal("--throw-away 64MiB --control /c")?.contains("--listen ADDRESS or --inetd") == true)
+    #expect(try refusal("--throw-away 64MiB", inherited: 1) == nil)
+    #expect(try refusal("--throw-away 64MiB --inetd") == nil)
+    #expect(try refusal("--throw-away 64MiB --listen unix:/n --listen-group 7") == nil)
+    #expect(try refusal("--inetd --control-group 7")?.contains("--control SOCKET") == true)
+    #expect(try refusal("--inetd --control /c --control-group 7") == nil)
+    #expect(try refusal("--control-group 7 --listen-group 7") == nil)
+    #expect(try refusal("--listen tcp:[::1]:0 --listen-group 7")?.contains("--listen unix:PATH") == true)
   }
 
   @Test func exports() throws {

@@ -28,20 +28,63 @@ extension ServerTests {
         await harness.on { $0.device.shutGate() }
         try client.send(RawClient.request(0, cookie: 1, length: 512))
         await harness.until("the read is in the device") { $0.device.waitingCount == 1 }
-        let reactor = harness.reactor
-        await reactor.run { () async in
+        let ending = await harness.on { harness in
           harness.device.failure = BlockError(.shuttingDown)
-          await harness.server.endSessions(of: harness.device)
+          return harness.reactor.spawn { #expect(await harness.server.endSessions(of: harness.device, within: 60_000) == 0) }
         }
         #expect(second.isClosedByServer())
         await harness.on { $0.device.openGate() }
         #expect(try client.receiveReply() == (108, 1))
         #expect(client.isClosedByServer())
+        await ending.value
         #expect(try other.read(at: 0, length: 512) == [UInt8](repeating: 0, count: 512))
         // One that was withdrawn during its handshake.
         await harness.on { $0.directory.withdrawsAtOnce = true }
         #expect(try harness.enter().isClosedByServer())
         await harness.on { $0.directory.withdrawsAtOnce = false }
+      }
+    }
+
+    @Test func whoDoesNotGetItsAnswersInTimeIsCutOff() async throws {
+      try await ServerHarness.run { harness in
+        let client = try harness.enter()
+        await harness.on { $0.device.shutGate() }
+        try client.send(RawClient.request(0, cookie: 1, length: 512))
+        await harness.until("the read is in the device") { $0.device.waitingCount == 1 }
+        await harness.reactor.run { () async in
+          #expect(await harness.server.endSessions(of: harness.device, within: 20) == 1)
+        }
+        #expect(client.isClosedByServer())
+      }
+    }
+
+    /// The records of TLS take several receives.
+    @Test func whoIsBetweenTwoReceivesLearnsOfTheEndToo() async throws {
+      let reactor = try RingReactor.start(name: "test")
+      defer { reactor.stop() }
+      var pair: [Int32] = [0, 0]
+      #expect(socketpair(AF_UNIX, CLinuxSocket.stream, 0, &pair) == 0)
+      let (near, far) = (pair[0], RawClient(descriptor: pair[1]))
+      try far.send([1, 2, 3])
+      await reactor.run { () async in
+        let socket = ClientSocket(reactor: reactor, descriptor: near)
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 16, alignment: 16)
+        defer { memory.deallocate() }
+        await socket.cancelReceive()
+        #expect(await socket.receiveRaw(into: memory) == -Int(ECANCELED))
+        socket.close()
+      }
+    }
+
+    @Test func aStoppedServerTakesNoClientFromAnybody() async throws {
+      try await ServerHarness.run { harness in
+        #expect(await harness.server.stop() == 0)
+        var pair: [Int32] = [0, 0]
+        #expect(socketpair(AF_UNIX, CLinuxSocket.stream, 0, &pair) == 0)
+        let (near, far) = (pair[0], RawClient(descriptor: pair[1]))
+        await harness.reactor.run { () async in await harness.server.serveToTheEnd(descriptor: near) }
+        #expect(far.receiveRest().isEmpty)
+        #expect(await harness.on { $0.server.statistics.accepted } == 0)
       }
     }
 
@@ -215,6 +258,13 @@ extension ServerTests {
       #expect(throws: ListenError.self) { try ListeningSocket.open(.unix(path: "/tmp/" + String(repeating: "x", count: 103))) }
       #expect(throws: ListenError.self) { try ListeningSocket.open(.unix(path: "/nonexistent/socket")) }
       #expect(throws: ListenError.self) { try ListeningSocket.open(.tcp(host: "host.invalid", port: 0)) }
+      // For its owner alone, or for a group too.
+      for (group, mode) in [(nil, UInt32(0o600)), (getegid(), 0o660)] as [(UInt32?, UInt32)] {
+        let sockets = try ListeningSocket.open(.unix(path: path), group: group)
+        var status = stat()
+        #expect(stat(path, &status) == 0 && status.st_mode & 0o777 == mode && status.st_gid == getegid())
+        for socket in sockets { socket.close() }
+      }
     }
 
     @Test func aFailedStartLeavesNothingBehind() async throws {

@@ -97,7 +97,8 @@ import Testing
     for type in [UInt16(1), 4, 6] { #expect(judge(type, isReadOnly: true) == .refuse(.notPermitted)) }
     #expect(judge(0, isReadOnly: true) == .perform(.read))
     #expect(judge(3, length: 0, isReadOnly: true) == .perform(.flush))
-    for type in [UInt16(7), 8, 0xffff] { #expect(judge(type) == .refuse(.invalid)) }
+    for type in [UInt16(8), 0xffff] { #expect(judge(type) == .refuse(.invalid)) }
+    #expect(judge(7) == .refuse(.withoutContexts))
     #expect(judge(2, at: .max, length: .max, flags: .max) == .disconnect)
   }
 
@@ -110,8 +111,8 @@ import Testing
     for bit in 2..<16 where bit != 4 {
       for type in [UInt16(0), 1, 3, 4, 5, 6] { #expect(judge(type, length: type == 3 ? 0 : 512, flags: 1 << bit) == .refuse(.invalid)) }
     }
-    #expect(judge(3, length: 1) == .refuse(.invalid))
-    #expect(judge(3, at: 1, length: 0) == .refuse(.invalid))
+    #expect(judge(3, length: 1) == .refuse(.flushWithRange))
+    #expect(judge(3, at: 1, length: 0) == .refuse(.flushWithRange))
   }
 
   @Test func lengthsAreLimited() {
@@ -121,15 +122,25 @@ import Testing
     }
     #expect(judge(0, 32 << 20) == .perform(.read))
     #expect(judge(1, 32 << 20) == .perform(.write))
-    #expect(judge(0, 32 << 20 + 1) == .refuse(.invalid))
-    #expect(judge(1, 32 << 20 + 1) == .refuse(.invalid))
-    #expect(judge(1, 64 << 20) == .refuse(.invalid))
+    #expect(judge(0, 32 << 20 + 1) == .refuse(.tooLong))
+    #expect(judge(1, 32 << 20 + 1) == .refuse(.tooLong))
+    #expect(judge(1, 64 << 20) == .refuse(.tooLong))
     #expect(judge(1, 64 << 20 + 1) == .unreadable)
-    #expect(judge(0, 0xffff_ffff) == .refuse(.invalid))
+    #expect(judge(0, 0xffff_ffff) == .refuse(.tooLong))
     #expect(judge(4, 0xffff_ffff) == .perform(.trim))
     #expect(judge(6, 0xffff_ffff) == .perform(.writeZeroes))
     #expect(judge(5, 0xffff_ffff) == .perform(.cache))
     for type in [UInt16(0), 1, 4, 5, 6] { #expect(judge(type, 0) == .succeed) }
+  }
+
+  /// What one error takes of a batch's memory is counted on.
+  @Test func wordsOfErrorsAreShortAndPlain() {
+    for error in ReplyError.allCases {
+      #expect(error.message.isASCII && error.message.utf8CodeUnitCount <= WireLimits.errorMessageByteCount, "\(error)")
+      #expect((error.code == 0) == (error.message.utf8CodeUnitCount == 0), "\(error)")
+    }
+    let parts = WireLimits.readParts * (ChunkHeader.longestByteCount + ChunkHeader.longestContentByteCount)
+    #expect(WireLimits.chunkHeadersByteCount >= parts)
   }
 
   @Test func deviceErrorsBecomeTheProtocolsNumbers() {

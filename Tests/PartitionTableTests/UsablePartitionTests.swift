@@ -37,7 +37,7 @@ struct UsablePartitionTests {
     disk.write(MBRScanTests.sector([MBRScanTests.entry(0x83, 63, 1000)]), at: 10000 * 512)
     let usable = try #require(disk.scan().usablePartitions)
     #expect(usable.map(\.number) == [1, 5] && usable[1].offsetBytes == 10063 * 512)
-    #expect(usable[0].identity == .mbr(diskSignature: 0x1234_5678, number: 1))
+    #expect(usable[0].identity == .mbr(diskSignature: 0x1234_5678, number: 1, offsetBytes: 1 << 20))
     // From sector 1 to the last one, where a GPT would have its headers.
     let whole = MBRScanTests.disk([MBRScanTests.entry(0x83, 1, 204_799)]).scan()
     #expect(whole.kind == .mbr && whole.usablePartitions?.map(\.byteCount) == [204_799 * 512])
@@ -79,6 +79,24 @@ struct UsablePartitionTests {
     #expect(disk.scan().unreadableRange == nil, "nobody looks there")
   }
 
+  @Test("names of as many partitions as a table can have are made once, and looked up")
+  func manyNames() {
+    let partitions = (1...32_768).map {
+      UsablePartition(
+        number: $0, identity: .gpt(GUID(high: 0, low: UInt64($0))), label: "label \($0)", offsetBytes: UInt64($0) << 20, byteCount: 1)
+    }
+    let names = PartitionNames(partitions)
+    let clock = ContinuousClock()
+    // Made anew for each, or looked through, this would take hours, or minutes.
+    let time = clock.measure {
+      for number in stride(from: 1, through: 32_768, by: 3) {
+        #expect(names["\(number)"]?.number == number && names["label \(number)"]?.number == number)
+      }
+    }
+    #expect(time < .seconds(30))
+    #expect(names.listed(limit: 256).count == 512)
+  }
+
   @Test("a number wins over a label; a label with a slash, a twin or no print, or that is a GUID, has no export")
   func names() {
     func partition(_ number: Int, _ label: String) -> UsablePartition {
@@ -90,8 +108,14 @@ struct UsablePartitionTests {
       partition(7, "bell\u{7}"), partition(8, "\u{FFFD}x"), partition(9, "zwei 🚀"), partition(10, "42"), partition(11, "\u{202E}x"),
       partition(12, "12345678-9abc-def0-1122-334455667788"),
     ]
-    let names = UsablePartition.exportNames(of: partitions)
-    #expect(names.map(\.name) == (1...12).map(String.init) + ["data", "zwei 🚀"])
-    #expect(names.first { $0.name == "1" }?.partition.number == 1)
+    let names = PartitionNames(partitions)
+    #expect(names.listed().map(\.name) == (1...12).map(String.init) + ["data", "zwei 🚀"])
+    #expect(names.listed(limit: 2).map(\.name) == ["1", "2", "data"])
+    #expect(names["1"]?.number == 1 && names["data"]?.number == 1 && names["12"]?.number == 12)
+    // Beyond the listed ones too, and by GUID.
+    #expect(names["zwei 🚀"]?.number == 9 && names[GUID(high: 0, low: 4).description]?.number == 4)
+    for other in ["", "01", "+1", "-1", "13", "a/b", "twin", "42", "12345678-9abc-def0-1122-334455667788", "Data"] {
+      #expect(names[other] == nil, "\(other)")
+    }
   }
 }

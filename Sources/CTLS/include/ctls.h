@@ -49,13 +49,10 @@ void ctls_session_free(ctls_session *session);
 // The room that received bytes go to, after what is unused was moved to its front; then how many they were.
 uint8_t *ctls_input_room(ctls_session *session, size_t *byte_count);
 void ctls_input_add(ctls_session *session, size_t byte_count);
-bool ctls_has_input(const ctls_session *session);
 
 // The bytes to send next; then how many of them were sent. What is there stays where it is until then.
 const uint8_t *ctls_output(const ctls_session *session, size_t *byte_count);
 void ctls_output_remove(ctls_session *session, size_t byte_count);
-// Bytes that more can be sealed into.
-size_t ctls_output_room(const ctls_session *session);
 
 // 0 when it is done; CTLS_AGAIN when output is to be sent and, after that, input to be received; CTLS_FAILED, with an alert in the output.
 int ctls_handshake(ctls_session *session);

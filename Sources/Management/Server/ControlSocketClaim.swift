@@ -28,7 +28,7 @@ public final class ControlSocketClaim: Sendable {
   public init(path: String, group: String? = nil, inherited: Int32? = nil) throws(APIError) {
     self.path = path
     self.inherited = inherited
-    self.group = if let group { try Self.groupNumber(group) } else { nil }
+    self.group = if let group { try UnixGroup.number(of: group) } else { nil }
     // Paths are bytes: a mark after a slash makes another character of the two, and still a slash to the kernel.
     let separator = UInt8(ascii: "/")
     guard let slash = path.utf8.lastIndex(of: separator), path.utf8.first == separator, path.utf8.last != separator else {
@@ -50,15 +50,6 @@ public final class ControlSocketClaim: Sendable {
   }
 
   deinit { close(lockDescriptor) }
-
-  private static func groupNumber(_ name: String) throws(APIError) -> UInt32 {
-    // The highest number tells chown(2) to change nothing.
-    if let number = UInt32(name), number != .max { return number }
-    guard let entry = getgrnam(name) else {
-      throw APIError(.notFound, "There is no group \"\(name)\" on this machine", remedy: "Make it with groupadd, or name another")
-    }
-    return entry.pointee.gr_gid
-  }
 
   private static func lock(_ lockPath: String, socketPath: String) throws(APIError) -> Int32 {
     let descriptor = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)

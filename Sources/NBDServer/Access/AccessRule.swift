@@ -40,7 +40,7 @@ public struct AccessRule: Sendable, Hashable, Codable {
 
   private func isRightName(_ tls: TLSPeer?) -> Bool {
     if certificates.isEmpty && pskUsers.isEmpty { return true }
-    if let user = tls?.pskUser { return pskUsers.contains(user) }
+    if let user = tls?.pskUser { return pskUsers.contains { $0.utf8.elementsEqual(user.utf8) } }
     guard let certificate = tls?.certificate else { return false }
     return certificates.contains { certificate.isNamed($0) }
   }
@@ -51,6 +51,15 @@ public enum Admission: Int, Sendable, Comparable {
   case denied, readOnly, readWrite
 
   public static func < (left: Admission, right: Admission) -> Bool { left.rawValue < right.rawValue }
+}
+
+extension AccessRule {
+  /// Whether a certificate could have that name: a fingerprint is 64 hexadecimal digits.
+  public static func isCertificateName(_ name: String) -> Bool {
+    guard name.hasPrefix(TLSPeer.Certificate.fingerprintPrefix) else { return true }
+    let digits = name.utf8.dropFirst(TLSPeer.Certificate.fingerprintPrefix.utf8.count)
+    return digits.count == 64 && digits.allSatisfy { $0 < 0x80 && Character(UnicodeScalar($0)).isHexDigit }
+  }
 }
 
 extension TLSPeer.Certificate {

@@ -29,6 +29,9 @@ public struct NetworkAddress: Sendable, Hashable, CustomStringConvertible {
     self.init(bytes: withUnsafeBytes(of: &address) { Array($0[offset..<offset + count]) })
   }
 
+  /// Of one link only (fe80::/10): another link may have another machine of that address, and an address alone does not say which is meant.
+  var isLinkLocal: Bool { bytes.count == 16 && bytes[0] == 0xfe && bytes[1] & 0xc0 == 0x80 }
+
   static let mappedPrefix: [UInt8] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]
 
   static func parse(_ text: String) -> [UInt8]? {
@@ -43,7 +46,7 @@ public struct NetworkAddress: Sendable, Hashable, CustomStringConvertible {
   public var description: String {
     var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
     guard inet_ntop(bytes.count == 4 ? AF_INET : AF_INET6, bytes, &text, socklen_t(text.count)) != nil else { return "\(bytes)" }
-    return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return String(cText: text)
   }
 }
 
@@ -54,8 +57,10 @@ public struct NetworkRange: Sendable, Hashable, CustomStringConvertible {
   public let address: NetworkAddress
   public let prefixLength: Int
 
-  /// - Throws: when it is no address, the bits are too many, or bits behind them are set: such a network was meant to be another.
+  /// - Throws: when it is no address, the bits are too many, or bits behind them are set: such a network was meant to be another. Also for what
+  ///   is link-local, with a zone or without.
   public init(parsing text: String) throws(NetworkRangeError) {
+    if text.utf8.contains(UInt8(ascii: "%")) { throw NetworkRange.linkLocal(text) }
     let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
     guard let written = NetworkAddress.parse(String(parts[0])), let address = NetworkAddress(bytes: written) else {
       throw NetworkRangeError(
@@ -80,8 +85,15 @@ public struct NetworkRange: Sendable, Hashable, CustomStringConvertible {
       let meant = NetworkAddress(bytes: cleared).map { "\($0)/\(length)" } ?? text
       throw NetworkRangeError("The network \"\(text)\" has bits set behind its first \(length). Give \(meant), or the address alone.")
     }
+    if address.isLinkLocal && length >= 10 { throw NetworkRange.linkLocal(text) }
     self.address = address
     prefixLength = length
+  }
+
+  private static func linkLocal(_ text: String) -> NetworkRangeError {
+    NetworkRangeError(
+      "\"\(text)\" is link-local (fe80::/10, or with a zone): every link may have a machine of that address, and a rule cannot say which is "
+        + "meant. Give addresses that are unique, for example of fc00::/7, or let clients in by certificates or pre-shared keys.")
   }
 
   public func contains(_ other: NetworkAddress) -> Bool {

@@ -7,4 +7,27 @@ extension Handshake {
     default: throw .tlsRequired
     }
   }
+
+  mutating func startTLS() async -> Step {
+    let number = OptionNumber.startTLS.rawValue
+    guard let tls else { return await refuse(number, .noTLS) }
+    if socket.isEncrypted { return await refuse(number, .secondTLS) }
+    guard await socket.sendAll(OptionReplies.reply(to: number, .acknowledge)) else { return .end }
+    negotiated.forgetOptions()
+    switch await socket.startTLS(tls) {
+    case .success(let peer):
+      client.tls = peer
+      return .nextOption
+    case .failure(let error):
+      failure = error.reason
+      return .end
+    }
+  }
+}
+
+extension OptionRefusal {
+  static let tlsRequired = OptionRefusal(
+    replyType: .errorTLSRequired, message: "this server speaks to clients over TLS only: begin with STARTTLS")
+  static let noTLS = OptionRefusal(replyType: .errorPolicy, message: "this server was not given keys for TLS")
+  static let secondTLS = OptionRefusal(replyType: .errorInvalid, message: "this connection is encrypted already")
 }

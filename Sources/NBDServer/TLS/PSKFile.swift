@@ -9,6 +9,10 @@ enum PSKFile {
       throw TLSError(
         "The file of pre-shared keys \(path) cannot be read: \(String(cString: strerror(clinux_errno()))). Make it with psktool.")
     }
+    guard text.count <= TLSLimits.pskFileByteCount else {
+      throw TLSError(
+        "The file of pre-shared keys \(path) is longer than \(TLSLimits.pskFileByteCount) bytes. Keep the users that are still needed.")
+    }
     try check(text, path: path)
   }
 
@@ -33,13 +37,14 @@ enum PSKFile {
     return !key.isEmpty && key.count.isMultiple(of: 2) && key.allSatisfy { Character(UnicodeScalar($0)).isHexDigit && $0 < 0x80 }
   }
 
+  /// nil when it cannot be read; of one that is too long no more than shows it.
   private static func contents(of path: String) -> [UInt8]? {
     let descriptor = clinux_open(path, O_RDONLY | O_CLOEXEC, 0)
     guard descriptor >= 0 else { return nil }
     defer { _ = close(descriptor) }
     var bytes: [UInt8] = []
     var piece = [UInt8](repeating: 0, count: 4096)
-    while bytes.count < TLSLimits.pskFileByteCount {
+    while bytes.count <= TLSLimits.pskFileByteCount {
       let count = read(descriptor, &piece, piece.count)
       if count < 0 { return nil }
       if count == 0 { break }

@@ -3,6 +3,7 @@ public struct TLSConfiguration: Sendable, Equatable {
   /// Every client, on TCP and Unix sockets alike, has to ask for TLS before it gets or learns anything.
   public var isRequired: Bool
   /// With `ca-cert.pem`, `server-cert.pem`, `server-key.pem` and, if it is there, `ca-crl.pem`: the names that libnbd, nbdkit and qemu use.
+  /// Once there was a `ca-crl.pem`, files without it are not taken into use.
   public var certificateDirectory: String?
   /// Lines of `user:hexkey`, as psktool makes them. Read at each handshake.
   public var pskFile: String?

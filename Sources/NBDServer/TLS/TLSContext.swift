@@ -25,7 +25,7 @@ public final class TLSContext: @unchecked Sendable {  // what is var is touched 
     }
     if let pskFile = configuration.pskFile { try PSKFile.check(pskFile) }
     stamps = FileStamp.all(of: configuration)
-    credentials = try TLSCredentials(configuration)
+    credentials = try TLSCredentials(configuration, needsRevocations: false)
     do { thread = try BlockingCalls.start(name: "tls") } catch { throw TLSError(error.description) }
   }
 
@@ -45,7 +45,7 @@ public final class TLSContext: @unchecked Sendable {  // what is var is touched 
     if now == stamps { return }
     stamps = now
     do throws(TLSError) {
-      credentials = try TLSCredentials(configuration)
+      credentials = try TLSCredentials(configuration, needsRevocations: credentials.hasRevocations)
       logger.info("the TLS certificates have changed and are read again")
     } catch {
       logger.warning("the TLS certificates have changed and cannot be used; the old ones stay", metadata: ["reason": "\(error)"])
@@ -56,8 +56,12 @@ public final class TLSContext: @unchecked Sendable {  // what is var is touched 
 /// Keys and certificates, read from their files.
 final class TLSCredentials: @unchecked Sendable {  // never changes once made
   let pointer: OpaquePointer
+  /// Certificates that were revoked are refused.
+  let hasRevocations: Bool
 
-  init(_ configuration: TLSConfiguration) throws(TLSError) {
+  /// - Parameter needsRevocations: there were some. That their file is gone, or hidden by a mistake in its directory's mode, must not let those
+  ///   clients in again: without it these files are no good.
+  init(_ configuration: TLSConfiguration, needsRevocations: Bool) throws(TLSError) {
     var copies: [UnsafeMutablePointer<CChar>] = []
     defer { for copy in copies { free(copy) } }
     func copy(_ text: String?) -> UnsafePointer<CChar>? {
@@ -66,22 +70,29 @@ final class TLSCredentials: @unchecked Sendable {  // never changes once made
       return UnsafePointer(copy)
     }
     let revocations = configuration.path(TLSConfiguration.FileName.revocations)
+    hasRevocations = revocations.map { needsRevocations || !TLSCredentials.isAbsent($0) } ?? false
     var files = ctls_files(
       authorities: copy(configuration.path(TLSConfiguration.FileName.authorities)),
       certificate: copy(configuration.path(TLSConfiguration.FileName.certificate)),
       key: copy(configuration.path(TLSConfiguration.FileName.key)),
-      revocations: revocations.flatMap { FileStamp($0) == nil ? nil : copy($0) }, psk: copy(configuration.pskFile),
+      revocations: hasRevocations ? copy(revocations) : nil, psk: copy(configuration.pskFile),
       verify_peer: configuration.verifiesPeer)
     var message = [CChar](repeating: 0, count: Int(CTLS_TEXT_BYTES))
     let priority = configuration.pskFile == nil ? TLSLimits.priority : TLSLimits.priorityWithPSK
     guard let pointer = ctls_credentials_load(&files, priority, &message) else {
       throw TLSError(
-        "TLS cannot be had with these files: \(TLSSession.text(message)). Check that the files are there, readable for this user, and PEM.")
+        "TLS cannot be had with these files: \(String(cText: message)). Check that the files are there, readable for this user, and PEM.")
     }
     self.pointer = pointer
   }
 
   deinit { ctls_credentials_free(pointer) }
+
+  /// Certainly not there; one that cannot be looked at may be.
+  private static func isAbsent(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) != 0 && clinux_errno() == ENOENT
+  }
 }
 
 /// How a file is known to be another than before.
@@ -91,7 +102,7 @@ private struct FileStamp: Equatable {
   var seconds: Int
   var nanoseconds: Int
 
-  /// nil when it is not there.
+  /// nil when it cannot be looked at.
   init?(_ path: String) {
     var status = stat()
     guard stat(path, &status) == 0 else { return nil }

@@ -76,28 +76,25 @@ final class TLSSession: @unchecked Sendable {
     var commonName = TLSSession.textBuffer
     var distinguishedName = TLSSession.textBuffer
     var fingerprint = [UInt8](repeating: 0, count: Int(CTLS_FINGERPRINT_BYTES))
-    var peer = TLSPeer(cipher: TLSSession.text(description))
-    peer.pskUser = ctls_psk_user(pointer).map { String(cString: $0) }
+    var peer = TLSPeer(cipher: String(cText: description))
+    peer.pskUser = ctls_psk_user(pointer).flatMap { String(validatingCString: $0) }
     if ctls_peer_certificate(pointer, &commonName, &distinguishedName, &fingerprint) {
       peer.certificate = TLSPeer.Certificate(
-        commonName: TLSSession.text(commonName), distinguishedName: TLSSession.text(distinguishedName), fingerprint: fingerprint)
+        commonName: String(validCText: commonName) ?? "", distinguishedName: String(validCText: distinguishedName) ?? "",
+        fingerprint: fingerprint)
     }
     return peer
   }
 
   private static var textBuffer: [CChar] { [CChar](repeating: 0, count: Int(CTLS_TEXT_BYTES)) }
-
-  static func text(_ characters: [CChar]) -> String {
-    String(decoding: characters.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  }
 }
 
 /// What a client's TLS handshake has shown.
 public struct TLSPeer: Sendable, Equatable {
   public struct Certificate: Sendable, Equatable {
-    /// Empty when the subject has none, or several.
+    /// Empty when the subject has none, or several, or one that is not UTF-8.
     public var commonName: String
-    /// The subject as RFC 4514 writes it; empty when it is longer than 511 bytes.
+    /// The subject as RFC 4514 writes it; empty when it is longer than 511 bytes, or not UTF-8.
     public var distinguishedName: String
     /// SHA-256 of the whole certificate.
     public var fingerprint: [UInt8]
@@ -111,7 +108,7 @@ public struct TLSPeer: Sendable, Equatable {
 
   /// Protocol and cipher suite, for people.
   public var cipher: String
-  /// Whose pre-shared key it has.
+  /// Whose pre-shared key it has; nil also for a name that is not UTF-8, which no rule can name.
   public var pskUser: String?
   /// One that was verified; nil when none was asked for.
   public var certificate: Certificate?

@@ -20,6 +20,8 @@ struct ServeConfiguration: Sendable, Equatable {
   var controlSocket: String?
   var controlGroup: String?
   var listeners: [ListenAddress]
+  /// Who may connect to the Unix sockets among them.
+  var listenGroup: String?
   /// A connected socket, whose client is the only one.
   var clientDescriptor: Int32?
   var throwAwayByteCount: UInt64?
@@ -42,6 +44,11 @@ struct ServeCommand: AsyncParsableCommand {
     help: ArgumentHelp("Where to serve NBD, unix:PATH or tcp:HOST:PORT; may be repeated.", valueName: "address"),
     transform: Parse.listenAddress)
   var listen: [ListenAddress] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "The group whose members may connect to the Unix sockets of NBD beside this user; else none may.", valueName: "group"))
+  var listenGroup: String?
 
   @Option(help: ArgumentHelp("The group whose members may use the control socket beside root; else none may.", valueName: "group"))
   var controlGroup: String?
@@ -106,6 +113,7 @@ struct ServeCommand: AsyncParsableCommand {
     var configuration = try resolve(paths)
     if !handedOver.sockets.isEmpty && listen.isEmpty { configuration.listeners = [] }
     if let path = try handedOver.controlPath() { configuration.controlSocket = path }
+    try configuration.checkSockets(inheritedCount: handedOver.sockets.count)
     // Only the default place is made; a directory that was named and doesn't exist is more likely a slip.
     if usesRuntimeDirectory(configuration, paths) { try paths.prepareRuntimeDirectory() }
     if configuration.throwAwayByteCount == nil { try Directories.create(configuration.stateDirectory, mode: 0o700) }
@@ -129,7 +137,7 @@ struct ServeCommand: AsyncParsableCommand {
     let controlSocket = isAlone && control == nil ? nil : try Paths.absolute(paths.controlSocket(option: control))
     return ServeConfiguration(
       stateDirectory: try Paths.absolute(stateDirectory), controlSocket: controlSocket, controlGroup: controlGroup,
-      listeners: listeners.isEmpty && !isAlone ? [.unix(path: paths.nbdSocket)] : listeners,
+      listeners: listeners.isEmpty && !isAlone ? [.unix(path: paths.nbdSocket)] : listeners, listenGroup: listenGroup,
       clientDescriptor: single.inetd ? single.fd : nil, throwAwayByteCount: single.throwAway?.byteCount, tls: try tls.configuration(),
       logLevel: logLevel,
       tuning: ServiceTuning(
@@ -139,5 +147,27 @@ struct ServeCommand: AsyncParsableCommand {
 
   private func usesRuntimeDirectory(_ configuration: ServeConfiguration, _ paths: DefaultPaths) -> Bool {
     configuration.controlSocket == paths.controlSocket || configuration.listeners.contains(.unix(path: paths.nbdSocket))
+  }
+}
+
+extension ServeConfiguration {
+  /// - Parameter inheritedCount: NBD sockets that a service manager has handed over.
+  /// - Throws: when nobody could reach the server, or an option is about a socket that there is not.
+  func checkSockets(inheritedCount: Int) throws(APIError) {
+    if throwAwayByteCount != nil && listeners.isEmpty && clientDescriptor == nil && inheritedCount == 0 {
+      throw APIError(
+        .badRequest, "--throw-away has no socket to serve its virtual disk on",
+        remedy: "Give --listen ADDRESS or --inetd, or start it by socket activation (LISTEN_FDS)")
+    }
+    if controlGroup != nil && controlSocket == nil {
+      throw APIError(
+        .badRequest, "--control-group is about the control socket, and there is none", remedy: "Give --control SOCKET, or leave it out")
+    }
+    let hasUnixSocket = listeners.contains { if case .unix = $0 { true } else { false } }
+    if listenGroup != nil && !hasUnixSocket {
+      throw APIError(
+        .badRequest, "--listen-group is about Unix sockets that the server makes, and it makes none",
+        remedy: "Give --listen unix:PATH, or leave it out; the mode of a socket unit's sockets is SocketMode= and SocketGroup= there")
+    }
   }
 }

@@ -62,7 +62,18 @@ import Testing
     let keys = AccessRule(pskUsers: ["alice"])
     #expect(keys.admission(of: unix(0, psk("alice"))) == .readWrite)
     #expect(keys.admission(of: unix(0, psk("alice2"))) == .denied)
+    #expect(AccessRule(pskUsers: ["e\u{301}"]).admission(of: unix(0, psk("\u{e9}"))) == .denied)
     #expect(keys.admission(of: unix(0, certificate("alice"))) == .denied)
+  }
+
+  @Test func aFingerprintIsAsLongAsASHA256() {
+    let digits = String(repeating: "0aF9", count: 16)
+    for name in ["host.example", "CN=sha256", "sha256", "sha256:" + digits] { #expect(AccessRule.isCertificateName(name)) }
+    for name in [
+      "", "01ab", digits + "0", String(digits.dropLast()), String(digits.dropLast()) + "g", String(digits.dropLast()) + "\u{ff11}",
+    ] {
+      #expect(!AccessRule.isCertificateName("sha256:" + name))
+    }
   }
 
   @Test func placeAndNameAreBothAskedFor() throws {

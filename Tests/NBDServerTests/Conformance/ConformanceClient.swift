@@ -2,9 +2,21 @@ import Testing
 
 @testable import NBDServer
 
+/// What carries a client's bytes.
+protocol ClientTransport {
+  func send(_ bytes: [UInt8]) throws
+  func receive(_ count: Int) throws -> [UInt8]
+  func ask(_ number: UInt32, _ data: [UInt8]) throws -> [RawClient.OptionReply]
+}
+
+extension RawClient: ClientTransport {}
+extension TLSClient: ClientTransport {}
+
 /// A client that speaks the protocol in one of its modes, and holds every reply against the protocol's rules.
 final class ConformanceClient {
   let raw: RawClient
+  /// What its bytes go through: `raw`, or TLS over it.
+  private let transport: any ClientTransport
   let mode: Mode
   /// Ids of the contexts it has selected, by name.
   private(set) var contexts: [String: UInt32] = [:]
@@ -16,18 +28,24 @@ final class ConformanceClient {
   /// In transmission with `name`.
   init(
     _ harness: ServerHarness, _ mode: Mode, contexts queries: [String] = [], name: String = "disk", blockSizes: Bool = false,
-    overTCP: Bool = false
+    overTCP: Bool = false, tls: ((RawClient) throws -> TLSClient)? = nil
   ) throws {
     raw = overTCP ? try harness.connectTCP() : try harness.connect()
     self.mode = mode
-    try raw.greet()
-    if let option = mode.option { try #require(try raw.ask(option).map(\.type) == [1]) }
+    if let tls {
+      try raw.startTLS()
+      transport = try tls(raw)
+    } else {
+      try raw.greet()
+      transport = raw
+    }
+    if let option = mode.option { try #require(try transport.ask(option, []).map(\.type) == [1]) }
     if !queries.isEmpty {
-      for reply in try raw.ask(10, RawClient.metaQuery(name, queries)).dropLast() {
+      for reply in try transport.ask(10, RawClient.metaQuery(name, queries)).dropLast() {
         contexts[String(decoding: reply.data[4...], as: UTF8.self)] = integer(reply.data, 0)
       }
     }
-    let replies = try raw.ask(7, RawClient.query(name, blockSizes ? [3] : []))
+    let replies = try transport.ask(7, RawClient.query(name, blockSizes ? [3] : []))
     try #require(replies.last?.type == 1)
     transmissionFlags = integer(replies[0].data, 10)
   }
@@ -47,7 +65,7 @@ final class ConformanceClient {
       ? RawClient.extendedRequest(
         type, cookie: cookie, at: offset, length: length, flags: type == 1 ? flags | 32 : flags, payload: payload)
       : RawClient.request(type, cookie: cookie, at: offset, length: UInt32(length), flags: flags, payload: payload)
-    try raw.send(bytes)
+    try transport.send(bytes)
     return cookie
   }
 
@@ -56,7 +74,7 @@ final class ConformanceClient {
     cookie += 1
     asked[cookie] = Asked(type: 7, cookie: cookie, offset: offset, byteCount: length, flags: flags, contexts: Set(ids))
     let payload = bigEndian(length) + ids.flatMap { bigEndian($0) }
-    try raw.send(
+    try transport.send(
       RawClient.extendedRequest(
         7, cookie: cookie, at: offset, length: UInt64(payload.count), flags: flags | 32, payload: payload))
     return cookie
@@ -67,15 +85,15 @@ final class ConformanceClient {
   /// The next reply that is whole, whichever request it answers.
   func receive() throws -> Reply {
     while true {
-      let magic: UInt32 = integer(try raw.receive(4), 0)
+      let magic: UInt32 = integer(try transport.receive(4), 0)
       if magic == 0x6744_6698 { return try receiveSimple() }
       try require(magic == (mode == .extended ? 0x6e8a_278c : 0x668e_33ef) && mode.hasChunks, "a reply of another mode: \(magic)")
-      let header = try raw.receive(mode == .extended ? 28 : 16)
+      let header = try transport.receive(mode == .extended ? 28 : 16)
       let byteCount = mode == .extended ? integer(header, 20) as UInt64 : UInt64(integer(header, 12) as UInt32)
       try require(byteCount <= 32 << 20 + 8, "a chunk of \(byteCount) bytes")
       let chunk = Chunk(
         flags: integer(header, 0), type: integer(header, 2), cookie: integer(header, 4),
-        offset: mode == .extended ? integer(header, 12) : nil, payload: try raw.receive(Int(byteCount)))
+        offset: mode == .extended ? integer(header, 12) : nil, payload: try transport.receive(Int(byteCount)))
       guard let question = asked[chunk.cookie] else { throw Violation("a reply to nobody") }
       var reply = begun[chunk.cookie] ?? Reply(cookie: chunk.cookie)
       try reply.take(chunk, for: question)
@@ -88,13 +106,13 @@ final class ConformanceClient {
   }
 
   private func receiveSimple() throws -> Reply {
-    let rest = try raw.receive(12)
+    let rest = try transport.receive(12)
     var reply = Reply(cookie: integer(rest, 4), error: integer(rest, 0))
     guard let question = asked.removeValue(forKey: reply.cookie) else { throw Violation("a reply to nobody") }
     try require(mode != .extended, "a simple reply with extended headers")
     try require(mode == .simple || question.type != 0, "a simple reply to READ with structured replies")
     try require([0, 1, 5, 12, 22, 28, 95, 108].contains(reply.error), "error \(reply.error) is none of the protocol's")
-    if question.type == 0 && reply.error == 0 { reply.bytes = try raw.receive(Int(question.byteCount)) }
+    if question.type == 0 && reply.error == 0 { reply.bytes = try transport.receive(Int(question.byteCount)) }
     return reply
   }
 

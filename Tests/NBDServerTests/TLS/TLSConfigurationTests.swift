@@ -28,6 +28,22 @@ import Testing
     try PSKFile.check(Array(text.utf8), path: "keys")
   }
 
+  @Test func aFileThatIsTooLongIsRefusedAsThat() throws {
+    let place = try TemporaryDirectory()
+    let line = "alice:" + String(repeating: "0", count: 64) + "\n"
+    for (count, isTaken) in [
+      (TLSLimits.pskFileByteCount / line.utf8.count, true), (TLSLimits.pskFileByteCount / line.utf8.count + 1, false),
+    ] {
+      try Data(String(repeating: line, count: count).utf8).write(to: URL(fileURLWithPath: place.file("keys")))
+      if isTaken {
+        try PSKFile.check(place.file("keys"))
+      } else {
+        let error = #expect(throws: TLSError.self) { try PSKFile.check(place.file("keys")) }
+        #expect(error?.description.contains("longer than 1048576 bytes") == true)
+      }
+    }
+  }
+
   @Test(arguments: [
     ("", "no pre-shared key"), ("# none\n", "no pre-shared key"), ("alice", "Line 1"), (":00", "Line 1"), ("alice:", "Line 1"),
     ("alice:00\nbob:0", "Line 2"), ("alice:0g", "Line 1"), ("alice:00 ", "Line 1"), ("alice:\u{ff11}\u{ff11}", "Line 1"),

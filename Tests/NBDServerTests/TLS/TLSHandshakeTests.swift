@@ -100,6 +100,24 @@ extension ServerTests {
       }
     }
 
+    /// Somebody in between might have asked for it in the clear: with the state kept, the client would take a chunk for a reply to something else.
+    @Test func whatWasAgreedOnInTheClearIsForgotten() async throws {
+      let key = try await aliceKey()
+      try await ServerHarness.run(tls: psk(isRequired: false)) { harness in
+        for option in [UInt32(8), 11] {
+          let raw = try harness.connect()
+          try raw.greet()
+          #expect(try raw.ask(option).map(\.type) == [1])
+          #expect(try raw.ask(10, RawClient.metaQuery("disk", ["base:allocation"])).map(\.type) == [4, 1])
+          try #require(try raw.ask(5).map(\.type) == [1])
+          let client = try TLSClient(raw, psk: key)
+          try client.handshake()
+          try client.enter()
+          #expect(try client.read(at: 0, length: 3) == [0, 0, 0])
+        }
+      }
+    }
+
     @Test func offeredTLSMayBeDoneWithout() async throws {
       let key = try await aliceKey()
       try await ServerHarness.run(tls: psk(isRequired: false)) { harness in
@@ -144,6 +162,23 @@ extension ServerTests {
       }
     }
 
+    /// Without forward secrecy, or with ciphers that can be played with. Each with a way in beside it first, so that it is this that is refused.
+    @Test func whatIsWeakIsRefused() async throws {
+      let key = try await aliceKey()
+      let tls12 = "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL"
+      try await ServerHarness.run(tls: psk()) { harness in
+        #expect(isLetIn(harness, priority: "\(tls12):+PSK:+ECDHE-PSK", psk: key))
+        #expect(!isLetIn(harness, priority: "\(tls12):+PSK", psk: key))
+        let cbc = "\(tls12):+DHE-PSK:-CIPHER-ALL:+AES-128-CBC:+AES-256-CBC:+SHA1:+SHA256"
+        #expect(isLetIn(harness, priority: cbc + ":+AES-128-GCM", psk: key))
+        #expect(!isLetIn(harness, priority: cbc, psk: key))
+      }
+      try await ServerHarness.run(tls: x509(verifiesPeer: false)) { harness in
+        #expect(isLetIn(harness, priority: "\(tls12):+RSA:+ECDHE-RSA:+ECDHE-ECDSA"))
+        #expect(!isLetIn(harness, priority: "\(tls12):+RSA"))
+      }
+    }
+
     @Test func onlyClientsOfTheAuthorityAreLetInWhereThatIsAsked() async throws {
       let certificates = try await TestCertificates.make()
       for priority in [TLSClient.modern, TLSClient.tls12] {
@@ -182,6 +217,25 @@ extension ServerTests {
         #expect(try connect(harness, directory: own.client).serverCertificate() == second)
         try whole.write(to: URL(fileURLWithPath: path))
         try await own.revokeClient()
+        #expect(!isLetIn(harness, directory: own.client))
+      }
+    }
+
+    /// That a list is gone, by a slip or because its directory cannot be looked into for a moment, revokes no revocation.
+    @Test func whoWasRevokedStaysSoWhenTheListIsGone() async throws {
+      let own = try await TestCertificates.makeOwn()
+      let configuration = TLSConfiguration(isRequired: true, certificateDirectory: own.server, verifiesPeer: true)
+      try await ServerHarness.run(tls: configuration) { harness in
+        #expect(isLetIn(harness, directory: own.client))
+        try await own.revokeClient()
+        #expect(!isLetIn(harness, directory: own.client))
+        let list = own.server + "/ca-crl.pem"
+        try FileManager.default.moveItem(atPath: list, toPath: list + ".old")
+        #expect(!isLetIn(harness, directory: own.client))
+        // Nor do new certificates in its place: they are not taken into use.
+        try await own.makeServerCertificate()
+        #expect(!isLetIn(harness, directory: own.client))
+        try FileManager.default.moveItem(atPath: list + ".old", toPath: list)
         #expect(!isLetIn(harness, directory: own.client))
       }
     }

@@ -46,6 +46,39 @@ extension ServerTests {
       }
     }
 
+    /// Headers and payloads of every kind of reply lie in records as it comes.
+    @Test(arguments: Mode.allCases) func everyModeIsSpokenThroughTLS(mode: Mode) async throws {
+      try await ServerHarness.run(byteCount: byteCount, tls: configuration()) { harness in
+        let contexts = mode.hasChunks ? ["base:allocation"] : []
+        let client = try ConformanceClient(harness, mode, contexts: contexts) { raw in
+          let client = try TLSClient(raw)
+          try client.handshake()
+          return client
+        }
+        for count in [1, 4096, 100_000, 1 << 20] {
+          let bytes = pattern(count, seed: UInt64(count))
+          #expect(try client.write(bytes, at: 512) == 0)
+          #expect(try client.read(at: 512, length: UInt64(count)).bytes == bytes)
+          #expect(try client.error(3) == 0)
+        }
+        #expect(try client.error(0, at: UInt64(byteCount), length: 1) == 22)
+        if mode.hasChunks { #expect(try !client.status("base:allocation", at: 0, length: 1 << 20).isEmpty) }
+        // Many at once: their replies share sends and records.
+        let whole = try client.read(at: 0, length: 10_000).bytes
+        var places: [UInt64: Int] = [:]
+        for place in stride(from: 0, to: 6400, by: 100) {
+          let cookie = try client.send(0, at: UInt64(place), length: 3000)
+          places[cookie] = place
+        }
+        for _ in 0..<64 {
+          let reply = try client.receive()
+          let known = places.removeValue(forKey: reply.cookie)
+          let place = try #require(known)
+          #expect(reply.bytes == Array(whole[place..<place + 3000]))
+        }
+      }
+    }
+
     @Test func manyRequestsInOneRecordAndOneInMany() async throws {
       try await ServerHarness.run(byteCount: byteCount, tls: configuration()) { harness in
         let client = try enter(harness)

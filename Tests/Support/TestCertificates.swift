@@ -1,17 +1,16 @@
 import Foundation
-import TestSupport
 
 /// Keys and certificates in a directory, made by certtool and psktool as their manuals say.
-final class TestCertificates: Sendable {
-  let directory: TemporaryDirectory
+public final class TestCertificates: Sendable {
+  public let directory: TemporaryDirectory
   /// What a client of the same authority, of none, and of another has.
-  var client: String { directory.file("client") }
-  var stranger: String { directory.file("stranger") }
+  public var client: String { directory.file("client") }
+  public var stranger: String { directory.file("stranger") }
   /// Shows the server's certificate as its own.
-  var thief: String { directory.file("thief") }
-  var server: String { directory.file("server") }
-  var pskFile: String { directory.file("psk/keys.psk") }
-  static let pskUser = "alice"
+  public var thief: String { directory.file("thief") }
+  public var server: String { directory.file("server") }
+  public var pskFile: String { directory.file("psk/keys.psk") }
+  public static let pskUser = "alice"
 
   private init() async throws {
     directory = try TemporaryDirectory()
@@ -32,19 +31,28 @@ final class TestCertificates: Sendable {
   }
 
   private static let made = Task { try await TestCertificates() }
-  static func make() async throws -> TestCertificates { try await made.value }
+  public static func make() async throws -> TestCertificates { try await made.value }
 
   /// A set of its own, for a test that changes the files.
-  static func makeOwn() async throws -> TestCertificates { try await TestCertificates() }
+  public static func makeOwn() async throws -> TestCertificates { try await TestCertificates() }
 
   /// Another one than there was, with another key.
-  func makeServerCertificate() async throws {
+  public func makeServerCertificate() async throws {
     try await certificate(
       "server", cn: "server.example", extra: "ip_address = \"127.0.0.1\"\ndns_name = \"localhost\"\ntls_www_server\n", authority: "ca",
       into: server)
   }
 
-  func revokeClient() async throws {
+  /// Another client of the same authority, by its common name; the directory of what it has.
+  public func makeClient(named name: String) async throws -> String {
+    let place = directory.file(name)
+    try FileManager.default.createDirectory(atPath: place, withIntermediateDirectories: true)
+    try copy("ca-cert.pem", "\(place)/ca-cert.pem")
+    try await certificate("client", cn: name, extra: "tls_www_client\n", authority: "ca", into: place)
+    return place
+  }
+
+  public func revokeClient() async throws {
     let template = directory.file("crl.cfg")
     try Data("crl_next_update = 30\ncrl_number = 1\n".utf8).write(to: URL(fileURLWithPath: template))
     try await Program.succeed([
