@@ -16,7 +16,7 @@ extension RequestSlot {
 
 extension Transmission {
   /// Cuts a READ into stretches of data and of zeros, unless the client wants it in one. True when it is zeros from end to end.
-  func cut(_ slot: RequestSlot) -> Bool {
+  func cutIntoParts(_ slot: RequestSlot) -> Bool {
     slot.markWhole()
     let end = slot.header.offset + slot.header.length  // judged: within the export
     var run = device.zeroRun(at: slot.header.offset, byteCount: slot.header.length)

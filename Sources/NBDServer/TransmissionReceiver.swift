@@ -43,7 +43,7 @@ extension Transmission {
         slot.payload = slice
         if style != .simple { slot.markWhole() }
         finish(slot)
-      } else if command == .read && style != .simple && cut(slot) {
+      } else if command == .read && style != .simple && cutIntoParts(slot) {
         finish(slot)  // nothing but zeros
       } else {
         if command == .blockStatus { slot.metaContexts = rules.metaContexts }

@@ -23,12 +23,14 @@ import Testing
     if !arguments.isEmpty {
       func use(_ call: String) async throws -> UInt64 {
         let before = try await server.cache().counters.hits
-        try await succeed("nbdsh", "-u", server.uri("tank/disk"), "-c", call)
+        try await succeed("/usr/bin/python3", "-m", "nbd", "-u", server.uri("tank/disk"), "-c", call)
         return UInt64(try await server.cache().counters.hits - before)
       }
-      try await succeed("nbdsh", "-u", server.uri("tank/disk"), "-c", "h.pwrite(b'x' * (4 << 20), 32 << 20)", "-c", "h.flush()")
+      try await succeed(
+        "/usr/bin/python3", "-m", "nbd", "-u", server.uri("tank/disk"), "-c", "h.pwrite(b'x' * (4 << 20), 32 << 20)", "-c", "h.flush()")
       #expect(try await use("h.pread(4 << 20, 32 << 20)") < 128)
-      try await succeed("nbdsh", "-u", server.uri("tank/disk"), "-c", "h.pwrite(b'y' * (4 << 20), 48 << 20)", "-c", "h.flush()")
+      try await succeed(
+        "/usr/bin/python3", "-m", "nbd", "-u", server.uri("tank/disk"), "-c", "h.pwrite(b'y' * (4 << 20), 48 << 20)", "-c", "h.flush()")
       _ = try await use("h.cache(4 << 20, 48 << 20)")
       #expect(try await use("h.pread(4 << 20, 48 << 20)") >= 256)
     }

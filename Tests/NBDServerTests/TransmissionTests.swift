@@ -63,48 +63,6 @@ extension ServerTests {
       }
     }
 
-    @Test func requestsOfNoLengthSucceedWithoutTheDevice() async throws {
-      try await ServerHarness.run { harness in
-        let client = try harness.enter()
-        let size = UInt64(ServerHarness.exportByteCount)
-        for type in [UInt16(0), 1, 4, 6] { #expect(try client.perform(type, at: size, flags: 1) == 0) }
-        #expect(try client.perform(0, at: size + 1) == 22)
-        #expect(try client.perform(1, at: size + 1) == 28)
-        #expect(await harness.on { $0.device.calls.isEmpty })
-      }
-    }
-
-    @Test func aReadOnlyExportTakesNoWrites() async throws {
-      try await ServerHarness.run { harness in
-        await harness.on { $0.directory.readOnlyNames = ["disk"] }
-        let client = try harness.enter()
-        #expect(try client.write([1, 2, 3], at: 0) == 1)
-        #expect(try client.perform(4, length: 512) == 1)
-        #expect(try client.perform(6, length: 512) == 1)
-        #expect(try client.read(at: 0, length: 3) == [0, 0, 0])
-        #expect(try client.perform(3) == 0)
-        #expect(await harness.on { $0.device.calls.map(\.operation) } == [.read, .flush])
-      }
-    }
-
-    @Test func aDevicesErrorFailsTheRequestAndNotTheConnection() async throws {
-      try await ServerHarness.run { harness in
-        let client = try harness.enter()
-        for (cause, number) in [(BlockError.Cause.ioFailed, UInt32(5)), (.noSpace, 28), (.noMemory, 12), (.readOnly, 1), (.misaligned, 22)]
-        {
-          await harness.on { $0.device.failure = BlockError(cause) }
-          for type in [UInt16(0), 4, 6] { #expect(try client.perform(type, length: 512) == number) }
-          #expect(try client.perform(3) == number)
-          #expect(try client.write([1, 2, 3], at: 0) == number)
-        }
-        await harness.on { $0.device.failure = BlockError(.unsupported) }
-        #expect(try client.perform(4, length: 512) == 0)  // TRIM is a hint
-        #expect(try client.perform(6, length: 512) == 22)
-        await harness.on { $0.device.failure = nil }
-        #expect(try client.read(at: 0, length: 3) == [0, 0, 0])
-      }
-    }
-
     @Test func theLargestRequestsAreServedAndLargerOnesRefused() async throws {
       try await ServerHarness.run(byteCount: 80 << 20) { harness in
         let client = try harness.enter()
@@ -228,16 +186,6 @@ extension ServerTests {
           #expect(try client.receiveReply().error == 0)
           _ = try client.receive(index == 9 ? 500_000 : 40_000)
         }
-      }
-    }
-
-    @Test func aFlushOverAnotherConnectionReachesTheSameDevice() async throws {
-      try await ServerHarness.run { harness in
-        let clients = try (0..<4).map { _ in try harness.enter() }
-        for (index, client) in clients.enumerated() { #expect(try client.write([UInt8(index)], at: UInt64(index)) == 0) }
-        #expect(try clients[0].perform(3) == 0)
-        #expect(try clients[3].read(at: 0, length: 4) == [0, 1, 2, 3])
-        #expect(await harness.on { $0.device.calls.map(\.operation) } == [.write, .write, .write, .write, .flush, .read])
       }
     }
   }

@@ -103,6 +103,13 @@ final class TLSStream: @unchecked Sendable {  // reactor-confined
 
   /// Part of `message` or all of it, once the network has taken it: a count, or -errno.
   func send(_ message: UnsafeMutablePointer<msghdr>) async -> Int {
+    guard let sealed = seal(message) else { return -Int(EPROTO) }
+    return await flush() ? sealed : -Int(EPIPE)
+  }
+
+  /// As much of `message` as there is room for: a count; nil when the session has failed. Large pieces are sealed where they lie, small ones are
+  /// gathered to whole records.
+  private func seal(_ message: UnsafeMutablePointer<msghdr>) -> Int? {
     var sealed = 0
     var held = 0  // of `gathered`
     for index in 0..<message.pointee.msg_iovlen {
@@ -110,39 +117,35 @@ final class TLSStream: @unchecked Sendable {  // reactor-confined
       var piece = UnsafeRawBufferPointer(start: vector.iov_base, count: vector.iov_len)
       while !piece.isEmpty {
         if held == 0 && piece.count >= gathered.count {
-          switch session.seal(piece) {
-          case .moved(let count):
-            sealed += count
-            piece = UnsafeRawBufferPointer(rebasing: piece[count...])
-            continue
-          case .again: return await flush() ? sealed : -Int(EPIPE)
-          case .failed: return -Int(EPROTO)
-          }
+          guard let count = seal(piece) else { return nil }
+          if count == 0 { return sealed }
+          sealed += count
+          piece = UnsafeRawBufferPointer(rebasing: piece[count...])
+          continue
         }
         let count = min(piece.count, gathered.count - held)
         UnsafeMutableRawBufferPointer(rebasing: gathered[held..<held + count]).copyMemory(from: .init(rebasing: piece[..<count]))
         held += count
         piece = UnsafeRawBufferPointer(rebasing: piece[count...])
         if held == gathered.count {
-          guard let count = seal(gathered: held) else { return -Int(EPROTO) }
-          if count == 0 { return await flush() ? sealed : -Int(EPIPE) }
+          guard let count = seal(UnsafeRawBufferPointer(gathered)) else { return nil }
           sealed += count
-          if count < held { return await flush() ? sealed : -Int(EPIPE) }
+          if count < held { return sealed }
           held = 0
         }
       }
     }
     if held > 0 {
-      guard let count = seal(gathered: held) else { return -Int(EPROTO) }
+      guard let count = seal(UnsafeRawBufferPointer(rebasing: gathered[..<held])) else { return nil }
       sealed += count
     }
-    return await flush() ? sealed : -Int(EPIPE)
+    return sealed
   }
 
-  /// One record of what was gathered: how much of it, 0 when there is no room, nil when the session has failed. It is less than all when the
-  /// client has asked for shorter records.
-  private func seal(gathered byteCount: Int) -> Int? {
-    switch session.seal(UnsafeRawBufferPointer(rebasing: gathered[..<byteCount])) {
+  /// One record: how much of it, 0 when there is no room, nil when the session has failed. It is less than all when the client has asked for shorter
+  /// records.
+  private func seal(_ bytes: UnsafeRawBufferPointer) -> Int? {
+    switch session.seal(bytes) {
     case .moved(let count): count
     case .again: 0
     case .failed: nil

@@ -55,6 +55,8 @@ extension ServerTests {
         #expect(try client.write([1], at: 0) == 1)
         for type in [UInt16(4), 6] { #expect(try client.error(type, length: 512) == 1) }
         for type in [UInt16(0), 5] { #expect(try client.error(type, length: 512) == 0) }
+        #expect(try client.error(3) == 0)
+        #expect(await harness.on { $0.device.calls.map(\.operation) } == [.read, .flush])
       }
     }
 
@@ -79,7 +81,13 @@ extension ServerTests {
     @Test(arguments: Mode.allCases) func requestsOfNoLengthDoNotDisconnect(mode: Mode) async throws {
       try await ServerHarness.run { harness in
         let client = try ConformanceClient(harness, mode)
-        for type in [UInt16(0), 1, 4, 5, 6] { #expect(try client.error(type, at: 512) == 0) }
+        let size = UInt64(ServerHarness.exportByteCount)
+        for type in [UInt16(0), 1, 4, 5, 6] {
+          #expect(try client.error(type, at: 512) == 0)
+          #expect(try client.error(type, at: size, flags: 1) == 0)
+          #expect(try client.error(type, at: size + 1) == (type == 1 || type == 6 ? 28 : 22))
+        }
+        #expect(await harness.on { $0.device.calls.isEmpty })
         #expect(try client.error(3) == 0)
       }
     }
@@ -98,6 +106,7 @@ extension ServerTests {
         #expect(try client.error(6, length: 512, flags: 16) == 0)
         await harness.on { $0.device.failure = BlockError(.unsupported) }
         #expect(try client.error(6, length: 512) == 22)
+        #expect(try client.error(4, length: 512) == 0, "TRIM is a hint")
       }
     }
 
