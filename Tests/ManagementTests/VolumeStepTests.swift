@@ -86,7 +86,7 @@ import Testing
     let said = Mutex<[String]>([])
     let creation = VolumeCreation(
       storage: backend, request: CreateVirtualDisk(pool: "tank", name: "data", sizeBytes: 20 << 20), kind: .ext4, label: nil,
-      command: { "spaceport \($0) --control /c" }, report: { sentence in said.withLock { $0.append(sentence) } })
+      connections: 4, command: { "spaceport \($0) --control /c" }, report: { sentence in said.withLock { $0.append(sentence) } })
     do throws(APIError) {
       _ = try await creation.run(interruption)
       return (nil, said.withLock { $0 })

@@ -42,8 +42,7 @@ struct VolumeAttachCommand: AsyncParsableCommand {
   @Argument(help: ArgumentHelp("The volume, or a whole virtual disk.", valueName: "pool/vdisk[/partition]"), transform: Parse.volume)
   var path: VolumePath
 
-  @Option(help: ArgumentHelp("How many connections the kernel uses.", valueName: "n"))
-  var connections: Int = AttachmentLimits.connections
+  @OptionGroup var connection: ConnectionOptions
 
   @Option(help: ArgumentHelp("Wait so long for the server, and for the volume's pool to be open.", valueName: "seconds"))
   var wait: Int = 0
@@ -56,16 +55,12 @@ struct VolumeAttachCommand: AsyncParsableCommand {
     if !seconds.contains(wait) {
       throw ValidationError("--wait \(wait) is out of range. Give \(seconds.lowerBound) to \(seconds.upperBound) seconds.")
     }
-    let range = AttachmentLimits.connectionRange
-    if !range.contains(connections) {
-      throw ValidationError("--connections \(connections) is out of range. Give \(range.lowerBound) to \(range.upperBound).")
-    }
   }
 
   func run() async throws {
     let devices = VolumeDevices(storage: try client.storage())
     try await devices.waitFor(path, seconds: wait)
-    let (device, isNew) = try await devices.attach(path, connections: connections, isShared: shared)
+    let (device, isNew) = try await devices.attach(path, connections: connection.connections, isShared: shared)
     let mountPoints = Attachments.current().mountPoints(of: device)
     if !isNew {
       let mounted = mountPoints.isEmpty ? "" : ", mounted at \(mountPoints.joined(separator: ", "))"
@@ -95,6 +90,19 @@ struct VolumeDetachCommand: AsyncParsableCommand {
   }
 }
 
+/// How a volume is attached.
+struct ConnectionOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("How many connections the kernel uses.", valueName: "n"))
+  var connections: Int = AttachmentLimits.connections
+
+  func validate() throws {
+    let range = AttachmentLimits.connectionRange
+    if !range.contains(connections) {
+      throw ValidationError("--connections \(connections) is out of range. Give \(range.lowerBound) to \(range.upperBound).")
+    }
+  }
+}
+
 struct VolumeCreateCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "create", abstract: "Create a virtual disk with one partition and a file system, attached and ready to be mounted.",
@@ -107,6 +115,8 @@ struct VolumeCreateCommand: AsyncParsableCommand {
 
   @Option(help: "The file system's label; else none.")
   var label: String?
+
+  @OptionGroup var connection: ConnectionOptions
 
   @OptionGroup var plan: VirtualDiskPlanOptions
 
@@ -123,7 +133,8 @@ struct VolumeCreateCommand: AsyncParsableCommand {
     let interruption = await Interruption(remedy: "What was done is undone, or named above")
     defer { interruption.end() }
     let creation = VolumeCreation(
-      storage: try client.storage(), request: plan.request, kind: fs, label: label, command: client.command,
+      storage: try client.storage(), request: plan.request, kind: fs, label: label, connections: connection.connections,
+      command: client.command,
       report: { Terminal.writeError(Printable.text($0)) })
     let volume = try await creation.run(interruption)
     try client.show(volume, as: VolumeTables.created(volume))

@@ -7,6 +7,7 @@ struct VolumeCreation {
   let request: CreateVirtualDisk
   let kind: FileSystemKind
   let label: String?
+  let connections: Int
   /// A command of ours as it must be typed to reach the same server.
   let command: (_ words: String) -> String
   /// Called with what is said meanwhile.
@@ -39,7 +40,7 @@ struct VolumeCreation {
     _ = try await storage.createPartition(on: path, CreatePartition(label: String(path.name.prefix(36))))
     try interruption.check()
     let name = VolumePath(disk: path, partition: "1")
-    let (device, _) = try await devices.attach(name, connections: AttachmentLimits.connections, isShared: false)
+    let (device, _) = try await devices.attach(name, connections: connections, isShared: false)
     steps.add("\(device.path) is detached again", command: command("volume detach \(name)")) { () async throws(APIError) in
       _ = try await devices.detach(name)
     }
