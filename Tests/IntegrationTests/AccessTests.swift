@@ -172,7 +172,8 @@ import Testing
   /// Whoever may not open it learns nothing of its table; whoever may, what is wrong.
   @Test func aDeniedClientIsToldNothingElse() async throws {
     try await run { server, tcp, _ in
-      func answer(_ uri: String) async throws -> String { try await Program.run(["nbdinfo", uri]).errors }
+      // qemu shows the server's words.
+      func answer(_ uri: String) async throws -> String { try await Program.run(["qemu-img", "info", uri]).errors }
       try await succeed(
         "/usr/bin/python3", "-m", "nbd", "-u", server.uri("tank/data"), "-c", "h.pwrite(bytes([7] * 512), 512)", "-c",
         "h.pwrite(bytes(512), 33554432 * 2 - 512)")
