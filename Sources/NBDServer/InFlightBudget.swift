@@ -74,8 +74,8 @@ final class InFlightBudget: @unchecked Sendable {  // reactor-confined
     requestCount -= 1
     if InFlightBudget.isLarge(cost) { largeByteCount -= cost }
     assert(self.byteCount >= 0 && requestCount >= 0 && largeByteCount >= 0, "given back more than was taken")
-    if !waitingForLarge.isEmpty { admit(from: &waitingForLarge) }
-    if !waiting.isEmpty { admit(from: &waiting) }
+    if !waitingForLarge.isEmpty { admit(areLarge: true) }
+    if !waiting.isEmpty { admit(areLarge: false) }
   }
 
   private func hasRoom(for cost: Int) -> Bool {
@@ -95,16 +95,20 @@ final class InFlightBudget: @unchecked Sendable {  // reactor-confined
   }
 
   /// Those whose turn it is, while there is room; nobody overtakes one for whom there is none.
-  private func admit(from queue: inout [Share]) {
-    while let index = queue.indices.min(by: { InFlightBudget.isBefore(queue[$0], queue[$1]) }) {
-      let share = queue[index]
+  ///
+  /// The queues are not passed on as `inout`: whether there is room is asked of both, and an optimised build then finds two at one of them.
+  private func admit(areLarge: Bool) {
+    while let index = InFlightBudget.next(of: areLarge ? waitingForLarge : waiting) {
+      let share = areLarge ? waitingForLarge[index] : waiting[index]
       guard hasRoom(for: share.wanted) else { return }
-      queue.remove(at: index)
+      if areLarge { waitingForLarge.remove(at: index) } else { waiting.remove(at: index) }
       charge(share.wanted, to: share)
       share.waitsSince = .distantFuture
       share.continuation.take()?.resume()
     }
   }
+
+  private static func next(of queue: [Share]) -> Int? { queue.indices.min { isBefore(queue[$0], queue[$1]) } }
 
   private static func isBefore(_ one: Share, _ other: Share) -> Bool {
     (one.byteCount, one.requestCount, one.waitsSince) < (other.byteCount, other.requestCount, other.waitsSince)
