@@ -24,7 +24,7 @@ FUZZ_SECONDS ?= 60
 SIM_SEEDS ?= 1000
 SIM_JOBS ?= $(shell nproc)
 
-.PHONY: help deps deps-build deps-test deps-suites toolchain build run test test-unit test-asan test-tsan test-suites test-kernel sim soak fuzz bench lint install clean
+.PHONY: help deps deps-build deps-test deps-suites toolchain build run test test-unit test-asan test-tsan test-suites test-hostile test-kernel sim soak fuzz bench lint install clean
 
 help:
 	@echo 'make run          install what is missing, build, start the server with a demo pool; Ctrl-C stops it'
@@ -36,6 +36,7 @@ help:
 	@echo 'make test-tsan    unit tests under ThreadSanitizer'
 	@echo 'make build        the release binary: $(RELEASE)'
 	@echo 'make test-kernel  the Linux kernel in a virtual machine uses our virtual disks'
+	@echo 'make test-hostile hostile clients beside one whose data is verified'
 	@echo 'make test-suites  tools and suites that no one here wrote: libnbd, nbd, qemu, nbdkit, fio'
 	@echo 'make bench        fio against this server and its peers'
 	@echo 'make lint         formatting rules'
@@ -72,7 +73,8 @@ test: toolchain deps-test build sim
 	$(TIMEOUT) 1200 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter VirtualDiskTests
 	$(TIMEOUT) 1800 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter SimulatedPoolTests
 	$(TIMEOUT) 600 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter ManagementTests
-	SPACEPORT_BINARY=$(CURDIR)/$(RELEASE) $(TIMEOUT) 1500 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter IntegrationTests
+	SPACEPORT_BINARY=$(CURDIR)/$(RELEASE) $(TIMEOUT) 1500 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter IntegrationTests \
+		--skip HostileClientTests
 
 # Everything but the management plane and the real server: builds in a minute.
 test-unit: toolchain
@@ -115,6 +117,11 @@ fuzz: toolchain
 # What nbd's and libnbd's own tests are built with; their sources are fetched as the suites run.
 deps-suites: deps-test
 	@scripts/install-packages.sh gcc libc6-dev make libnbd-dev libglib2.0-dev libgnutls28-dev pkgconf bison flex dpkg-dev xz-utils
+
+# Hostile clients beside one that behaves: they want a machine that is not busy, and minutes.
+test-hostile: toolchain deps-test build
+	$(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) build $(SWIFT_FLAGS) --build-tests
+	SPACEPORT_BINARY=$(CURDIR)/$(RELEASE) $(TIMEOUT) 900 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter HostileClientTests
 
 test-suites: toolchain deps-suites build
 	Tests/Suites/run.sh $(RELEASE)

@@ -349,6 +349,8 @@ def hoarders():
             else:
                 client.sendall(request(WRITE, 0, 32 << 20 if kind == 1 else 1 << 20 if kind == 2 else 4096) + bytes(100))
             clients.append((client, kind))
+            if len(clients) % 20 == 0:
+                yield f"{cut} hoarders were cut off"
         for entry in list(clients):
             client, kind = entry
             try:
