@@ -186,7 +186,16 @@ volumes_tcp() {
 }
 
 # Without a server devices are known by what they say of themselves. The second has lost something, and says so after two minutes.
+# For two minutes the kernel waits for a server, as it was told to, and has no need to complain of that.
 volumes_detach_alone() {
+  local seconds status=0
+  seconds=$(cat /proc/sys/kernel/hung_task_timeout_secs)
+  echo 0 > /proc/sys/kernel/hung_task_timeout_secs
+  detach_without_server || status=1
+  echo "$seconds" > /proc/sys/kernel/hung_task_timeout_secs
+  return $status
+}
+detach_without_server() {
   inner_kill
   volume detach demo/e/2 && return 1
   timeout 140 /test/spaceport volume detach demo/e/1 --control $INNER/control.sock > /run/alone 2>&1 && { echo "nothing was lost?"; return 1; }
