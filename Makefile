@@ -68,7 +68,7 @@ run: build
 test: toolchain deps-test build sim
 	python3 -m unittest discover -s Tests/Bench
 	$(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) build $(SWIFT_FLAGS) --build-tests
-	$(TIMEOUT) 600 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --skip IntegrationTests --skip ManagementTests \
+	$(TIMEOUT) 1200 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --skip IntegrationTests --skip ManagementTests \
 		--skip VirtualDiskTests --skip SimulatedPoolTests
 	$(TIMEOUT) 1200 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter VirtualDiskTests
 	$(TIMEOUT) 1800 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter SimulatedPoolTests
