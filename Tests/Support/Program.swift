@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 /// What a program that was run to its end left behind.
 public struct ProgramResult: Sendable {
@@ -99,6 +100,10 @@ public enum Program {
   }
 }
 
+/// Held while a program is started: Foundation learns of a program's end by a socket that whatever is started at the same moment inherits, and
+/// would keep open until it ends itself.
+private let starting = Mutex(())
+
 extension Process {
   /// A thread of Swift's pool blocks all signals, and its children would inherit that: SIGTERM would not end them.
   public func runWithoutBlockedSignals() throws {
@@ -107,13 +112,13 @@ extension Process {
     sigemptyset(&none)
     pthread_sigmask(SIG_SETMASK, &none, &before)
     defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-    try run()
+    try starting.withLock { _ in try run() }
   }
 }
 
 extension Process {
-  /// Whether it has ended, as the kernel says. `isRunning` learns of it when a pipe is closed that other processes, if they are started at
-  /// the same moment, inherit and keep open.
+  /// Whether it has ended, as the kernel says. `isRunning` learns of it when a socket is closed that what the program itself started may keep
+  /// open.
   public var hasEnded: Bool {
     var information = siginfo_t()
     let outcome = waitid(P_PID, id_t(processIdentifier), &information, WEXITED | WNOHANG | WNOWAIT)
@@ -123,13 +128,13 @@ extension Process {
 
 /// Polls `condition` until it holds; throws after `timeoutSeconds`.
 public func waitUntil(
-  timeoutSeconds: Double = 30, _ what: String, onTimeout: () -> Void = {}, _ condition: () async throws -> Bool
+  timeoutSeconds: Double = 30, _ what: @autoclosure () -> String, onTimeout: () -> Void = {}, _ condition: () async throws -> Bool
 ) async throws {
   let deadline = ContinuousClock.now + .seconds(timeoutSeconds)
   while try await !condition() {
     if ContinuousClock.now > deadline {
       onTimeout()
-      throw ProgramFailure(description: "waited \(timeoutSeconds) s for \(what)")
+      throw ProgramFailure(description: "waited \(timeoutSeconds) s for \(what())")
     }
     try await Task.sleep(for: .milliseconds(5))
   }

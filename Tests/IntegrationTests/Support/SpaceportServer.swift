@@ -52,7 +52,7 @@ final class SpaceportServer: @unchecked Sendable {  // used by one test, one cal
 
   func end(_ signal: Int32) async throws {
     kill(process.processIdentifier, signal)
-    try await waitUntil("the server to end") { !self.process.isRunning }
+    try await waitUntil("the server to end: \(log)") { !self.process.isRunning }
   }
 
   /// Ends it by SIGTERM; it must end well.
