@@ -5,7 +5,22 @@ import Management
 /// The kernel's NBD client. All of it blocks, for at most the limits' time.
 public enum KernelNBD {
   /// Connects an export to a device that is free.
-  public static func connect(_ target: AttachTarget, by connections: borrowing NBDConnections) throws(APIError) -> NBDDevice {
+  /// - Parameter connect: makes the connections, anew for each attempt.
+  public static func connect(
+    _ target: AttachTarget, by connect: () async throws(APIError) -> NBDConnections
+  ) async throws(APIError) -> NBDDevice {
+    for _ in 1..<AttachmentLimits.connectAttempts {
+      if let device = try self.connect(target, by: try await connect(), evenIfPartly: false) { return device }
+    }
+    // A connection that nobody receives on is lost with its first request, after the time limit of requests; the others then do the work.
+    guard let device = try self.connect(target, by: try await connect(), evenIfPartly: true) else { preconditionFailure("none was asked for") }
+    return device
+  }
+
+  /// - Returns: nil where the kernel does not receive on all of the connections, unless that shall do.
+  private static func connect(
+    _ target: AttachTarget, by connections: borrowing NBDConnections, evenIfPartly: Bool
+  ) throws(APIError) -> NBDDevice? {
     var index: UInt32 = 0
     let export = target.export
     let (byteCount, flags) = (connections.byteCount, connections.flags)
@@ -19,6 +34,11 @@ public enum KernelNBD {
       }
     }
     let name = "nbd\(index)"
+    // Before the first request, which opening the device sends.
+    if !evenIfPartly && !Receivers(device: name).areThere(for: connections.descriptors.count) {
+      try disconnect(index, name)
+      return nil
+    }
     do throws(APIError) { return try appeared(name, byteCount: byteCount) } catch {
       try? disconnect(index, name)
       throw error

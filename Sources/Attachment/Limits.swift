@@ -15,6 +15,10 @@ public enum AttachmentLimits {
   /// How long the kernel and udev may take to show, or to let go of, a device, in milliseconds; and how often it is looked at.
   static let deviceMilliseconds = 20_000
   static let lookMilliseconds = 20
+  /// How long the kernel's worker threads may take to receive on each connection, in milliseconds; and how often it is tried with new connections:
+  /// the workers of the attempt before are there for the next.
+  static let receiverMilliseconds = 5000
+  static let connectAttempts = 4
   /// How long somebody who has an export or a device open may take to let go, in milliseconds: a connection that the kernel has just closed the
   /// server has yet to notice, and udev looks into each device that appears or is closed by a writer.
   public static let closingMilliseconds = 2000

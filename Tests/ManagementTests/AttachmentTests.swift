@@ -45,6 +45,28 @@ import Testing
     #expect(NBDDevice.all(in: blocks.directory.file("none")).isEmpty)
   }
 
+  /// Workers that do something else, or did it before, and programs that are called like one, receive nothing.
+  @Test func receiversAreCountedByTheWorkTheyDo() throws {
+    var threads = [
+      "1/comm": "systemd", "20/comm": "kworker/u9:1+nbd3-recv", "21/comm": "kworker/u9:2+nbd3-recv", "22/comm": "kworker/u9:3-nbd3-recv",
+      "23/comm": "kworker/u9:4+nbd33-recv", "24/comm": "nbd3-recv", "25/status": "", "self/comm": "x+nbd3-recv", "09/comm": "x+nbd3-recv",
+    ]
+    func receivers(_ device: String = "nbd3") throws -> (Receivers, Blocks) {
+      let files = try Blocks(threads)
+      return (Receivers(device: device, processes: files.directory.path, milliseconds: 60), files)
+    }
+    let (some, first) = try receivers()
+    withExtendedLifetime(first) {
+      #expect(some.count == 2 && some.areThere(for: 2) && !some.areThere(for: 3))
+    }
+    threads["24/comm"] = "nbd3-recv+nbd3-recv"  // the rescuer at work
+    let (all, files) = try receivers()
+    withExtendedLifetime(files) { #expect(all.count == 3 && all.areThere(for: 3)) }
+    // Of a device of which nothing is seen it is not said that it does not receive.
+    let (none, rest) = try receivers("nbd4")
+    withExtendedLifetime(rest) { #expect(none.count == 0 && none.areThere(for: 4)) }
+  }
+
   @Test func aVolumeIsFoundByIdentifierByProcessAndOnTheWholeDisk() throws {
     let volume = Samples.volume()
     var disk = Samples.virtualDisk(CreateVirtualDisk(pool: "tank", name: "data", sizeBytes: 20 << 20))

@@ -58,13 +58,16 @@ struct VolumeDevices {
     }
     if let device = devices.first, device.identifier == nil { return (device, false) }
     if devices.isEmpty && !isShared { try await checkNobodyElse(path) }
-    let connections = try NBDConnections(to: target.export.name, at: address, count: count)
-    // What had the name may have been deleted before these were made, and another have it now.
-    guard try await named(path).target.export.identifier == target.export.identifier else {
-      throw APIError(.wrongState, "\(path) is another volume than a moment ago", remedy: "Repeat the command if it is the one you mean")
+    func connect() async throws(APIError) -> NBDConnections {
+      let connections = try NBDConnections(to: target.export.name, at: address, count: count)
+      // What had the name may have been deleted before these were made, and another have it now.
+      guard try await named(path).target.export.identifier == target.export.identifier else {
+        throw APIError(.wrongState, "\(path) is another volume than a moment ago", remedy: "Repeat the command if it is the one you mean")
+      }
+      return connections
     }
-    guard let device = devices.first else { return (try KernelNBD.connect(target, by: connections), true) }
-    try KernelNBD.reconnect(device, target, by: connections)
+    guard let device = devices.first else { return (try await KernelNBD.connect(target, by: connect), true) }
+    try KernelNBD.reconnect(device, target, by: try await connect())
     return (device, false)
   }
 

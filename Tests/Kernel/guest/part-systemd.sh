@@ -12,7 +12,7 @@ systemd_server() {
 }
 # The line that is printed goes into /etc/fstab as it is.
 systemd_volume() {
-  served volume create demo/e --fs ext4 --size 256MiB --connections 1 > /run/created && cat /run/created || return
+  served volume create demo/e --fs ext4 --size 256MiB > /run/created && cat /run/created || return
   sed -n 's|^In /etc/fstab: *||p' /run/created > /etc/fstab
   grep -q 'x-systemd.requires' /etc/fstab && served volume detach demo/e/1 && systemctl daemon-reload && systemctl stop spaceport.service &&
     [ -z "$(server_process | grep -v '^0$')" ]
@@ -46,7 +46,7 @@ systemd_detached() {
   local device
   device=$(mounted_device)
   systemctl stop $UNIT && [ -z "$(mounted_device)" ] && [ ! -e /sys/block/$(basename $device)/pid ] && systemctl is-active spaceport.service &&
-    device=$(served volume attach demo/e/1 --connections 1) && e2fsck -f -n $device && mount $device /mnt && check_files /mnt && umount /mnt &&
+    device=$(served volume attach demo/e/1) && e2fsck -f -n $device && mount $device /mnt && check_files /mnt && umount /mnt &&
     served volume detach demo/e/1
 }
 

@@ -1,13 +1,7 @@
 # shellcheck shell=bash disable=SC2086,SC2154  # DEVICE, BLOCK and the settings come from lib.sh and the run
 # Volumes: the server and the kernel's NBD client on one machine. A whole virtual disk and a partition of it attached side by side, tables by
 # others' tools; then `spaceport volume`, which attaches by itself.
-# On one connection, as 6.1 may not receive on others for 30 s on a busy host (lib.sh): the other parts see to several.
-volume() {
-  case $1 in
-    create | attach) inner_control volume "$@" --connections 1 ;;
-    *) inner_control volume "$@" ;;
-  esac
-}
+volume() { inner_control volume "$@"; }
 
 volumes_pool() {
   inner_control pool create demo $INNER/disk-a.img $INNER/disk-b.img $INNER/disk-c.img &&
@@ -218,7 +212,7 @@ volumes_undo() {
     ! inner_control vdisk list | grep demo/small && [ "$(attached_count)" = "$before" ] || return
   # Ctrl-C while mkfs is at work
   mkdir -p /run/slow && printf '#!/bin/sh\necho > /run/slow/began\nsleep 60\n' > /run/slow/mkfs.ext4 && chmod 755 /run/slow/mkfs.ext4 || return
-  PATH=/run/slow:$PATH /test/spaceport volume create demo/late --fs ext4 --size 64MiB --connections 1 --control $INNER/control.sock > /run/late 2>&1 &
+  PATH=/run/slow:$PATH /test/spaceport volume create demo/late --fs ext4 --size 64MiB --control $INNER/control.sock > /run/late 2>&1 &
   local creator=$!
   wait_until exists /run/slow/began && kill -INT $creator || return
   wait $creator && { echo "it succeeded"; return 1; }
