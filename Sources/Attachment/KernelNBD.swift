@@ -13,7 +13,9 @@ public enum KernelNBD {
       if let device = try self.connect(target, by: try await connect(), evenIfPartly: false) { return device }
     }
     // A connection that nobody receives on is lost with its first request, after the time limit of requests; the others then do the work.
-    guard let device = try self.connect(target, by: try await connect(), evenIfPartly: true) else { preconditionFailure("none was asked for") }
+    guard let device = try self.connect(target, by: try await connect(), evenIfPartly: true) else {
+      preconditionFailure("a device that is received on in part was to do")
+    }
     return device
   }
 
