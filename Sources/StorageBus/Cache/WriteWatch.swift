@@ -61,17 +61,19 @@ struct WriteWatch: ~Copyable {
 
   @inline(__always)
   private func begin(_ index: Int) {
-    if counters[index].underWay > 0 { counters[index].isContested = true }
-    counters[index].underWay += 1
+    let counter = counters + index
+    if counter.pointee.underWay > 0 { counter.pointee.isContested = true }
+    counter.pointee.underWay += 1
   }
 
   @inline(__always)
   private mutating func end(_ index: Int) -> Bool {
     now += 1
-    counters[index].lastEnd = now
-    counters[index].underWay -= 1
-    let wasAlone = !counters[index].isContested
-    if counters[index].underWay == 0 { counters[index].isContested = false }
+    let counter = counters + index
+    counter.pointee.lastEnd = now
+    counter.pointee.underWay -= 1
+    let wasAlone = !counter.pointee.isContested
+    if counter.pointee.underWay == 0 { counter.pointee.isContested = false }
     return wasAlone
   }
 }
