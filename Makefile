@@ -17,7 +17,8 @@ USE_PACKAGES := nbd-client fio e2fsprogs libnbd0 libgnutls30
 TEST_PACKAGES := gdisk fdisk parted xfsprogs btrfs-progs dosfstools ntfs-3g gnutls-bin systemd libnbd-bin python3-libnbd nbdkit qemu-utils util-linux python3 strace \
 	$(shell cat Tests/Kernel/packages.txt Tests/Bench/packages.txt 2>/dev/null | grep -v '^\#')
 
-SIMULATOR := .build/release/spaceport-sim
+# Optimised, with our own invariants asserted all the same, and able to have a bug planted.
+SIMULATOR := .build-sim/release/spaceport-sim
 # Seconds for each target of `make fuzz`.
 FUZZ_SECONDS ?= 60
 # Seeds that `make sim` runs, and so does its part of `make test`: always the same, three to five minutes; and how many at the same time.
@@ -71,7 +72,7 @@ test: toolchain deps-test build sim
 	$(TIMEOUT) 1200 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --skip IntegrationTests --skip ManagementTests \
 		--skip VirtualDiskTests --skip SimulatedPoolTests
 	$(TIMEOUT) 1200 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter VirtualDiskTests
-	$(TIMEOUT) 1800 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter SimulatedPoolTests
+	SPACEPORT_SIMULATOR=$(CURDIR)/$(SIMULATOR) $(TIMEOUT) 1800 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter SimulatedPoolTests
 	$(TIMEOUT) 600 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter ManagementTests
 	SPACEPORT_BINARY=$(CURDIR)/$(RELEASE) $(TIMEOUT) 1500 $(SWIFT) test $(SWIFT_FLAGS) --skip-build --filter IntegrationTests \
 		--skip HostileClientTests
@@ -99,9 +100,10 @@ test-tsan: toolchain deps-test
 	SPACEPORT_CORE=1 TSAN_OPTIONS=halt_on_error=0:suppressions=$(CURDIR)/Tests/Sanitizers/tsan-suppressions.txt \
 		$(TIMEOUT) $(SANITIZED_TIMEOUT) $(SANITIZED) --scratch-path .build-tsan --sanitize=thread --skip-build
 
-# The release build: many times as many seeds. What a failure prints is all that is needed to repeat it.
+# What a failure prints is all that is needed to repeat it.
 $(SIMULATOR): toolchain
-	$(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) build $(SWIFT_FLAGS) -c release --static-swift-stdlib --product spaceport-sim
+	SPACEPORT_CORE=1 $(TIMEOUT) $(BUILD_TIMEOUT) $(SWIFT) build $(SWIFT_FLAGS) -c release --static-swift-stdlib --scratch-path .build-sim \
+		--product spaceport-sim -Xswiftc -assert-config -Xswiftc Debug -Xswiftc -DPLANTED_BUGS
 .PHONY: $(SIMULATOR)
 
 sim: $(SIMULATOR)

@@ -1,6 +1,6 @@
 /// Bugs that can be put into the layers on purpose, to show that the simulator would find them: each is a way to lose data that the rules
-/// of the architecture forbid. Only debug builds can have one; in a release build `isPlanted` is the constant false, and the optimiser
-/// leaves nothing of it.
+/// of the architecture forbid. Only debug builds and that of `make sim` (PLANTED_BUGS) can have one; in any other `isPlanted` is the constant
+/// false, and the optimiser leaves nothing of it.
 public enum PlantedBug: String, CaseIterable, Sendable {
   /// FLUSH commits the map without flushing the disks first.
   case noFlushBeforeCommit
@@ -39,7 +39,7 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   /// A voter alone is believed though the witness knows that the pool had come further.
   case witnessedEntryIgnored
 
-  #if DEBUG
+  #if DEBUG || PLANTED_BUGS
     /// Set before anything runs, and not changed while something does.
     nonisolated(unsafe) private static var planted: PlantedBug?
 

@@ -17,8 +17,8 @@ public enum GPTError: Error, Hashable, Sendable, CustomStringConvertible {
   case nameHoldsNUL(number: Int)
   case sizeIsZero
   case alignmentInvalid(byteCount: UInt64, sectorSize: SectorSize)
-  case noSpace(neededSectors: UInt64, largestFreeSectors: UInt64)
-  case noRoomBehind(number: Int, neededSectors: UInt64, availableSectors: UInt64)
+  case noSpace(neededSectors: UInt64, largestFreeSectors: UInt64, SectorSize)
+  case noRoomBehind(number: Int, neededSectors: UInt64, availableSectors: UInt64, SectorSize)
   case percentInvalid(Int)
   case metadataSizeInvalid(byteCount: UInt64)
   case bootCodeInvalid(byteCount: Int)
@@ -36,11 +36,11 @@ public enum GPTError: Error, Hashable, Sendable, CustomStringConvertible {
       "a partition needs at least one sector: give a larger size"
     case .alignmentInvalid(let byteCount, let sectorSize):
       "\(byteCount) bytes is no alignment on a disk of \(sectorSize)-byte sectors: give a multiple of the sector size above 0"
-    case .noSpace(let needed, let largest):
-      "no free range of \(needed) sectors: the largest has \(largest); give a smaller size or delete a partition"
-    case .noRoomBehind(let number, let needed, let available):
-      "partition \(number) cannot have \(needed) sectors: with the free room behind it, it can have \(available); give a smaller size, or "
-        + "delete the partition behind it"
+    case .noSpace(let needed, let largest, let size):
+      "no free range of \(Self.size(needed, size)): the largest has \(Self.size(largest, size)); give a smaller size or delete a partition"
+    case .noRoomBehind(let number, let needed, let available, let size):
+      "partition \(number) cannot have \(Self.size(needed, size)): with the free room behind it, it can have \(Self.size(available, size)); "
+        + "give a smaller size, or delete the partition behind it"
     case .percentInvalid(let percent):
       "\(percent) per cent is no size: give 1 to 100"
     case .metadataSizeInvalid(let byteCount):
@@ -50,6 +50,11 @@ public enum GPTError: Error, Hashable, Sendable, CustomStringConvertible {
     default:
       partitionDescription
     }
+  }
+
+  private static func size(_ sectors: UInt64, _ sectorSize: SectorSize) -> String {
+    let mebibyte = (1 << 20) / sectorSize.wide
+    return sectors >= mebibyte && sectors % mebibyte == 0 ? "\(sectors / mebibyte) MiB" : "\(sectors) sectors of \(sectorSize) bytes"
   }
 
   /// The messages that are about one or two partitions.

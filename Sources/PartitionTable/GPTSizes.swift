@@ -39,16 +39,16 @@ extension GPT {
     let wanted: UInt64
     switch size {
     case .largestFree, .percentOfDisk(100), .percentOfFree(100):
-      guard let largest else { throw .noSpace(neededSectors: 1, largestFreeSectors: 0) }
+      guard let largest else { throw .noSpace(neededSectors: 1, largestFreeSectors: 0, sectorSize) }
       return (largest.firstLBA, largest.sectorCount)
     case .percentOfFree(let percent):
-      guard let largest else { throw .noSpace(neededSectors: 1, largestFreeSectors: 0) }
+      guard let largest else { throw .noSpace(neededSectors: 1, largestFreeSectors: 0, sectorSize) }
       return (largest.firstLBA, try share(percent, of: largest.sectorCount, alignmentByteCount))
     case .percentOfDisk(let percent): wanted = try share(percent, of: usableSectorCount, alignmentByteCount)
     case .bytes(let byteCount): wanted = try sectors(in: byteCount)
     }
     guard let range = ranges.first(where: { $0.sectorCount >= wanted }) else {
-      throw .noSpace(neededSectors: wanted, largestFreeSectors: largest?.sectorCount ?? 0)
+      throw .noSpace(neededSectors: wanted, largestFreeSectors: largest?.sectorCount ?? 0, sectorSize)
     }
     return (range.firstLBA, wanted)
   }
@@ -71,7 +71,7 @@ extension GPT {
     case .bytes(let byteCount): wanted = try sectors(in: byteCount)
     }
     guard wanted <= partition.sectorCount + room else {
-      throw .noRoomBehind(number: number, neededSectors: wanted, availableSectors: partition.sectorCount + room)
+      throw .noRoomBehind(number: number, neededSectors: wanted, availableSectors: partition.sectorCount + room, sectorSize)
     }
     partition.lastLBA = LBA(partition.firstLBA.value + wanted - 1)
     try updatePartition(partition)

@@ -215,9 +215,7 @@ struct PartitionTableDecoder {
       return
     }
     switch (hasProtectiveEntry, hasOtherEntries) {
-    case (true, true):
-      scan.kind = .hybrid
-      scan.findings.append(.hybridMBR)
+    case (true, true): scan.kind = .hybrid
     case (false, true):
       scan.kind = .mbrOverGPT
       scan.findings.append(.mbrWithoutProtectiveEntry)

@@ -26,7 +26,6 @@ public enum PartitionTableFinding: Hashable, Sendable, CustomStringConvertible {
   case gptOfOtherSectorSize(SectorSize)
   case protectiveMBRMissing
   case protectiveMBRSize(foundSectors: UInt64, expectedSectors: UInt64)
-  case hybridMBR
   case mbrWithoutProtectiveEntry
   case bootSectorOverGPT
   case fileSystemOverGPT
@@ -51,7 +50,6 @@ public enum PartitionTableFinding: Hashable, Sendable, CustomStringConvertible {
       "a GPT for \(size)-byte sectors was found: the disk was partitioned under that sector size; attach it so"
     case .protectiveMBRMissing: "the protective MBR is missing: systems that look for it first will not see the GPT"
     case .protectiveMBRSize(let found, let expected): "the protective MBR covers \(found) sectors, not \(expected)"
-    case .hybridMBR: "the MBR names partitions beside the protective entry (hybrid): change it with the tool that made it"
     case .mbrWithoutProtectiveEntry: "the MBR has no protective entry: systems follow the MBR; the GPT is a left-over or was overwritten"
     case .bootSectorOverGPT:
       "sector 0 is the boot sector of a file system: the disk was formatted as a whole after it was partitioned, or the MBR was damaged"

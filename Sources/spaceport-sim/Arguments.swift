@@ -104,7 +104,7 @@ struct Arguments {
       throw UsageError(description: "--plant takes the name of a bug, not \(text ?? "nothing"); --list-bugs prints the names")
     }
     guard PlantedBug.canBePlanted else {
-      throw UsageError(description: "this is a release build, which has no bugs to plant: use a debug build")
+      throw UsageError(description: "this build has no bugs to plant: use a debug build, or that of make sim")
     }
     return bug
   }

@@ -52,7 +52,7 @@ struct MBRScanTests {
     var disk = try TestDisk(table)
     disk.write(Self.sector([Self.entry(0xEE, 1, 2047), Self.entry(0x83, 2048, 16384)]), at: 0)
     let scan = disk.scan()
-    #expect(scan.kind == .hybrid && scan.gpt == table && scan.findings == [.hybridMBR] && scan.protectiveMBR == .untouched)
+    #expect(scan.kind == .hybrid && scan.gpt == table && scan.findings.isEmpty && scan.protectiveMBR == .untouched)
     #expect(scan.mbr?.protectiveEntry?.sectorCount == 2047)
     disk.write(Self.sector([Self.entry(0x83, 2048, 16384)]), at: 0)
     #expect(disk.scan().kind == .mbrOverGPT && disk.scan().findings == [.mbrWithoutProtectiveEntry])

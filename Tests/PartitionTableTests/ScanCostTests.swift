@@ -29,7 +29,7 @@ struct ScanCostTests {
       }
     }
     #expect(found?.kind == .hybrid && found?.gpt == table && found == disk.scan())
-    #expect(found?.findings == [.hybridMBR, .ebrChainTooLong(maximum: 256)])
+    #expect(found?.findings == [.ebrChainTooLong(maximum: 256)])
     #expect(runCount > 256 && runCount < 270)
     #expect(decoder.checkedByteCount == 2 * PartitionLimits.maximumEntryArrayByteCount)
   }

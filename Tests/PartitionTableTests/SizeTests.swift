@@ -16,7 +16,7 @@ struct SizeTests {
     #expect(half.firstLBA == 2048 && half.sectorCount == 49 * 2048)
     let quarter = try table.addPartition(type: .linux, uniqueGUID: guid(2), size: .percentOfFree(50))
     #expect(quarter.firstLBA.value == half.lastLBA.value + 1 && quarter.sectorCount == 24 * 2048)
-    #expect(throws: GPTError.noSpace(neededSectors: 49 * 2048, largestFreeSectors: 53215)) {
+    #expect(throws: GPTError.noSpace(neededSectors: 49 * 2048, largestFreeSectors: 53215, .bytes512)) {
       try table.addPartition(type: .linux, uniqueGUID: guid(3), size: .percentOfDisk(50))
     }
     let rest = try table.addPartition(type: .linux, uniqueGUID: guid(3), size: .percentOfDisk(100))
@@ -38,10 +38,10 @@ struct SizeTests {
     try table.addPartition(type: .linux, uniqueGUID: guid(3), size: .bytes(10 * mebibyte))
     try table.removePartitions(numbers: [2])
     let others = table.partition(number: 3)
-    #expect(throws: GPTError.noRoomBehind(number: 1, neededSectors: 40961, availableSectors: 40960)) {
+    #expect(throws: GPTError.noRoomBehind(number: 1, neededSectors: 40961, availableSectors: 40960, .bytes512)) {
       try table.resizePartition(number: 1, to: .bytes(20 * mebibyte + 1))
     }
-    #expect(throws: GPTError.noRoomBehind(number: 1, neededSectors: 1 << 55, availableSectors: 40960)) {
+    #expect(throws: GPTError.noRoomBehind(number: 1, neededSectors: 1 << 55, availableSectors: 40960, .bytes512)) {
       try table.resizePartition(number: 1, to: .bytes(.max))
     }
     #expect(try table.resizePartition(number: 1, to: .percentOfFree(50)).sectorCount == 15 * 2048)
@@ -51,6 +51,14 @@ struct SizeTests {
     #expect(table.partition(number: 3)?.firstLBA == others?.firstLBA)
     #expect(throws: GPTError.sizeIsZero) { try table.resizePartition(number: 1, to: .bytes(0)) }
     #expect(throws: GPTError.noSuchPartition(2)) { try table.resizePartition(number: 2, to: .largestFree) }
+  }
+
+  @Test("sizes are told as people give them")
+  func messages() {
+    #expect(GPTError.noSpace(neededSectors: 600 * 256, largestFreeSectors: 255, .bytes4096).description.contains("range of 600 MiB: "))
+    #expect(GPTError.noSpace(neededSectors: 600 * 256, largestFreeSectors: 255, .bytes4096).description.contains("has 255 sectors of 4096 bytes;"))
+    let room = GPTError.noRoomBehind(number: 2, neededSectors: 20 << 31, availableSectors: 1_044_480, .bytes512).description
+    #expect(room.contains("2 cannot have 20971520 MiB") && room.contains("it can have 510 MiB;"))
   }
 
   @Test("the alignment is a multiple of 1 MiB and of the stripe")
