@@ -87,7 +87,7 @@ test-unit: toolchain
 # ManagementTests and IntegrationTests, which are not in this build or drive the release binary.
 SANITIZED := $(SWIFT) test $(SWIFT_FLAGS) --disable-xctest --skip IntegrationTests --skip SimulatedPoolTests --skip VirtualDiskTests \
 	--skip GoalTests --skip RaceTests --skip theProcessIsConfined
-SANITIZED_TIMEOUT ?= 1800
+SANITIZED_TIMEOUT ?= 3600
 
 # Leaks are not looked for here: XCTest and Foundation's reading of files leak by themselves, and a reactor that a test has stopped keeps for ever
 # what its sleeping tasks hold. `make fuzz` counts what is left behind, on a reactor that goes on.

@@ -20,7 +20,11 @@ extension StoragePool {
 
   /// Throws what would keep `member` from being added; nothing on it is touched.
   public func checkCanAdd(_ member: PoolMember) throws(PoolError) {
-    do throws(MetadataError) { _ = try store.memberLayout(diskByteCount: member.device.geometry.byteCount) } catch {
+    let diskByteCount = member.device.geometry.byteCount
+    do throws(MetadataError) {
+      try LayoutChoice.checkSize(diskByteCount: diskByteCount)
+      _ = try store.memberLayout(diskByteCount: diskByteCount)
+    } catch {
       throw PoolError(error, doing: "adding \(member.path) to the pool \(name)")
     }
   }

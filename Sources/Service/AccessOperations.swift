@@ -26,6 +26,15 @@ extension StorageService {
     access.effective(target).admission(of: client)
   }
 
+  /// They stay when the server is started without the keys that they need, and let nobody in.
+  func warnOfRulesThatNeedTLS() {
+    let count = access.unmeetableCount(tls)
+    if count == 0 { return }
+    warn(
+      "\(count) access rule\(count == 1 ? "" : "s") ask\(count == 1 ? "s" : "") for certificates or pre-shared keys that this server does not look at: those "
+        + "exports let nobody in. Start it with --tls-psk or --tls-certificates and --tls-verify-peer, or see `spaceport export list`.")
+  }
+
   // MARK: Looking
 
   public func exports(ofPool pool: String?) async throws(APIError) -> [ExportAccess] {

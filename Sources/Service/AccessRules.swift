@@ -69,6 +69,15 @@ struct AccessRules {
     return found
   }
 
+  /// Of the rules that ask for a proof by TLS, how many a server with these keys lets nobody meet.
+  func unmeetableCount(_ tls: TLSConfiguration?) -> Int {
+    rules.values.filter { rule in
+      let isMeetable =
+        !rule.pskUsers.isEmpty && tls?.pskFile != nil || !rule.certificates.isEmpty && tls?.certificateDirectory != nil && tls?.verifiesPeer == true
+      return !isMeetable && !(rule.pskUsers.isEmpty && rule.certificates.isEmpty)
+    }.count
+  }
+
   /// nil takes the rule away.
   mutating func set(_ rule: AccessRule?, of target: Target) throws(ServiceError) {
     var changed = rules

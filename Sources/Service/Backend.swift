@@ -6,13 +6,15 @@ import Pool
 
 extension StorageService: StorageBackend {
   public func status() async throws(APIError) -> ServerStatus {
-    try await ask { [self] () throws(APIError) in
+    let troubles = await reactor.run { [self] in tlsContext }?.currentTroubles() ?? []
+    return try await ask { [self] () throws(APIError) in
       let waits = waiting.values.map { words(for: $0).description }.sorted()
       let space = sortedPools.flatMap(spaceWarnings).map(\.text)
       return ServerStatus(
         version: spaceportVersion, processID: getpid(), uptimeSeconds: Double(reactor.now.nanoseconds(since: startedAt)) / 1e9,
-        listeners: listeners.map(\.description), stateDirectory: registry.directory, poolsReady: sortedPools.map(\.name),
-        poolsStarting: waiting.values.map(\.known.name).sorted(), warnings: warnings + waits + space + poolWarnings)
+        listeners: listeners.map(\.description), tls: tls.map { $0.isRequired ? .required : .offered }, stateDirectory: registry.directory,
+        poolsReady: sortedPools.map(\.name), poolsStarting: waiting.values.map(\.known.name).sorted(),
+        warnings: warnings + waits + space + poolWarnings + troubles)
     }
   }
 

@@ -15,7 +15,10 @@ extension StorageService {
     guard let job = served.pool.jobs.jobs.first(where: { $0.number == number }) else {
       throw APIError(.notFound, "The pool \(name) has no job \(number)", remedy: "`spaceport job list` shows the jobs there are")
     }
-    if job.isEnded { return }
+    if job.state == .cancelled { return }
+    if job.isEnded {
+      throw APIError(.wrongState, "Job \(number) of the pool \(name) is completed already", remedy: "There is nothing left to cancel")
+    }
     if job.kind == .resync || job.kind == .repair {
       throw APIError(
         .wrongState, "Job \(number) of the pool \(name) (\(job.kind)) keeps the data safe and would begin again by itself",

@@ -28,6 +28,7 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   var registry: PoolRegistry
   var access: AccessRules
   private(set) var tls: TLSConfiguration?
+  private(set) var tlsContext: TLSContext?
   /// Open pools by name.
   var pools: [String: ServedPool] = [:]
   /// Known pools that could not be opened, with the reason.
@@ -124,6 +125,8 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
     await reactor.run { [self] in
       self.server = server
       self.tls = tls
+      tlsContext = context
+      warnOfRulesThatNeedTLS()
     }
     let bound = try await bind(server, addresses, inherited, socketGroup)
     await reactor.run { [self] in

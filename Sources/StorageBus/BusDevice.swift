@@ -37,13 +37,17 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
   public override var remarks: [String] {
     var remarks = ["\(scheduler.inFlight) of \(scheduler.depth) requests at a time"]
     if scheduler.meanLatency > 0 {
-      remarks.append("latency \(scheduler.meanLatency / 1000) us of at most \(scheduler.latencyBound / 1000) us")
+      remarks.append("latency \(Self.words(scheduler.meanLatency)) of at most \(Self.words(scheduler.latencyBound))")
     }
     if let hybrid { remarks.append("cached on \(hybrid.store.device.label)") }
     if let carriedCache { remarks += carriedCache.remarks }
     if scheduler.waitingCount > 0 { remarks.append("\(scheduler.waitingCount) wait") }
     if scheduler.backgroundInFlight > 0 { remarks.append("\(scheduler.backgroundInFlight) in the background") }
     return remarks
+  }
+
+  private static func words(_ nanoseconds: UInt64) -> String {
+    nanoseconds < 10_000_000 ? "\(nanoseconds / 1000) µs" : "\(nanoseconds / 1_000_000) ms"
   }
 
   public override var readCacheByteCount: UInt64 {

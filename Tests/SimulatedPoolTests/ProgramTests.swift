@@ -59,20 +59,20 @@ import Testing
 
   // MARK: Planted bugs
 
-  /// Seeds within which each bug must be found. A seed takes a debug build a second or less.
+  /// Seeds within which each bug must be found. What only few seeds meet is begun near one that does, so that it takes no minutes.
   private static func seeds(_ bug: PlantedBug) -> ClosedRange<Int> {
     switch bug {
     // Needs a cache disk that was away while the pool was open.
-    case .cacheOldGenerationAccepted: 1...400
+    case .cacheOldGenerationAccepted: 41...440
+    // Needs a read, before it was settled, of a region whose copies a crash has left different.
+    case .readFromUnsettledRegion: 101...400
+    // Needs a crash in the few operations between the answer and the eviction's commit.
+    case .writeAcknowledgedBeforeEviction: 1061...1460
     default: 1...200
     }
   }
 
-  /// Not `writeAcknowledgedBeforeEviction`: it needs a crash in the few operations between the answer and the eviction's commit, and none of the
-  /// seeds 1...50 and 641...1000 meets one. `spaceport-sim --seconds 0 --plant writeAcknowledgedBeforeEviction` looks on.
-  static let soughtBugs = PlantedBug.allCases.filter { $0 != .writeAcknowledgedBeforeEviction }
-
-  @Test(arguments: soughtBugs) func plantedBugsAreFound(bug: PlantedBug) async throws {
+  @Test(arguments: PlantedBug.allCases) func plantedBugsAreFound(bug: PlantedBug) async throws {
     let seeds = ProgramTests.seeds(bug)
     let result = try await ProgramTests.run(
       ["--seeds", "\(seeds.lowerBound)..\(seeds.upperBound)", "--jobs", "2", "--plant", bug.rawValue], timeoutSeconds: 900)

@@ -8,6 +8,8 @@ public struct ServerStatus: Codable, Sendable, Equatable {
   public var uptimeSeconds: Double
   /// Where NBD clients are served, in the spelling of `--listen`; a TCP port 0 is replaced by the port in use.
   public var listeners: [String]
+  /// Whether clients may or must encrypt; nil where the server has no keys.
+  public var tls: TLSMode?
   /// The directory in which the server remembers its pools.
   public var stateDirectory: String
   /// The names of the pools that serve.
@@ -18,14 +20,23 @@ public struct ServerStatus: Codable, Sendable, Equatable {
   /// pools that fill up.
   public var warnings: [String]
 
+  /// What the server asks of its clients.
+  public struct TLSMode: OpenName {
+    public let rawValue: String
+    public init(rawValue: String) { self.rawValue = rawValue }
+    public static let offered = TLSMode(rawValue: "offered")
+    public static let required = TLSMode(rawValue: "required")
+  }
+
   public init(
-    version: String, processID: Int32, uptimeSeconds: Double, listeners: [String], stateDirectory: String, poolsReady: [String],
-    poolsStarting: [String], warnings: [String] = []
+    version: String, processID: Int32, uptimeSeconds: Double, listeners: [String], tls: TLSMode? = nil, stateDirectory: String,
+    poolsReady: [String], poolsStarting: [String], warnings: [String] = []
   ) {
     self.version = version
     self.processID = processID
     self.uptimeSeconds = uptimeSeconds
     self.listeners = listeners
+    self.tls = tls
     self.stateDirectory = stateDirectory
     self.poolsReady = poolsReady
     self.poolsStarting = poolsStarting

@@ -15,6 +15,8 @@ public final class TLSContext: @unchecked Sendable {  // what is var is touched 
   private var credentials: TLSCredentials
   /// Of the files that `credentials` came from, or could not be made of.
   private var stamps: [FileStamp?]
+  /// What is wrong with the files since they changed, in sentences.
+  private var troubles: [String] = []
 
   /// Reads and checks all files.
   public init(_ configuration: TLSConfiguration, logger: Logger = Logger(label: "tls")) throws(TLSError) {
@@ -40,16 +42,32 @@ public final class TLSContext: @unchecked Sendable {  // what is var is touched 
   /// Goes on with the handshake, on the thread.
   func handshake(_ session: TLSSession) async -> TLSSession.Progress { await thread.perform { session.handshake() } }
 
+  /// What is wrong with the files as they are now, in sentences; the operator is shown it until it is mended.
+  public func currentTroubles() async -> [String] {
+    await thread.perform { [self] in
+      reloadIfChanged()
+      return troubles
+    }
+  }
+
   private func reloadIfChanged() {
     let now = FileStamp.all(of: configuration)
     if now == stamps { return }
     stamps = now
+    troubles = []
     do throws(TLSError) {
       credentials = try TLSCredentials(configuration, needsRevocations: credentials.hasRevocations)
-      logger.info("the TLS certificates have changed and are read again")
+      logger.info("the TLS files have changed and are read again")
     } catch {
-      logger.warning("the TLS certificates have changed and cannot be used; the old ones stay", metadata: ["reason": "\(error)"])
+      troubles.append("The TLS certificates have changed and cannot be used; the old ones stay. \(error)")
     }
+    // GnuTLS reads these keys itself, and tells nobody why it refuses a client.
+    if let pskFile = configuration.pskFile {
+      do throws(TLSError) { try PSKFile.check(pskFile) } catch {
+        troubles.append("The pre-shared keys have changed and cannot be used: their users are refused. \(error)")
+      }
+    }
+    for trouble in troubles { logger.warning("\(trouble)") }
   }
 }
 
@@ -114,6 +132,7 @@ private struct FileStamp: Equatable {
 
   static func all(of configuration: TLSConfiguration) -> [FileStamp?] {
     let names = TLSConfiguration.FileName.self
-    return [names.authorities, names.certificate, names.key, names.revocations].map { configuration.path($0).flatMap { FileStamp($0) } }
+    let certificates = [names.authorities, names.certificate, names.key, names.revocations].map { configuration.path($0) }
+    return (certificates + [configuration.pskFile]).map { $0.flatMap { FileStamp($0) } }
   }
 }

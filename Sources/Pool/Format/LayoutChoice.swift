@@ -4,16 +4,21 @@ public struct LayoutChoice: Equatable, Sendable {
   public var metadataByteCount: UInt64
   public var journalByteCount: UInt64
 
+  /// What holds for every disk, of a new pool or an old one.
+  static func checkSize(diskByteCount: UInt64) throws(MetadataError) {
+    guard diskByteCount >= LayoutLimits.diskSmallest else {
+      throw MetadataError(
+        .diskTooSmall, "A disk of \(diskByteCount) bytes is too small for a pool.",
+        remedy: "Use disks of at least \(LayoutLimits.diskSmallest >> 20) MiB.")
+    }
+  }
+
   /// - Parameter slabByteCount: nil to choose: the power of two that deals the pool into 8,192 to 16,384 slabs, from 1 MiB to 1 GiB.
   public init(diskByteCounts: [UInt64], slabByteCount: UInt64? = nil) throws(MetadataError) {
     guard let smallest = diskByteCounts.min() else {
       throw MetadataError(.invalidArgument, "A pool needs a disk.", remedy: "Name at least one.")
     }
-    guard smallest >= LayoutLimits.diskSmallest else {
-      throw MetadataError(
-        .diskTooSmall, "A disk of \(smallest) bytes is too small for a pool.",
-        remedy: "Use disks of at least \(LayoutLimits.diskSmallest >> 20) MiB.")
-    }
+    try LayoutChoice.checkSize(diskByteCount: smallest)
     let capacity = diskByteCounts.reduce(UInt64(0)) { sum, size in
       let (total, overflow) = sum.addingReportingOverflow(size)
       return overflow ? .max : total

@@ -129,6 +129,7 @@ enum ObjectTables {
     fields.add("Running for", Figures.duration(seconds: status.uptimeSeconds))
     fields.add("State directory", status.stateDirectory)
     for listener in status.listeners { fields.add("Serving NBD at", listener) }
+    fields.add("TLS", status.tls?.words)
     fields.add("Pools ready", status.poolsReady.isEmpty ? "none" : status.poolsReady.joined(separator: ", "))
     fields.add("Pools starting", status.poolsStarting.isEmpty ? nil : status.poolsStarting.joined(separator: ", "))
     for warning in status.warnings { fields.add("Warning", warning) }

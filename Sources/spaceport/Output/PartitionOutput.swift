@@ -7,11 +7,33 @@ enum PartitionOutput {
     if !info.partitions.isEmpty { lines += ["", partitions(info)] }
     lines += info.findings.map { Printable.text("Wrong: \($0)") }
     var remarks = remarks
+    if !info.findings.isEmpty && !info.partitions.isEmpty && info.partitions.allSatisfy(\.exports.isEmpty) {
+      remarks.append("None of the partitions is served while the table is as it is.")
+    }
+    remarks += labelsWithoutExport(info)
     if info.wholeDiskClientCount > 0 {
       remarks.append(
         "A client that has the whole disk attached sees a changed table when it reads it again (blockdev --rereadpt, partprobe).")
     }
     return (lines + remarks.map(Printable.text)).joined(separator: "\n")
+  }
+
+  /// Labels that name no export though the partition has one.
+  private static func labelsWithoutExport(_ info: PartitionTableInfo) -> [String] {
+    let counts = Dictionary(info.partitions.map { ($0.label, 1) }, uniquingKeysWith: +)
+    return info.partitions.filter { !$0.label.isEmpty && !$0.exports.isEmpty && !$0.exports.contains("\(info.path)/\($0.label)") }.map {
+      let why: String
+      if counts[$0.label, default: 0] > 1 {
+        why = "another partition has it too"
+      } else if $0.label.contains("/") {
+        why = "it has a slash in it"
+      } else if $0.label.allSatisfy(\.isNumber) {
+        why = "it is a number"
+      } else {
+        why = "it is a GUID or has characters that do not print"
+      }
+      return "The label \"\($0.label)\" of partition \($0.number) names no export, because \(why): use \(info.path)/\($0.number)."
+    }
   }
 
   /// What is to be done after a partition was resized, for those whose clients have something to do; nil for nobody.
@@ -20,7 +42,7 @@ enum PartitionOutput {
     let grown = after.partitions.first { $0.clientCount > 0 && $0.sizeBytes > oldSizes[$0.number] ?? .max }
     guard let grown else { return nil }
     return "Clients of partition \(grown.number) reach its new end. A block device of this machine learns of it, and its file system "
-      + "grows, by: spaceport volume resize \(after.path)/\(grown.number) --size \(ByteSize(byteCount: after.sizeBytes))"
+      + "grows, by: spaceport volume resize \(after.path)/\(grown.number) --size \(after.sizeBytes)"
   }
 
   private static func fields(_ info: PartitionTableInfo) -> Fields {

@@ -6,6 +6,10 @@ struct StackTree {
   static let width = 120
   /// The least that a layer's name is cut to, in characters.
   private static let leastLabelWidth = 24
+  /// A layer's line with remarks behind its name is at most so long, in characters; else they follow below, beside the figures where one is
+  /// at most so long.
+  private static let inlineWidth = 48
+  private static let remarkWidth = 34
 
   let roots: [StackNode]
 
@@ -17,8 +21,8 @@ struct StackTree {
     for line in lines { line.addFigures(to: &figures) }
     let rows = figures.text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
     let figuresWidth = rows.map(\.count).max() ?? 0
-    let labelWidth = max(Self.leastLabelWidth, min(lines.map(\.label.count).max() ?? 0, Self.width - figuresWidth - 2))
-    let labels = ["LAYER"] + lines.map { Self.cut($0, to: labelWidth) }
+    let labelWidth = max(Self.leastLabelWidth, min(lines.filter { !$0.isWide }.map(\.label.count).max() ?? 0, Self.width - figuresWidth - 2))
+    let labels = ["LAYER"] + lines.map { $0.isWide ? $0.label : Self.cut($0, to: labelWidth) }
     return zip(labels, rows).map { label, row in
       row.isEmpty ? label : label + String(repeating: " ", count: max(0, labelWidth - label.count) + 2) + row
     }.joined(separator: "\n")
@@ -31,6 +35,8 @@ struct StackTree {
     var layerEnd: Int?
     var operation: String
     var counters: OperationCounters?
+    /// A long remark, with no figures beside it: it is not cut.
+    var isWide = false
 
     func addFigures(to table: inout Table) {
       guard let counters else { return table.add(operation, "", "", "", "", "", "", "") }
@@ -54,15 +60,20 @@ struct StackTree {
       ("read", node.read), ("write", node.write), ("flush", node.flush), ("trim", node.discard), ("zero", node.writeZeroes),
     ]
     let busy = operations.filter { $0.1.requests > 0 || $0.1.inFlight > 0 || $0.1.errors > 0 }
-    let remarks = node.remarks.isEmpty ? "" : " (\(node.remarks.joined(separator: ", ")))"
-    let name = Printable.text(node.label.isEmpty ? node.layer : "\(node.layer) \(node.label)\(remarks)")
     let below = others + (node.children.isEmpty ? "" : "│")
-    let layerEnd = first.count + node.layer.count
-    if busy.isEmpty { lines.append(Line(label: first + name, layerEnd: layerEnd, operation: "idle", counters: nil)) }
-    for (index, operation) in busy.enumerated() {
-      let isFirst = index == 0
+    var labels = [first + Printable.text(node.label.isEmpty ? node.layer : "\(node.layer) \(node.label)")]
+    let inline = node.remarks.isEmpty ? "" : Printable.text(" (\(node.remarks.joined(separator: ", ")))")
+    let remarks = labels[0].count + inline.count <= inlineWidth ? [] : node.remarks.map(Printable.text)
+    if remarks.isEmpty { labels[0] += inline }
+    labels += remarks.filter { $0.count <= remarkWidth }.map { "\(below)  \($0)" }
+    for index in 0..<max(labels.count, busy.count, 1) {
       lines.append(
-        Line(label: isFirst ? first + name : below, layerEnd: isFirst ? layerEnd : nil, operation: operation.0, counters: operation.1))
+        Line(
+          label: index < labels.count ? labels[index] : below, layerEnd: index == 0 ? first.count + node.layer.count : nil,
+          operation: index < busy.count ? busy[index].0 : index == 0 ? "idle" : "", counters: index < busy.count ? busy[index].1 : nil))
+    }
+    for remark in remarks where remark.count > remarkWidth {
+      lines.append(Line(label: "\(below)  \(remark)", operation: "", counters: nil, isWide: true))
     }
     for (index, child) in node.children.enumerated() {
       let isLast = index == node.children.count - 1
