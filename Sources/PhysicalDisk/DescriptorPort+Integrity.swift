@@ -53,7 +53,7 @@ extension DescriptorPort {
     }
     if status.links == 0 {
       return DiskFault(
-        .deleted, description: "\(facts.name) was deleted while in use: what only it holds is lost when the server stops.")
+        .deleted, description: "\(facts.name) was deleted while in use: its content is gone when the server stops.")
     }
     if let fault = shrinkage(to: status.byte_count) { return fault }
     guard integrity.mustReadTail(allocated: status.allocated_byte_count) else { return nil }

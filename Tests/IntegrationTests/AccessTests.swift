@@ -103,6 +103,37 @@ import Testing
     try await server.stop()
   }
 
+  /// Keys that are spoilt while the server runs, and rules that need keys that it was not given at its next start.
+  @Test func theStatusTellsOfKeysThatCannotBeUsed() async throws {
+    try await run { server, _, _ in
+      #expect(try await server.succeed("status").contains(#/TLS: +offered/#))
+      let keys = server.directory.file("keys.psk")
+      let good = try Data(contentsOf: URL(fileURLWithPath: keys))
+      try Data("alice\n".utf8).write(to: URL(fileURLWithPath: keys))
+      #expect(try await server.succeed("status").contains("Line 1 of \(keys)"))
+      #expect(server.log.contains("Line 1 of \(keys)"))
+      try good.write(to: URL(fileURLWithPath: keys))
+      #expect(try await !server.succeed("status").contains("Line 1 of"))
+      try await server.succeed("export", "set", "tank/data", "--allow-psk-user", "alice")
+      try await server.stop()
+      try await server.start()
+      let status = try await server.succeed("status")
+      #expect(status.contains("1 access rule asks for") && !status.contains("TLS:"), "\(status)")
+    }
+  }
+
+  /// qemu-nbd and nbdinfo ask several times for each export, in one session.
+  @Test func manyExportsAreListed() async throws {
+    let server = try SpaceportServer()
+    try await server.start()
+    try await server.makePool()
+    for number in 1...40 { try await server.succeed("vdisk", "create", "tank/d\(number)", "--size", "16MiB") }
+    #expect(try await names(server.uri("")).count == 40)
+    let text = try await succeed("qemu-nbd", "--list", "--socket", server.nbdSocket)
+    #expect(text.contains("exports available: 40") && text.contains("tank/d40"), "\(text)")
+    try await server.stop()
+  }
+
   /// Another user can be let in only where the socket's mode lets it connect.
   @Test(.enabled(if: getuid() == 0, "being another user needs root")) func otherUsersConnectByTheSocketsGroup() async throws {
     let server = try SpaceportServer()

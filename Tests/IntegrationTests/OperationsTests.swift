@@ -101,6 +101,10 @@ import Testing
       #expect(!plain.contains("\u{1b}"))
       let jobs = try await server.succeed("job", "list", "tank")
       #expect(jobs.contains("scrub") && jobs.contains("completed") && jobs.contains("96 MiB"), "\(jobs)")
+      try await server.refuse(["job", "cancel", "tank", "1"], saying: ["completed already"])
+      // Before anything on the disk is touched, and with the size that `pool create` tells of.
+      let small = try server.directory.sparseFile("small", byteCount: 40 << 20)
+      try await server.refuse(["pool", "add", "tank", small], saying: [small, "at least 64 MiB"])
     }
   }
 }

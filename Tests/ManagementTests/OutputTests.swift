@@ -239,6 +239,40 @@ struct OutputTests {
         """)
   }
 
+  @Test func remarksLeaveTheLayersNameWhole() {
+    var bus = Samples.stack(export: "tank/data").children[0].children[0].children[0]
+    bus.label = "/srv/disks/a.img"
+    bus.remarks = ["0 of 32 requests at a time", "latency 233 µs of at most 100 ms", "much lies idle: to know of it would take more memory"]
+    bus.children[0].remarks = ["direct I/O"]
+    #expect(
+      StackTree(roots: [bus]).text == """
+        LAYER                                         OP     REQUESTS     BYTES  ERRORS  NOW     MEAN      P50      P99
+        StorageBus /srv/disks/a.img                   read    1234567  4.70 GiB       0    1   612 µs   550 µs  3.06 ms
+        │  0 of 32 requests at a time
+        │  latency 233 µs of at most 100 ms
+        │  much lies idle: to know of it would take more memory
+        └─ PhysicalDisk /srv/disks/a.img (direct I/O)  read     600000  2.28 GiB       0    1  81.2 µs  73.1 µs   406 µs
+                                                      write        12    48 KiB       0    1   950 ns   855 ns  4.75 µs
+        """)
+  }
+
+  @Test func labelsWithoutAnExportAreTold() {
+    var table = Samples.partitionTable(VirtualDiskPath(pool: "tank", name: "data"))
+    table.wholeDiskClientCount = 0
+    #expect(!PartitionOutput.table(table).contains("names no export"))
+    for (label, why) in [("a/b", "slash"), ("17", "number"), ("esp", "another partition")] {
+      table.partitions[1].label = label
+      table.partitions[1].exports = ["tank/data/7"]
+      table.partitions[0].exports = ["tank/data/1"] + (label == "esp" ? [] : ["tank/data/esp"])
+      let text = PartitionOutput.table(table)
+      #expect(text.contains("\"\(label)\" of partition 7 names no export") && text.contains(why) && text.contains("use tank/data/7."))
+      #expect(text.contains("of partition 1 names") == (label == "esp"))
+    }
+    for index in table.partitions.indices { table.partitions[index].exports = [] }
+    table.findings = ["the primary GPT is not usable"]
+    #expect(PartitionOutput.table(table).contains("None of the partitions is served"))
+  }
+
   @Test func lossesAreSpelledOut() {
     let disks = ["data", "logs"].map { Samples.virtualDisk(CreateVirtualDisk(pool: "tank", name: $0, sizeBytes: 1 << 30)) }
     #expect(

@@ -98,8 +98,11 @@ final class TLSCredentials: @unchecked Sendable {  // never changes once made
     var message = [CChar](repeating: 0, count: Int(CTLS_TEXT_BYTES))
     let priority = configuration.pskFile == nil ? TLSLimits.priority : TLSLimits.priorityWithPSK
     guard let pointer = ctls_credentials_load(&files, priority, &message) else {
+      // GnuTLS ends some of its messages with a full stop or two.
+      let reason = String(String(cText: message).reversed().drop { $0 == "." }.reversed())
       throw TLSError(
-        "TLS cannot be had with these files: \(String(cText: message)). Check that the files are there, readable for this user, and PEM.")
+        "TLS cannot be had with these files: \(reason). Check that each is there, readable for this user, and PEM, and that the key is the "
+          + "certificate's.")
     }
     self.pointer = pointer
   }

@@ -19,8 +19,8 @@ enum JobTables {
   /// What is said of a job that was asked for.
   static func begun(_ job: JobInfo) -> String {
     let what = job.disk.map { " of \($0)" } ?? ""
-    return Printable.text(
-      "Job \(job.number) of pool \(job.pool) (\(job.kind)\(what)) is \(job.state.words). Watch it with: spaceport job watch \(job.pool)")
+    let next = job.state == .completed ? "" : " Watch it with: spaceport job watch \(job.pool)"
+    return Printable.text("Job \(job.number) of pool \(job.pool) (\(job.kind)\(what)) is \(job.state.words).\(next)")
   }
 
   /// One line, the same as long as nothing that matters changed: whole per cents.

@@ -5,11 +5,11 @@ import Glibc
 /// Where a command's text goes.
 enum Terminal {
   /// Writes a line, or several, to standard output. Unlike `print` it notices that the reader is gone or the disk is full, since a
-  /// command whose output was lost must not end with status 0.
+  /// command whose output was lost must not end with status 0. A reader that has seen enough, such as `head`, has lost nothing.
   /// - Throws: `APIError` when not all of it could be written.
   static func write(_ text: String) throws(APIError) {
     let code = write(text, to: STDOUT_FILENO)
-    guard code == 0 else {
+    guard code == 0 || code == EPIPE else {
       throw APIError(
         .ioError, "The output can't be written: \(String(cString: strerror(code)))", remedy: "Look at where standard output leads to")
     }

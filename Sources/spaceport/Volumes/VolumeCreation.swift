@@ -30,6 +30,7 @@ struct VolumeCreation {
     let uuid = RandomUUID.text()
     // Before anything is made.
     try ToolProcess(words: [kind.creator], package: kind.package).check()
+    _ = try await storage.status()
     let disk = try await createDisk()
     steps.add("Virtual disk \(path) is deleted again", command: command("vdisk delete \(path) --yes")) { () async throws(APIError) in
       try await deleteDisk(uuid: disk.uuid)

@@ -73,7 +73,13 @@ struct VolumeDevices {
 
   /// Where the server is reached, by its Unix socket if it has one.
   private func address() async throws(APIError) -> ListenAddress {
-    let listeners = try await storage.status().listeners.compactMap { try? ListenAddress(parsing: $0) }
+    let status = try await storage.status()
+    if status.tls == .required {
+      throw APIError(
+        .wrongState, "The server takes encrypted connections only, and the kernel's client that block devices need has no TLS",
+        remedy: "Start it with --tls offer; `spaceport export set` says which exports still want a proof of who asks")
+    }
+    let listeners = status.listeners.compactMap { try? ListenAddress(parsing: $0) }
     guard let first = listeners.first(where: \.isLocalSocket) ?? listeners.first else {
       throw APIError(.wrongState, "The server does not serve NBD", remedy: "Start it with --listen")
     }
