@@ -63,11 +63,14 @@ struct CacheSimulateCommand: AsyncParsableCommand {
   @Option(help: "Which missed pages come in: as Windows does by default, or all.")
   var admission = AdmissionChoice.windows
 
-  @Option(help: "The cache's pages: 4KiB, 8KiB, 16KiB, 32KiB or 64KiB.", transform: Parse.size)
+  @Option(help: "The cache's pages: 4KiB, 8KiB, 16KiB, 32KiB or 64KiB; else 16KiB.", transform: Parse.size)
   var pageSize = ByteSize(byteCount: 16_384)
 
   @Flag(help: "Print JSON.")
   var json = false
+
+  // Here, and not when it runs: what is wrong is then told with this command's usage.
+  func validate() throws { _ = try configurations() }
 
   func run() async throws {
     let simulations = try configurations().map { try CacheSimulation($0) }

@@ -60,6 +60,9 @@ struct DiskArgument: ParsableArguments {
 enum UsageArgument: String, ExpressibleByArgument, CaseIterable {
   case auto, hotspare, retired, cache
 
+  /// A disk is never made a cache disk this way: the word is read for the answer that says how it is done.
+  static let allValueStrings = [Self.auto, .hotspare, .retired].map(\.rawValue)
+
   var value: DiskInfo.Usage { DiskInfo.Usage(rawValue: rawValue) }
 }
 

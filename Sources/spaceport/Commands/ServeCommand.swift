@@ -41,16 +41,19 @@ struct ServeCommand: AsyncParsableCommand {
   var control: String?
 
   @Option(
-    help: ArgumentHelp("Where to serve NBD, unix:PATH or tcp:HOST:PORT; may be repeated.", valueName: "address"),
+    help: ArgumentHelp(
+      "Where to serve NBD, unix:PATH or tcp:HOST:PORT; may be repeated. Where it is given, the default Unix socket is not served by itself.",
+      valueName: "address"),
     transform: Parse.listenAddress)
   var listen: [ListenAddress] = []
 
   @Option(
     help: ArgumentHelp(
-      "The group whose members may connect to the Unix sockets of NBD beside this user; else none may.", valueName: "group"))
+      "The group whose members may connect to the Unix sockets of NBD beside root and this user; else none may.", valueName: "group"))
   var listenGroup: String?
 
-  @Option(help: ArgumentHelp("The group whose members may use the control socket beside root; else none may.", valueName: "group"))
+  @Option(
+    help: ArgumentHelp("The group whose members may use the control socket beside root and this user; else none may.", valueName: "group"))
   var controlGroup: String?
 
   @OptionGroup var tls: TLSOptions
