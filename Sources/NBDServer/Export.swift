@@ -77,6 +77,8 @@ public struct ExportError: Error, Sendable, CustomStringConvertible {
     case denied
     /// There is, but it cannot be opened now.
     case unavailable
+    /// There is, but not for a client in the clear: it may be let in once TLS has shown who it is.
+    case tlsRequired
     case shuttingDown
   }
 
@@ -92,6 +94,7 @@ public struct ExportError: Error, Sendable, CustomStringConvertible {
     switch reason {
     case .unknown: .errorUnknown
     case .denied: .errorPolicy
+    case .tlsRequired: .errorTLSRequired
     case .unavailable: .errorPlatform
     case .shuttingDown: .errorShutdown
     }

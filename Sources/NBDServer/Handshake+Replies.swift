@@ -40,7 +40,7 @@ extension Handshake {
     }
     let export: ExportDescription
     do throws(ExportError) { export = try await directory.describeExport(named: query.exportName, for: client) } catch {
-      return await refuse(option.rawValue, OptionRefusal(error))
+      return await refuse(option, error)
     }
     keep(&negotiated, MetaContextSelection(contexts, of: export.name))
     return await socket.sendAll(OptionReplies.metaContexts(for: option, contexts)) ? .nextOption : .end

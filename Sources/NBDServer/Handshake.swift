@@ -51,13 +51,17 @@ struct Handshake {
     guard let low = UInt16(exactly: raw) else { return false }
     let flags = HandshakeFlags(rawValue: low)
     guard flags.isSubset(of: [.fixedNewstyle, .noZeroes]) else { return false }  // a client that knows more than was offered
+    negotiated.isFixedNewstyle = flags.contains(.fixedNewstyle)
     negotiated.noZeroes = flags.contains(.noZeroes)
     return true
   }
 
   private mutating func handle(_ header: OptionHeader) async -> Step {
     guard header.dataByteCount <= UInt32(WireLimits.optionByteCount) else {
-      _ = await refuse(header.number, OptionRefusal(replyType: .errorTooBig, message: "the option is too long"))
+      // EXPORT_NAME has no error reply: its client would take one for the export's size.
+      if header.number != OptionNumber.exportName.rawValue {
+        _ = await refuse(header.number, OptionRefusal(replyType: .errorTooBig, message: "the option is too long"))
+      }
       return .end
     }
     let data = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(header.dataByteCount), alignment: 8)
@@ -104,7 +108,7 @@ struct Handshake {
       let export = try await directory.describeExport(named: query.name, for: client)
       return await socket.sendAll(OptionReplies.information(for: .info, export, query, negotiated)) ? .nextOption : .end
     } catch {
-      return await refuse(OptionNumber.info.rawValue, OptionRefusal(error))
+      return await refuse(.info, error)
     }
   }
 
@@ -117,8 +121,15 @@ struct Handshake {
       return .end
     } catch {
       guard let option else { return .end }
-      return await refuse(option.rawValue, OptionRefusal(error))
+      return await refuse(option, error)
     }
+  }
+
+  /// TLS_REQD is an answer to INFO and GO alone, and only where the client can do as it says.
+  func refuse(_ option: OptionNumber, _ error: ExportError) async -> Step {
+    var refusal = OptionRefusal(error)
+    if error.reason == .tlsRequired && !(mayStartTLS && (option == .info || option == .go)) { refusal.replyType = .errorPolicy }
+    return await refuse(option.rawValue, refusal)
   }
 
   func refuse(_ option: UInt32, _ refusal: OptionRefusal) async -> Step {

@@ -10,15 +10,18 @@ enum MessageStyle: Sendable {
 
 /// What client and server agreed on before transmission.
 struct Negotiated: Equatable {
-  /// From the client's first flags, not from an option.
+  // From the client's first flags, not from an option.
+  /// Without it EXPORT_NAME is the only option the client is sure to understand, and TLS is not for it.
+  var isFixedNewstyle = false
   var noZeroes = false
+
   var style = MessageStyle.simple
   var metaContexts = MetaContextSelection()
   /// The client asked for the block sizes when it entered, and by that promised to keep to them.
   var keepsToBlockSizes = false
 
   /// What options have brought about is void when the client starts TLS: it may have been somebody else in between who asked for it.
-  mutating func forgetOptions() { self = Negotiated(noZeroes: noZeroes) }
+  mutating func forgetOptions() { self = Negotiated(isFixedNewstyle: isFixedNewstyle, noZeroes: noZeroes) }
 }
 
 extension ExportDescription {

@@ -29,6 +29,8 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
   public private(set) var unregisteredBuffersReason: String?
   /// The same of the read cache's pages.
   public private(set) var unregisteredPagesReason: String?
+  /// Why the kernel was not told that this thread serves block I/O, nil when it was.
+  public private(set) var notIOFlusherReason: String?
 
   /// Starts the thread and its ring, and returns when both are ready.
   public static func start(name: String, bufferLimits: BufferLimits = .standard) throws(ReactorStartError) -> RingReactor {
@@ -48,7 +50,13 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
     running.reserveCapacity(RingLimits.operations)
     clock.advance(to: RingReactor.monotonicNow())
     registerBuffers()
-    _ = clinux_set_io_flusher()  // needs CAP_SYS_RESOURCE; without it a client on this same machine may stall when memory is short
+    let result = clinux_set_io_flusher()
+    if result != 0 {
+      notIOFlusherReason =
+        "the kernel could not be told that this thread serves block I/O (\(String(cString: strerror(-result)))): where memory is short, a volume "
+        + "that is attached on this same machine may stall. Give the server CAP_SYS_RESOURCE: start it as root, or with AmbientCapabilities= in "
+        + "the systemd unit. Clients on other machines do not need it."
+    }
   }
 
   /// Registered memory is locked as well. Where the limit on locked memory has room for the payload buffers alone, the cache's pages do

@@ -17,7 +17,7 @@ struct Grant: Sendable {
     self.client = client
     self.target = target
     admission = service.admission(of: client, to: target)
-    if admission == .denied { throw ExportError(denied: name) }
+    if admission == .denied { throw service.denial(of: client, by: [service.access.effective(target)], name) }
   }
 
   var isReadOnly: Bool { admission == .readOnly }
@@ -84,11 +84,14 @@ private struct PartitionJudge {
   /// Also with every partition that has no rule of its own.
   let ofDisk: Admission
   private let ofPartitions: [String: Admission]
+  let rules: [AccessRule]
 
   init(_ service: StorageService, _ client: ClientIdentity, _ served: ServedVirtualDisk) {
     let target = AccessRules.Target(served)
     ofDisk = service.admission(of: client, to: target)
-    ofPartitions = service.access.ofPartitions(target.virtualDisk).mapValues { $0.admission(of: client) }
+    let own = service.access.ofPartitions(target.virtualDisk)
+    ofPartitions = own.mapValues { $0.admission(of: client) }
+    rules = [service.access.effective(target)] + own.values
   }
 
   var admitsAny: Bool { ofDisk != .denied || ofPartitions.values.contains { $0 != .denied } }
@@ -184,7 +187,14 @@ extension StorageService: ExportDirectory {
   private func checkAdmitted(
     _ client: ClientIdentity, toAnyPartitionOf served: ServedVirtualDisk, _ name: String
   ) throws(ExportError) {
-    if !PartitionJudge(self, client, served).admitsAny { throw ExportError(denied: name) }
+    let judge = PartitionJudge(self, client, served)
+    if !judge.admitsAny { throw denial(of: client, by: judge.rules, name) }
+  }
+
+  /// What a client is told that none of these rules admits: to begin TLS, where one of them may admit it then.
+  fileprivate func denial(of client: ClientIdentity, by rules: [AccessRule], _ name: String) -> ExportError {
+    guard tls != nil, rules.contains(where: { $0.needsTLS(of: client) }) else { return ExportError(denied: name) }
+    return ExportError(.tlsRequired, "\(name) is for clients over TLS: begin with STARTTLS. `spaceport export show \(name)` says for whom.")
   }
 
   private func checkIsOnline(_ served: ServedVirtualDisk) throws(ExportError) {

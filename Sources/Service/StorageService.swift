@@ -106,7 +106,9 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
     claims = DiskClaims(reactor: reactor, blocking: blocking, cache: cache)
     witnesses = WitnessFiles(stateDirectory: registry.directory, reactor: reactor, blocking: blocking)
     startedAt = reactor.now
-    for reason in [reactor.unregisteredBuffersReason, reactor.unregisteredPagesReason] { if let reason { warn(reason) } }
+    for reason in [reactor.unregisteredBuffersReason, reactor.unregisteredPagesReason, reactor.notIOFlusherReason] {
+      if let reason { warn(reason) }
+    }
     if tuning.cacheByteCount > 0 && cache == nil { warn("The system has no memory for the read cache: the server goes on without it.") }
   }
 

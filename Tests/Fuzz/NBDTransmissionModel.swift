@@ -8,6 +8,8 @@ struct TransmissionModel {
     var statusByteCount: UInt64
     /// What a WRITE adds to the disk's sum.
     var mark: UInt64 = 0
+    /// By the protocol's text, and what the disk does, there is no reason to refuse it.
+    var mustSucceed = false
     var isDone = false
     /// A READ's bytes that have come.
     var dataByteCount: UInt64 = 0
@@ -56,7 +58,35 @@ struct TransmissionModel {
     var request = Request(bytes: header, statusByteCount: header.length)
     if header.type == 7 && payload.count >= 8 { request.statusByteCount = payload.big(UInt64.self, at: 0) }
     if header.type == 1 && !payload.isEmpty { request.mark = payload.withUnsafeBytes { FuzzDevice.mark(header.offset, $0) } }
+    request.mustSucceed = mustSucceed(request)
     requests.append(request)
+  }
+
+  /// Where the text leaves it to the server (no length, FAST_ZERO, BLOCK_STATUS with a payload) nothing is demanded.
+  private func mustSucceed(_ request: Request) -> Bool {
+    let bytes = request.bytes
+    let payloadLength: UInt16 = 1 << 5
+    var flags: UInt16 = 1  // FUA
+    switch bytes.type {
+    case 0: flags |= terms.style == .simple ? 0 : 4  // DF
+    case 1:
+      if terms.style == .extended {
+        if bytes.flags & payloadLength == 0 { return false }
+        flags |= payloadLength
+      }
+    case 3: return bytes.flags & ~flags == 0 && bytes.offset == 0 && bytes.length == 0
+    case 4, 5: break
+    case 6: flags |= 2  // NO_HOLE
+    case 7:
+      if terms.contexts.isEmpty { return false }
+      flags |= 8  // REQ_ONE
+    default: return false
+    }
+    guard bytes.flags & ~flags == 0, bytes.length > 0 else { return false }
+    if bytes.offset > FuzzDevice.byteCount || bytes.length > FuzzDevice.byteCount - bytes.offset { return false }
+    if bytes.type < 2 && bytes.length > 32 << 20 { return false }
+    if terms.keepsToBlocks && (bytes.offset | bytes.length) % 512 != 0 { return false }
+    return !(terms.manner.isReadOnly && [1, 4, 6].contains(bytes.type)) && !terms.deviceFails
   }
 
   private mutating func makeRight(at position: Int) {
@@ -94,6 +124,7 @@ struct TransmissionModel {
 
   private mutating func finish(_ index: Int, failed: Bool) {
     precondition(!requests[index].isDone, "a request was answered twice")
+    precondition(!failed || !requests[index].mustSucceed, "a request was refused for no reason: \(requests[index].bytes)")
     requests[index].isDone = true
     if !failed { written &+= requests[index].mark }
   }

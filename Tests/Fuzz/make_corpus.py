@@ -127,6 +127,8 @@ for name, options in OPTIONS.items():
 (directory / "leaves-at-once").write_bytes(b"\4" + FLAGS + option(3) + option(7, query(b"disk")))
 (directory / "read-only").write_bytes(b"\x08" + FLAGS + option(7, query(b"disk", 1, 2, 3)) + LEAVE)
 (directory / "too-long").write_bytes(b"\0" + FLAGS + struct.pack(">QII", 0x49484156454F5054, 7, 0x7FFFFFFF))
+(directory / "export-name-too-long").write_bytes(b"\0" + FLAGS + struct.pack(">QII", 0x49484156454F5054, 1, 0x10001))
+(directory / "no-fixed-newstyle").write_bytes(b"\0" + struct.pack(">I", 0) + option(5) + option(1, b"disk") + LEAVE)
 (directory / "unknown-flags").write_bytes(b"\0" + struct.pack(">I", 4))
 
 # nbd-transmission

@@ -52,6 +52,38 @@ import Testing
     }
   }
 
+  /// What only TLS can show is asked for by its number (TLS_REQD, 2^31 + 5); everybody else is told of the policy (2^31 + 2).
+  @Test func whoNeedsTLSIsToldSoByItsNumber() async throws {
+    try await run { server, tcp, _ in
+      func numbers(_ name: String) async throws -> [UInt32] {
+        let script = """
+          import socket, struct
+          host, port = "\(tcp)".rsplit(":", 1)
+          name = b"\(name)"
+          stream = socket.create_connection((host, int(port)), 20).makefile("rwb")
+          assert stream.read(18)[16:] == bytes([0, 3])
+          stream.write(struct.pack(">I", 3))
+          for option in (6, 7):
+              data = struct.pack(">I", len(name)) + name + struct.pack(">H", 0)
+              stream.write(b"IHAVEOPT" + struct.pack(">II", option, len(data)) + data)
+              stream.flush()
+              magic, answered, kind, length = struct.unpack(">QIII", stream.read(20))
+              assert magic == 0x3e889045565a9 and answered == option
+              stream.read(length)
+              print(kind)
+          """
+        return try await succeed(Self.python, "-c", script).split(separator: "\n").compactMap { UInt32($0) }
+      }
+      let needsTLS: [UInt32] = [1 << 31 + 5, 1 << 31 + 5]
+      let policy: [UInt32] = [1 << 31 + 2, 1 << 31 + 2]
+      let names = ["tank/data", "tank/data/1", "tank/data/nothing"]
+      try await server.succeed("export", "set", "tank/data", "--allow-psk-user", "alice")
+      for name in names { #expect(try await numbers(name) == needsTLS, "\(name)") }
+      try await server.succeed("export", "set", "tank/data", "--allow-user", "\(getuid())")
+      for name in names { #expect(try await numbers(name) == policy, "\(name)") }
+    }
+  }
+
   @Test func aPartitionMayHaveARuleOfItsOwn() async throws {
     try await run { server, tcp, options in
       let secret = "nbds://alice@\(tcp)/tank/data"

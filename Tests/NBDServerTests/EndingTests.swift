@@ -183,6 +183,36 @@ extension ServerTests {
       }
     }
 
+    // MARK: While an export is being opened
+
+    private enum Ending: CaseIterable { case stop, hangUp, timeLimit }
+
+    /// Whatever ends the connection meanwhile: the export that comes then is closed again, and nothing was asked of it.
+    @Test(arguments: Ending.allCases, [UInt32(1), 7])
+    private func whoIsGoneWhenItsExportIsOpenLeavesItClosed(ending: Ending, option: UInt32) async throws {
+      var limits = NBDLimits()
+      limits.watchMilliseconds = 20
+      if ending == .timeLimit { limits.handshakeMilliseconds = 200 }
+      try await ServerHarness.run(limits: limits) { harness in
+        let client = try harness.connect()
+        await harness.on { $0.directory.shutGate() }
+        try client.greet()
+        let data = option == 1 ? Array("disk".utf8) : RawClient.query("disk")
+        try client.send(RawClient.option(option, data) + RawClient.request(0, length: 512))
+        await harness.until("the export is being opened") { $0.directory.waitingCount == 1 }
+        let server = harness.server
+        let stopping = ending == .stop ? Task { await server.stop() } : nil
+        if ending == .hangUp { client.close() } else { #expect(client.isClosedByServer()) }
+        #expect(await harness.on { $0.server.statistics.connections.count } == 1, "it waits for its export")
+        await harness.on { $0.directory.openGate() }
+        await harness.until("it is forgotten") { $0.server.statistics.connections.isEmpty }
+        #expect(await harness.on { $0.directory.openedEver } == 1)
+        #expect(await harness.on { $0.directory.openCount } == 0)
+        if let stopping { #expect(await stopping.value == 0) }
+        if ending != .hangUp { #expect(await harness.on { $0.device.calls.isEmpty }) }
+      }
+    }
+
     // MARK: Stop
 
     @Test(arguments: [false, true]) func stopAnswersWhatWasReadAndNothingElse(overTCP: Bool) async throws {

@@ -44,7 +44,7 @@ extension ServerTests {
       }
     }
 
-    @Test(arguments: [UInt32(1), 3]) func exportNameEntersTransmissionWithZeroesUnlessDeclined(clientFlags: UInt32) async throws {
+    @Test(arguments: [UInt32(0), 1, 2, 3]) func exportNameEntersTransmissionWithZeroesUnlessDeclined(clientFlags: UInt32) async throws {
       try await ServerHarness.run { harness in
         let client = try harness.connect()
         try client.greet(flags: clientFlags)
@@ -63,6 +63,29 @@ extension ServerTests {
           try client.send(RawClient.option(1, name))
           #expect(client.isClosedByServer())
         }
+        // It has no error reply: a client would take one for the export's size and flags.
+        for length in [UInt32(64 << 10) + 1, .max] {
+          let client = try harness.connect()
+          try client.greet()
+          try client.send(bigEndian(UInt64(0x4948_4156_454f_5054)) + bigEndian(UInt32(1)) + bigEndian(length))
+          #expect(client.isClosedByServer())
+        }
+      }
+    }
+
+    @Test func theEmptyNameIsTheDefaultExportForExportNameToo() async throws {
+      try await ServerHarness.run { harness in
+        let client = try harness.connect()
+        try client.greet()
+        try client.send(RawClient.option(1))
+        #expect(try client.receive(10) == bigEndian(UInt64(1 << 20)) + bigEndian(flags))
+        #expect(try client.perform(3) == 0)
+        let device = harness.device
+        await harness.on { $0.directory.devices.append(("other", device)) }
+        let other = try harness.connect()
+        try other.greet()
+        try other.send(RawClient.option(1))
+        #expect(other.isClosedByServer())
       }
     }
 
@@ -99,6 +122,16 @@ extension ServerTests {
           }
         }
         #expect(try client.ask(7, RawClient.query("disk")).last?.type == 1)
+      }
+    }
+
+    /// TLS_REQD is for INFO and GO of clients that may do as it says; this server has no keys.
+    @Test func whereThereIsNoTLSNobodyIsToldToBeginIt() async throws {
+      try await ServerHarness.run { harness in
+        await harness.on { $0.directory.refusals = ["sealed": ExportError(.tlsRequired, "over TLS")] }
+        let client = try harness.connect()
+        try client.greet()
+        for option in [UInt32(6), 7] { #expect(try client.ask(option, RawClient.query("sealed")).map(\.type) == [policy]) }
       }
     }
 
@@ -173,6 +206,18 @@ extension ServerTests {
         for _ in 0..<32 { #expect(try client.ask(4711).map(\.type) == [unsupported]) }
         #expect(client.isClosedByServer())
       }
+    }
+
+    /// What docs/limits.md promises.
+    @Test func theStandardLimitsAreTheDocumentedOnes() {
+      let limits = NBDLimits.standard
+      #expect(limits.handshakeMilliseconds == 10_000 && limits.options == 32 && WireLimits.optionByteCount == 64 << 10)
+      #expect(limits.connections == 1000 && WireLimits.listenBacklog == 4096 && WireLimits.stringByteCount == 4096)
+      #expect(limits.requestsInFlight == 128 && limits.bytesInFlight == 64 << 20)
+      #expect(limits.requestsInFlightInAll == 16_384 && limits.bytesInFlightInAll == 240 << 20)
+      #expect(limits.stallMilliseconds == 60_000 && limits.stopMilliseconds == 30_000 && limits.idleMilliseconds == 10_000)
+      #expect(WireLimits.payloadByteCount == 32 << 20 && WireLimits.skippedPayloadByteCount == 64 << 20)
+      #expect(WireLimits.readParts == 8 && WireLimits.statusExtents == 1000)
     }
 
     @Test func anOptionLongerThanTheLimitIsRefusedWithoutReadingIt() async throws {

@@ -54,7 +54,10 @@ final class ServerHarness: @unchecked Sendable {  // its reactor-confined parts 
   }
 
   private func end() async {
-    await on { $0.device.openGate() }
+    await on {
+      $0.device.openGate()
+      $0.directory.openGate()
+    }
     #expect(await server.stop() == 0)
     #expect(await on { $0.directory.openCount } == 0)
     reactor.stop()

@@ -171,12 +171,23 @@ final class TestDirectory: ExportDirectory, @unchecked Sendable {
   var readOnlyNames: Set<String> = []
   /// Answered instead of the export.
   var refusals: [String: ExportError] = [:]
+  /// While true, exports that are opened wait at the gate, as for a partition table that is read.
+  private(set) var isGateShut = false
+  private var gate = WaitQueue()
   /// Exports that are opened are withdrawn at once.
   var withdrawsAtOnce = false
   private(set) var openCount = 0
   private(set) var openedEver = 0
   /// Who asked last.
   private(set) var lastClient: ClientIdentity?
+
+  var waitingCount: Int { gate.count }
+
+  func shutGate() { isGateShut = true }
+  func openGate() {
+    isGateShut = false
+    gate.wakeAll()
+  }
 
   func exportNames(for client: ClientIdentity) -> [String] { devices.map(\.name) }
 
@@ -197,6 +208,7 @@ final class TestDirectory: ExportDirectory, @unchecked Sendable {
 
   func openExport(named name: String, for client: ClientIdentity) async throws(ExportError) -> any Export {
     let (name, device) = try find(name)
+    if isGateShut { await withUnsafeContinuation { gate.append($0) } }
     openCount += 1
     openedEver += 1
     lastClient = client

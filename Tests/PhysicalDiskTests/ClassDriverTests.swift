@@ -83,7 +83,7 @@ import Testing
     }
   }
 
-  @Test(arguments: [ENOSPC, EDQUOT])
+  @Test(arguments: [ENOSPC, EDQUOT, EFBIG])
   func aFullFileSystemIsNoSpaceAndNoErrorOfTheDisk(errorNumber: Int32) async throws {
     try await withPort { reactor, port, slice in
       let disk = PhysicalDisk(reactor: reactor, port: port)

@@ -58,6 +58,60 @@ import Testing
   }
 }
 
+@_silgen_name("capget") private func capget(_ header: UnsafePointer<UInt32>, _ data: UnsafeMutablePointer<UInt32>) -> Int32
+@_silgen_name("capset") private func capset(_ header: UnsafePointer<UInt32>, _ data: UnsafePointer<UInt32>) -> Int32
+
+/// The mark of a thread that serves block I/O, PR_SET_IO_FLUSHER.
+@Suite struct IOFlusherTests {
+  /// PF_MEMALLOC_NOIO among the flags of the thread, which are the seventh field behind its name.
+  private static func isMarked(_ reactor: RingReactor) async -> Bool {
+    await reactor.run { () async -> Bool in
+      var text = [UInt8](repeating: 0, count: 4096)
+      let descriptor = clinux_open("/proc/thread-self/stat", O_RDONLY | O_CLOEXEC, 0)
+      let count = read(descriptor, &text, text.count)
+      _ = close(descriptor)
+      let fields = String(decoding: text.prefix(max(0, count)), as: UTF8.self).split(separator: ")").last?.split(separator: " ") ?? []
+      guard fields.count > 6, let flags = UInt64(fields[6]) else { return false }
+      return flags & 0x80000 != 0
+    }
+  }
+
+  @Test func theReactorsThreadIsMarkedOrSaysWhyNot() async throws {
+    let reactor = try RingReactor.start(name: "test")
+    #expect(await Self.isMarked(reactor) == (reactor.notIOFlusherReason == nil))
+    reactor.stop()
+  }
+
+  /// Its thread has the capabilities of the one that started it.
+  @Test func withoutTheCapabilityItIsSaidWhatThatMeans() async throws {
+    let reactor = try #require(Self.startWithoutCapability())
+    #expect(await !Self.isMarked(reactor))
+    #expect(reactor.notIOFlusherReason?.contains("CAP_SYS_RESOURCE") == true)
+    reactor.stop()
+  }
+
+  private final class Box { var reactor: RingReactor? }
+
+  private static func startWithoutCapability() -> RingReactor? {
+    let box = Box()
+    var thread = pthread_t()
+    let error = pthread_create(
+      &thread, nil,
+      { argument in
+        let header: [UInt32] = [0x2008_0522, 0]  // _LINUX_CAPABILITY_VERSION_3, this thread
+        var sets = [UInt32](repeating: 0, count: 6)
+        guard capget(header, &sets) == 0 else { return nil }
+        sets[0] &= ~(1 << 24)  // CAP_SYS_RESOURCE, effective
+        guard capset(header, sets) == 0, let argument else { return nil }
+        Unmanaged<Box>.fromOpaque(argument).takeUnretainedValue().reactor = try? RingReactor.start(name: "test")
+        return nil
+      }, Unmanaged.passUnretained(box).toOpaque())
+    guard error == 0 else { return nil }
+    pthread_join(thread, nil)
+    return box.reactor
+  }
+}
+
 @Suite struct BufferPoolTests {
   private let limits = BufferLimits(smallCount: 2, smallByteCount: 4096, largestByteCount: 64 << 10, largeTotalByteCount: 128 << 10)
 

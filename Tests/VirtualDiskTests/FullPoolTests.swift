@@ -55,6 +55,38 @@ import Testing
     }
   }
 
+  /// What `base:allocation` means: where the disks themselves have room, ENOSPC is for holes alone.
+  @Test(arguments: [UInt64(35), 36]) func aWriteWhereThereIsNoHoleFindsRoom(seed: UInt64) throws {
+    let machine = FailureTests.machine(seed: seed, files: true)
+    try FailureTests.run(machine) { stack, reactor in
+      let pool = try await stack.createPool(slabByteCount: 4 << 20)
+      var disks: [ShadowedDisk] = []
+      for index in 0..<3 {
+        let plan = VirtualDiskPlan(name: "disk\(index)", byteCount: 64 << 20, columns: 1 + index, logicalSector: 4096)
+        let disk = try await VirtualDisk.create(plan, in: pool, handle: VirtualDiskHandle(number: UInt32(index)))
+        disks.append(ShadowedDisk(disk: disk, shadow: ShadowDisk(sectorCount: (64 << 20) / 4096, sectorByteCount: 4096)))
+      }
+      let tasks = disks.enumerated().map { client, disk in
+        Task(executorPreference: reactor) {
+          try await FullPoolTests.work(disk, SeededRandom(seed: seed, stream: UInt64(client)), keepsPromise: true)
+        }
+      }
+      var refusals = 0
+      for task in tasks { refusals += try await task.value }
+      #expect(refusals > 0, "the pool has to be full for this to say anything")
+      try await stack.close(pool, disks.map(\.disk))
+    }
+  }
+
+  private static func isMapped(_ disk: VirtualDisk, _ sectors: Range<UInt64>) async throws -> Bool {
+    var extents: [BlockExtent] = []
+    let byteCount = UInt64(sectors.count) * 4096
+    try await disk.blockStatus(at: sectors.lowerBound * 4096, byteCount: byteCount, limit: 100, into: &extents, IORequest())
+    #expect(extents.reduce(0) { $0 + $1.byteCount } == byteCount)
+    #expect(extents.allSatisfy { $0.byteCount > 0 && $0.byteCount % 4096 == 0 })
+    return extents.allSatisfy(\.isAllocated)
+  }
+
   /// Disks of unequal size are filled to what was promised, with any number of copies and columns; and a hot spare is no column.
   @Test(arguments: [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (3, 1)])
   func fillingReachesWhatWasPromised(copies: Int, columns: Int) throws {
@@ -87,7 +119,8 @@ import Testing
   }
 
   /// How many requests were refused for want of space.
-  private static func work(_ disk: ShadowedDisk, _ random: SeededRandom) async throws -> Int {
+  /// - Parameter keepsPromise: none of them where block status has told of no hole.
+  private static func work(_ disk: ShadowedDisk, _ random: SeededRandom, keepsPromise: Bool = false) async throws -> Int {
     var random = random
     var refusals = 0
     let rowSectors = disk.disk.rowByteCount / 4096
@@ -95,8 +128,10 @@ import Testing
       let start = random.below(disk.shadow.sectorCount - 16)
       let sectors = start..<start + 1 + random.below(16)
       let row = random.below(disk.shadow.sectorCount / rowSectors) * rowSectors
+      let isMapped = keepsPromise ? try await isMapped(disk.disk, sectors) : false
+      let choice = random.below(12)
       do {
-        switch random.below(12) {
+        switch choice {
         case 0...6: try await disk.write(sectors, durable: random.below(8) == 0)
         case 7: try await disk.trim(row..<row + rowSectors)
         case 8: try await disk.trim(row..<row + rowSectors, zeroes: true, flags: random.coin() ? .keepAllocated : [])
@@ -104,7 +139,10 @@ import Testing
         case 10: try await disk.flush()
         default: try await disk.check(sectors)
         }
-      } catch let error as BlockError where error.cause == .noSpace { refusals += 1 }
+      } catch let error as BlockError where error.cause == .noSpace {
+        refusals += 1
+        if keepsPromise { #expect(!(choice <= 6 && isMapped), "no space where there is no hole: \(sectors)") }
+      }
     }
     return refusals
   }

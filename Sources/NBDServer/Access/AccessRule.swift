@@ -29,6 +29,9 @@ public struct AccessRule: Sendable, Hashable, Codable {
     return isReadOnly ? .readOnly : .readWrite
   }
 
+  /// Whether a client that is denied in the clear may be admitted over TLS: it comes from the right place, and has not shown who it is.
+  public func needsTLS(of client: ClientIdentity) -> Bool { client.tls == nil && isRightOrigin(client.origin) && !isRightName(nil) }
+
   private func isRightOrigin(_ origin: ClientIdentity.Origin) -> Bool {
     if users.isEmpty && peers.isEmpty { return true }
     switch origin {

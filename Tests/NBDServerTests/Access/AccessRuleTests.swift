@@ -45,6 +45,18 @@ import Testing
     #expect(try both.admission(of: tcp("192.0.2.10")) == .denied)
   }
 
+  /// Only who may get in by TLS is told to begin it.
+  @Test func whoIsDeniedForWantOfTLSAloneIsKnown() throws {
+    let named = AccessRule(users: [1000], peers: [try network("192.0.2.0/28")], certificates: ["a"], pskUsers: ["alice"])
+    #expect(named.needsTLS(of: unix(1000)))
+    #expect(try named.needsTLS(of: tcp("192.0.2.1")))
+    #expect(!named.needsTLS(of: unix(1001)))
+    #expect(try !named.needsTLS(of: tcp("192.0.2.16")))
+    #expect(!named.needsTLS(of: unix(1000, psk("bob"))), "it has shown who it is")
+    #expect(AccessRule(certificates: ["a"]).needsTLS(of: ClientIdentity(origin: .unknown)))
+    for rule in [AccessRule.everybody, AccessRule(isReadOnly: true, users: [1000])] { #expect(!rule.needsTLS(of: unix(1000))) }
+  }
+
   @Test func whatTLSShowsIsComparedAsAWhole() throws {
     let named = AccessRule(certificates: ["host.example", "CN=a\\, b,O=c", "sha256:01AB"])
     #expect(named.admission(of: unix(0, certificate("host.example"))) == .readWrite)

@@ -21,6 +21,8 @@ final class ConformanceClient {
   /// Ids of the contexts it has selected, by name.
   private(set) var contexts: [String: UInt32] = [:]
   private(set) var transmissionFlags: UInt16 = 0
+  /// What the server said when it was asked, else 1.
+  private(set) var minimumBlockByteCount: UInt64 = 1
   private var cookie: UInt64 = 0x1122_3344_5566_7700
   private var asked: [UInt64: Asked] = [:]
   private var begun: [UInt64: Reply] = [:]
@@ -48,6 +50,10 @@ final class ConformanceClient {
     let replies = try transport.ask(7, RawClient.query(name, blockSizes ? [3] : []))
     try #require(replies.last?.type == 1)
     transmissionFlags = integer(replies[0].data, 10)
+    if blockSizes {
+      let sizes = try #require(replies.first { $0.data.starts(with: bigEndian(UInt16(3))) && $0.data.count == 14 })
+      minimumBlockByteCount = UInt64(integer(sizes.data, 2) as UInt32)
+    }
   }
 
   // MARK: Sending
@@ -59,7 +65,8 @@ final class ConformanceClient {
   ) throws -> UInt64 {
     cookie += 1
     asked[cookie] = Asked(
-      type: type, cookie: cookie, offset: offset, byteCount: length, flags: flags, contexts: Set(contexts.values))
+      type: type, cookie: cookie, offset: offset, byteCount: length, flags: flags, contexts: Set(contexts.values),
+      minimumBlockByteCount: minimumBlockByteCount)
     let bytes =
       mode == .extended
       ? RawClient.extendedRequest(
@@ -72,7 +79,9 @@ final class ConformanceClient {
   /// A BLOCK_STATUS with extended headers that says in a payload which contexts it is about.
   func sendStatus(at offset: UInt64, length: UInt64, ids: [UInt32], flags: UInt16 = 0) throws -> UInt64 {
     cookie += 1
-    asked[cookie] = Asked(type: 7, cookie: cookie, offset: offset, byteCount: length, flags: flags, contexts: Set(ids))
+    asked[cookie] = Asked(
+      type: 7, cookie: cookie, offset: offset, byteCount: length, flags: flags, contexts: Set(ids),
+      minimumBlockByteCount: minimumBlockByteCount)
     let payload = bigEndian(length) + ids.flatMap { bigEndian($0) }
     try transport.send(
       RawClient.extendedRequest(

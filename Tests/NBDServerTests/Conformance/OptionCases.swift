@@ -183,10 +183,10 @@ extension ServerTests {
 
     /// What options have brought about is gone after STARTTLS; what the client's first flags said is not.
     @Test func whatWasNegotiatedCanBeForgotten() {
-      var negotiated = Negotiated(noZeroes: true, style: .extended, keepsToBlockSizes: true)
+      var negotiated = Negotiated(isFixedNewstyle: true, noZeroes: true, style: .extended, keepsToBlockSizes: true)
       negotiated.metaContexts = MetaContextSelection([.init(.allocation)], of: "disk")
       negotiated.forgetOptions()
-      #expect(negotiated == Negotiated(noZeroes: true))
+      #expect(negotiated == Negotiated(isFixedNewstyle: true, noZeroes: true))
       #expect(negotiated.metaContexts.contexts(of: "disk").isEmpty)
     }
   }

@@ -36,6 +36,8 @@ struct Asked {
   var flags: UInt16
   /// Contexts that a BLOCK_STATUS is answered for.
   var contexts: Set<UInt32> = []
+  /// What the server said its least block is; 1 where it was not asked.
+  var minimumBlockByteCount: UInt64 = 1
 }
 
 /// A chunk of a reply as it came.
@@ -109,6 +111,7 @@ extension Reply {
         : Extent(UInt64(integer(chunk.payload, place) as UInt32), UInt64(integer(chunk.payload, place + 4) as UInt32))
     }
     try require(extents.allSatisfy { $0.byteCount > 0 }, "an extent of no length")
+    try require(extents.allSatisfy { $0.byteCount % asked.minimumBlockByteCount == 0 }, "an extent is not a multiple of the least block")
     for (left, right) in zip(extents, extents.dropFirst()) { try require(left.flags != right.flags, "neighbours that are alike") }
     // Stricter than the protocol, which lets the last extent reach beyond: ours never does, and no sum can overflow.
     var rest = asked.byteCount

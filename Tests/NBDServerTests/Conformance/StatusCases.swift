@@ -38,6 +38,27 @@ extension ServerTests {
       }
     }
 
+    /// Every extent of a client that asked for the block sizes is held against the least of them (`Reply.takeStatus`), also where the answer is cut.
+    @Test(arguments: Mode.withChunks) func extentsAreMultiplesOfTheLeastBlock(mode: Mode) async throws {
+      try await ServerHarness.run(byteCount: 8 << 20) { harness in
+        let client = try ConformanceClient(harness, mode, contexts: [allocation, slab], blockSizes: true)
+        #expect(client.minimumBlockByteCount == 512)
+        let layouts = [
+          StatusCases.layout, (0..<16384).map { BlockExtent(byteCount: 512, isAllocated: true, isZero: $0 % 2 == 0, row: UInt64($0 / 3)) },
+        ]
+        for layout in layouts {
+          await harness.on { $0.device.layout = layout }
+          let ranges: [(UInt64, UInt64)] = [(0, 8 << 20), (512, 1536), (7 << 20, 1 << 20), (StatusCases.mebibyte - 512, 1024)]
+          for (offset, length) in ranges {
+            for flags in [UInt16(0), 8] {
+              let reply = try client.perform(7, at: offset, length: length, flags: flags)
+              #expect(reply.error == 0 && reply.status.count == 2)
+            }
+          }
+        }
+      }
+    }
+
     @Test(arguments: Mode.withChunks) func requestOneGivesOneExtentWithinTheRequest(mode: Mode) async throws {
       try await run(mode, [allocation, slab]) { _, client in
         let m = StatusCases.mebibyte

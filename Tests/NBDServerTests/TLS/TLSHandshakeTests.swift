@@ -118,6 +118,50 @@ extension ServerTests {
       }
     }
 
+    /// The protocol's text: no TLS, and no word of it, with a client that did not set FIXED_NEWSTYLE.
+    @Test func withoutFixedNewstyleThereIsNoTLS() async throws {
+      for isRequired in [true, false] {
+        try await ServerHarness.run(tls: psk(isRequired: isRequired)) { harness in
+          await harness.on { $0.directory.refusals = ["sealed": ExportError(.tlsRequired, "over TLS")] }
+          for flags in [UInt32(0), 2] {
+            let client = try harness.connect()
+            try client.greet(flags: flags)
+            #expect(try client.ask(5).map(\.type) == [base + 2])
+            #expect(try client.ask(7, RawClient.query("sealed")).map(\.type) == [base + 2])
+            #expect(try client.ask(3).last?.type == (isRequired ? base + 2 : 1))
+            try client.send(RawClient.option(1, Array("disk".utf8)))
+            if isRequired {
+              #expect(client.isClosedByServer())
+            } else {
+              #expect(try client.receive(flags == 0 ? 134 : 10).prefix(8) == bigEndian(UInt64(1 << 20))[...])
+            }
+          }
+          #expect(await harness.on { $0.directory.openedEver } == (isRequired ? 0 : 2))
+        }
+      }
+    }
+
+    /// An export that is only for clients over TLS, at a server that offers it.
+    @Test func whoCouldBeLetInOverTLSIsToldToBeginIt() async throws {
+      let key = try await aliceKey()
+      try await ServerHarness.run(tls: psk(isRequired: false)) { harness in
+        await harness.on { $0.directory.refusals = ["sealed": ExportError(.tlsRequired, "over TLS")] }
+        let client = try harness.connect()
+        try client.greet()
+        for option in [UInt32(6), 7] { #expect(try client.ask(option, RawClient.query("sealed")).map(\.type) == [base + 5]) }
+        _ = try client.ask(8)
+        for option in [UInt32(9), 10] {
+          let answer = try client.ask(option, RawClient.metaQuery("sealed", [])).map(\.type)
+          #expect(answer == [base + 2], "TLS_REQD is an answer to INFO and GO alone")
+        }
+        try client.send(RawClient.option(1, Array("sealed".utf8)))
+        #expect(client.isClosedByServer())
+        // Nor to who has begun it.
+        let sealed = try connect(harness, psk: key)
+        #expect(try sealed.ask(7, RawClient.query("sealed")).map(\.type) == [base + 2])
+      }
+    }
+
     @Test func offeredTLSMayBeDoneWithout() async throws {
       let key = try await aliceKey()
       try await ServerHarness.run(tls: psk(isRequired: false)) { harness in
@@ -132,6 +176,7 @@ extension ServerTests {
 
     /// CVE-2021-3716: what somebody in between has put behind STARTTLS in the clear must not be taken for what came through TLS.
     @Test func plaintextBehindStartTLSIsNoOption() async throws {
+      let key = try await aliceKey()
       for isRequired in [true, false] {
         try await ServerHarness.run(tls: psk(isRequired: isRequired)) { harness in
           let client = try harness.connect()
@@ -142,6 +187,13 @@ extension ServerTests {
           let rest = client.receiveRest()
           #expect(rest.count <= 7 && rest.first ?? 21 == 21, "\(rest)")
           #expect(await harness.on { $0.directory.openedEver } == 0)
+          // A server that keeps the plaintext for later needs a real handshake behind it.
+          let victim = try harness.connect()
+          try victim.greet()
+          try victim.send(RawClient.option(5) + RawClient.option(3))
+          #expect(try victim.receiveOptionReply() == RawClient.OptionReply(option: 5, type: 1, data: []))
+          let sealed = try TLSClient(victim, psk: key)
+          #expect(throws: TLSClient.Failed.self) { try sealed.handshake() }
         }
       }
     }
