@@ -201,7 +201,7 @@ nbd_tester() {
   spaceport export set tank/read-only --read-only yes > /dev/null
   check 'nbd-tester-client, read-only (rowrite)' "$client" -N tank/read-only -w -F -u "$socket"
   check 'nbd-tester-client, list' bash -c "'$source/nbd-client' -l 127.0.0.1 $port | grep -x tank/read-only && '$client' -N tank/read-only -u '$socket'"
-  check 'nbd-tester-client, inetd' "$client" -N '' -I -- "$binary" serve --inetd --throw-away 64MiB
+  check 'nbd-tester-client, inetd' "$client" -N throwaway/disk -I -- "$binary" serve --inetd --throw-away 64MiB
   # With the certificates that lie beside it.
   "$binary" serve --control "$work/tls.sock" --listen tcp:127.0.0.1:0 --throw-away 50MiB --tls-certificates "$certificates" --tls-verify-peer \
     > "$work/tls-log" 2>&1 &
@@ -221,7 +221,7 @@ nbd_tester() {
 port_of() {
   local port
   for _ in $(seq 200); do
-    port=$("$binary" status --json --control "$1" 2> /dev/null | grep -o 'tcp:127.0.0.1:[0-9]*' | head -n 1) && break
+    port=$("$binary" status --json --control "$1" 2> /dev/null | grep -o -m 1 'tcp:127.0.0.1:[0-9]*') && break
     sleep 0.1
   done
   echo "${port##*:}"
@@ -254,14 +254,14 @@ END
   # not_built NAME: with what the compiler said
   not_built() { skip "libnbd: $1" "it cannot be built: $(grep -m 1 error "$work/build.log" | cut -c 1-100)"; }
   # Its tests look for keys in ../tests.
-  in_place() { (cd "$tests/interop" && PATH=$tests/bin:$PATH "$tests/$1"); }
+  in_place() { (cd "$tests/place" && PATH=$tests/bin:$PATH "$tests/$1"); }
   export -f in_place
   export tests
   run_built() { if build "$@"; then check "libnbd: $1" bash -c "in_place $1"; else not_built "$1"; fi; }  # NAME SOURCE FLAG...
   known_built() {  # NAME REASON TEXT
     if build "$1" "tests/$1.c"; then known "libnbd: $1" "$2" "$3" bash -c "in_place $1"; else not_built "$1"; fi
   }
-  mkdir -p "$tests/interop" "$tests/tests"
+  mkdir -p "$tests/place" "$tests/tests"
   local one="-DSERVER=\"$binary\"" nameless='-DEXPORT_NAME=""' inetd='"serve","--inetd","--throw-away","1MiB"'
   run_built interop interop/interop.c "$one" "-DSERVER_PARAMS=$inetd" "$nameless"
   run_built interop-activation interop/interop.c -DSOCKET_ACTIVATION=1 "$one" '-DSERVER_PARAMS="serve","--throw-away","1MiB"' "$nameless"
