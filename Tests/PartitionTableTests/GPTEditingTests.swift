@@ -80,7 +80,7 @@ struct GPTEditingTests {
     let two = GUID(high: 2, low: 2)
     refused(.uniqueGUIDTwice(one, first: 1, second: 2)) { try $0.addPartition(type: .linux, uniqueGUID: one, size: .bytes(1)) }
     refused(.sizeIsZero) { try $0.addPartition(type: .linux, uniqueGUID: two, size: .bytes(0)) }
-    refused(.noSpace(neededSectors: 1 << 55, largestFreeSectors: 182_239)) {
+    refused(.noSpace(neededSectors: 1 << 55, largestFreeSectors: 182_239, .bytes512)) {
       try $0.addPartition(type: .linux, uniqueGUID: two, size: .bytes(.max))
     }
     refused(.numberInUse(1)) { try $0.addPartition(type: .linux, uniqueGUID: two, size: .bytes(1), number: 1) }
