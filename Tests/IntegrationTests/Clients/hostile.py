@@ -15,110 +15,19 @@ import struct
 import sys
 import time
 
-OPTION = b"IHAVEOPT"
-READ, WRITE, DISCONNECT, FLUSH, TRIM, CACHE, ZEROES, STATUS = range(8)
-EXPORT_NAME, ABORT, LIST, _, STARTTLS, INFO, GO, STRUCTURED, LIST_META, SET_META, EXTENDED = range(1, 12)
+import handshakes
+from answers import DISCONNECT, FLUSH, READ, WRITE, Wrong, allowed_errors, payload_count, read_answer, request, take
+from handshakes import GO, INFO, LIST, SET_META, STARTTLS, ask, connect, drop, enter, greet, option, query, query_meta
+
 EDGES = sorted({edge & (1 << 64) - 1 for bits in (0, 9, 12, 16, 25, 26, 31, 32, 48, 62, 63, 64) for edge in
                 ((1 << bits) - 1, 1 << bits, (1 << bits) + 1)})
 rng = random.Random(4)
 stopped = False
-place, export = "", b""
 
 
 def on_stop(*_):
     global stopped
     stopped = True
-
-
-class Wrong(Exception):
-    """The server did what it must not."""
-
-
-# Clients
-
-def connect(timeout=20):
-    kind, _, where = place.partition(":")
-    if kind == "unix":
-        client = socket.socket(socket.AF_UNIX)
-    else:
-        host, _, port = where.rpartition(":")
-        client, where = socket.socket(), (host, int(port))
-    # Blocking: where the queue of a Unix socket is full it waits for its turn.
-    client.connect(where)
-    client.settimeout(timeout)
-    return client
-
-
-def take(client, count):
-    data = b""
-    while len(data) < count:
-        piece = client.recv(count - len(data))
-        if not piece:
-            raise EOFError
-        data += piece
-    return data
-
-
-def greet(client):
-    if take(client, 18)[:16] != b"NBDMAGIC" + OPTION:
-        raise Wrong("no greeting")
-    client.sendall(struct.pack(">I", 3))
-
-
-def option(number, data=b"", length=None):
-    return OPTION + struct.pack(">II", number, len(data) if length is None else length) + data
-
-
-def query(name, types=()):
-    return struct.pack(f">I{len(name)}sH{len(types)}H", len(name), name, len(types), *types)
-
-
-def reply(client):
-    """Number, type and data of an option's reply."""
-    magic, number, kind, length = struct.unpack(">QIII", take(client, 20))
-    if magic != 0x3E889045565A9 or length > 1 << 20:
-        raise Wrong("no reply to an option")
-    return number, kind, take(client, length)
-
-
-def ask(client, number, data=b""):
-    client.sendall(option(number, data))
-    while True:
-        answer = reply(client)
-        if answer[1] == 1 or answer[1] >> 31:
-            return answer[1]
-
-
-def enter(style="simple", timeout=20):
-    client = connect(timeout)
-    greet(client)
-    if style != "simple":
-        ask(client, STRUCTURED if style == "structured" else EXTENDED)
-        ask(client, SET_META, query_meta([b"base:allocation"]))
-    if ask(client, GO, query(export)) != 1:
-        raise Wrong("the export was refused")
-    return client
-
-
-def query_meta(contexts):
-    return struct.pack(">I", len(export)) + export + struct.pack(">I", len(contexts)) + b"".join(
-        struct.pack(">I", len(context)) + context for context in contexts)
-
-
-def request(kind, offset=0, length=0, flags=0, cookie=1, extended=False):
-    if extended:
-        return struct.pack(">IHHQQQ", 0x21E41C71, flags, kind, cookie, offset & (1 << 64) - 1, length & (1 << 64) - 1)
-    return struct.pack(">IHHQQI", 0x25609513, flags, kind, cookie, offset & (1 << 64) - 1, length & (1 << 32) - 1)
-
-
-def drop(client, hard=False):
-    """Goes away; with `hard` what is unread or unsent turns into a reset."""
-    try:
-        if hard:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    except OSError:
-        pass
-    client.close()
 
 
 def expect_alive():
@@ -192,9 +101,9 @@ def half_closed():
                 if stage > 0:
                     greet(client)
                 if stage > 1:
-                    client.sendall(option(INFO, query(export)))
+                    client.sendall(option(INFO, query(handshakes.export)))
                 if stage == 3:
-                    client.sendall(option(GO, query(export)))
+                    client.sendall(option(GO, query(handshakes.export)))
                 if stage > 3:
                     client.close()
                     client = enter()
@@ -233,36 +142,51 @@ def connects():
 
 
 def edges():
-    """Requests with every command, flags, offsets and lengths at the edge of each integer, in all three styles."""
-    count, rounds = 0, 0
+    """Requests with every command, flags, offsets and lengths at the edge of each integer, in all three styles. Each answer must be the one that
+    the protocol has for it, and the connection must end where it has none."""
+    count, ended, rounds = 0, 0, 0
+    clients = {}
     cases = [(kind, offset, length) for kind in (*range(9), 255, 65535) for offset in EDGES for length in EDGES]
     rng.shuffle(cases)
     while True:
         for style in ("simple", "structured", "extended"):
             for kind, offset, length in cases[rounds % 8::8]:
-                client = edges.clients.pop(style, None) or enter(style)
+                if style not in clients:
+                    clients[style] = enter(style)
+                client = clients[style]
                 flags = rng.choice((0, 0, 1, 2, 4, 8, 16, 32, 33, 63, 65535))
-                if kind == WRITE or flags & 32:
+                if style != "extended":
                     length &= 0xFFFFFFFF
-                message = request(kind, offset, length, flags, extended=style == "extended")
-                try:
-                    client.sendall(message)
-                    if (kind == WRITE or style == "extended" and flags & 32) and 0 < length <= 1 << 17:
-                        client.sendall(bytes(length))
-                    swallow(client)
-                    edges.clients[style] = client
-                except (OSError, EOFError):  # a stream that cannot be trusted any further ends
-                    drop(client)
                 count += 1
+                wanted = allowed_errors(enter.size, style, kind, offset, length, flags)
+                payload = payload_count(style, kind, length, flags)
+                what = f"{style}: command {kind}, flags {flags}, {length} bytes at {offset}"
+                client.sendall(request(kind, offset, length, flags, count, style == "extended"))
+                if wanted is not None and payload > 1 << 17:  # gone in the middle of it
+                    drop(clients.pop(style), hard=rng.random() < 0.5)
+                    continue
+                try:
+                    if wanted is not None:
+                        client.sendall(bytes(payload))
+                    answer = read_answer(client, style, kind, offset, length, count)
+                except TimeoutError:
+                    raise Wrong(f"no answer to {what}")
+                except Wrong as error:
+                    raise Wrong(f"{error}. {what}")
+                except (OSError, EOFError) as error:
+                    if wanted is not None:
+                        raise Wrong(f"the connection ended ({error!r}). {what}")
+                    drop(clients.pop(style))
+                    ended += 1
+                else:
+                    if wanted is None or answer.error not in wanted:
+                        raise Wrong(f"answered with error {answer.error}, not {wanted}. {what}")
                 if stopped:
                     break
-            yield f"{count} requests at the edges"
+            yield f"{count} requests at the edges, {ended} of them the last of their connection"
         rounds += 1
         if rounds == 1:
             going()
-
-
-edges.clients = {}
 
 
 def swallow(client):
@@ -419,7 +343,7 @@ def tls():
                 raise Wrong("STARTTLS was refused")
             garbage = bytes(rng.randrange(256) for _ in range(rng.randrange(1, 3000)))
             client.sendall((garbage, hello[:rng.randrange(1, len(hello))], hello, b"\x16\x03\x01\xff\xff" + garbage,
-                            hello[:5] + garbage, option(GO, query(export)))[kind])
+                            hello[:5] + garbage, option(GO, query(handshakes.export)))[kind])
             kept.append(client)
             count += 1
         while len(kept) > 200:
@@ -430,9 +354,7 @@ def tls():
 
 
 def main():
-    global place, export
-    attack, place = globals()[sys.argv[1]], sys.argv[2]
-    export = os.fsencode(sys.argv[3])
+    attack, handshakes.place, handshakes.export = globals()[sys.argv[1]], sys.argv[2], os.fsencode(sys.argv[3])
     signal.signal(signal.SIGTERM, on_stop)
     told = ""
     try:

@@ -99,20 +99,41 @@ volumes_refusals() {
     refused '--yes' volume delete demo/e && refused 'do not shrink' volume resize demo/e --size 100MiB && check_volume_files
 }
 
-# grows MOUNT NAME SIZE MIB: the mounted file system has more room, holds what it held, and takes a file that had not fitted before. That is ten
-# random MiB again and again: to make or hash as many takes an emulated machine minutes.
-repeated() { local i; for i in $(seq $1); do cat /run/random; done; }
+# grows MOUNT NAME SIZE: the mounted file system has more room. Meanwhile fio writes there and compares, not as fast as it could: the kernel's
+# queue is frozen for the new size, with requests in it, and must go on. fio is at work before and after.
+load_bytes() {
+  local status
+  for status in /proc/[0-9]*/status; do
+    grep -qs '^Name:.*fio$' $status && sed -n 's/^write_bytes: //p' ${status%status}io
+  done | awk '{ sum += $1 } END { printf "%d\n", sum }'
+}
+load_goes_on() { [ "$(load_bytes)" -gt "$1" ]; }
 grows() {
-  local before after
+  local before after load written
   before=$(stat -f -c '%b' $1)
-  volume resize demo/$2 --size $3 || return
+  rm -f /run/load-stop $1/load
+  fio_verify $1/load libaio 8m --time_based --runtime=110 --rate_iops=150 --verify_backlog=64 --verify_state_save=0 --trigger-file=/run/load-stop \
+    > /run/load 2>&1 & load=$!
+  wait_for 30 load_goes_on $((1 << 20)) && written=$(load_bytes) && volume resize demo/$2 --size $3 && echo "fio had written $written bytes before" &&
+    written=$(load_bytes) && wait_for 30 load_goes_on $((written + (1 << 20))) && echo "and $(load_bytes) after" && touch /run/load-stop ||
+    { kill $load; cat /run/load; return 1; }
+  wait $load || { echo "fio failed:"; tail -20 /run/load; return 1; }
+  rm $1/load
   after=$(stat -f -c '%b' $1)
   echo "blocks: $before before, $after after"
-  [ "$after" -gt $((before + 40000)) ] && check_volume_files && dd if=/dev/urandom of=/run/random bs=1M count=10 status=none &&
-    repeated $(($4 / 10)) > $1/filled && sync -f $1/filled && echo 3 > /proc/sys/vm/drop_caches && repeated $(($4 / 10)) | cmp - $1/filled
+  [ "$after" -gt $((before + 40000)) ]
 }
-volumes_grow_ext4() { grows /mnt1 e 512MiB 260; }
-volumes_grow_xfs() { grows /mnt2 x 640MiB 330; }
+# fills MOUNT MIB: it holds what it held, and takes a file that had not fitted before. That is ten random MiB again and again: to make or hash as
+# many takes an emulated machine minutes.
+repeated() { local i; for i in $(seq $1); do cat /run/random; done; }
+fills() {
+  check_volume_files && dd if=/dev/urandom of=/run/random bs=1M count=10 status=none &&
+    repeated $(($2 / 10)) > $1/filled && sync -f $1/filled && echo 3 > /proc/sys/vm/drop_caches && repeated $(($2 / 10)) | cmp - $1/filled
+}
+volumes_grow_ext4() { grows /mnt1 e 512MiB; }
+volumes_grow_xfs() { grows /mnt2 x 640MiB; }
+volumes_fill_ext4() { fills /mnt1 260; }
+volumes_fill_xfs() { fills /mnt2 330; }
 
 # The server goes away under mounted volumes and comes back; attaching again gives the devices new connections.
 volumes_restart() {
@@ -242,7 +263,9 @@ part_volumes() {
   step volumes-attach-again volumes_attach_again
   step volumes-refusals volumes_refusals
   step volumes-grow-ext4 volumes_grow_ext4
+  step volumes-fill-ext4 volumes_fill_ext4
   step volumes-grow-xfs volumes_grow_xfs
+  step volumes-fill-xfs volumes_fill_xfs
   breaking_step volumes-restart volumes_restart
   step volumes-unmount volumes_unmount
   step volumes-detach volumes_detach
