@@ -130,7 +130,9 @@ public enum KernelNBD {
     switch Int(result) {
     case Int(CATTACH_OK): return
     case Int(CATTACH_NO_MODULE):
-      throw APIError(.notSupported, "\(what): this kernel's NBD client is not loaded", remedy: "Load it as root: modprobe nbd. Where there is no such module, install the distribution's own kernel")
+      throw APIError(
+        .notSupported, "\(what): this kernel's NBD client is not loaded",
+        remedy: "Load it as root: modprobe nbd. Where there is no such module, install the distribution's own kernel")
     case Int(CATTACH_NOT_PERMITTED):
       throw APIError(.permissionDenied, "\(what): the kernel lets only root do this", remedy: "Run the command as root")
     case Int(CATTACH_NO_LIBRARY):

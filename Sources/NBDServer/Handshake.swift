@@ -32,8 +32,12 @@ struct Handshake {
     guard await socket.sendAll(OptionReplies.greeting()), await receiveClientFlags() else { return nil }
     let header = UnsafeMutableRawBufferPointer.allocate(byteCount: OptionHeader.byteCount, alignment: 8)
     defer { header.deallocate() }
+    var bytesLeft = limits.optionByteCount
     for _ in 0..<limits.options {
       guard await socket.receiveExactly(header), let option = OptionHeader.decode(UnsafeRawBufferPointer(header)) else { return nil }
+      // What is too long is refused with words.
+      bytesLeft -= min(Int(option.dataByteCount), WireLimits.optionByteCount)
+      if bytesLeft < 0 { return nil }
       switch await handle(option) {
       case .nextOption: continue
       case .transmission(let export): return export

@@ -7,8 +7,10 @@ public struct NBDLimits: Sendable {
   public var connections = 1000
   /// From the connection's first byte to the end of the handshake: a person's patience, and long for a network. Milliseconds.
   public var handshakeMilliseconds: UInt64 = 10_000
-  /// Options in one handshake: libnbd's longest takes about a dozen, so 32 is generous and a loop ends soon.
-  public var options = 32
+  /// Options in one handshake, and the bytes of their data together. Clients that list exports ask up to three times for each, in one session
+  /// (`qemu-nbd --list`), with a few hundred bytes; the time limit ends what goes on for ever.
+  public var options = 4096
+  public var optionByteCount = 2 << 20
   /// Requests in flight for one connection: the queue depth of the kernel client. More are left unread in the socket.
   public var requestsInFlight = 128
   /// Payload bytes in flight for one connection: two of the largest requests, so that one is received while the other is worked on. More are

@@ -71,9 +71,9 @@ struct AccessRules {
 
   /// Of the rules that ask for a proof by TLS, how many a server with these keys lets nobody meet.
   func unmeetableCount(_ tls: TLSConfiguration?) -> Int {
-    rules.values.filter { rule in
-      let isMeetable =
-        !rule.pskUsers.isEmpty && tls?.pskFile != nil || !rule.certificates.isEmpty && tls?.certificateDirectory != nil && tls?.verifiesPeer == true
+    let (takesKeys, takesCertificates) = (tls?.pskFile != nil, tls?.certificateDirectory != nil && tls?.verifiesPeer == true)
+    return rules.values.filter { rule in
+      let isMeetable = !rule.pskUsers.isEmpty && takesKeys || !rule.certificates.isEmpty && takesCertificates
       return !isMeetable && !(rule.pskUsers.isEmpty && rule.certificates.isEmpty)
     }.count
   }

@@ -8,8 +8,8 @@ struct Spaceport: AsyncParsableCommand {
     commandName: "spaceport",
     abstract: "A storage pool server: pools files and disks, cuts virtual disks from them, and serves those over NBD.",
     discussion: """
-      The server is started with 'spaceport serve'; every other command but 'inspect' and 'cache simulate' talks to it through its control socket, which \
-      --control or the variable SPACEPORT_CONTROL choose. Sizes are whole bytes or carry KiB, MiB, GiB, TiB or PiB.
+      The server is started with 'spaceport serve'; every other command but 'inspect', 'pool check --offline' and 'cache simulate' talks to it through its \
+      control socket, which --control or the variable SPACEPORT_CONTROL choose. Sizes are whole bytes or carry KiB, MiB, GiB, TiB or PiB.
       """,
     version: "spaceport \(spaceportVersion)",
     subcommands: [

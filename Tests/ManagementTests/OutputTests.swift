@@ -242,17 +242,19 @@ struct OutputTests {
   @Test func remarksLeaveTheLayersNameWhole() {
     var bus = Samples.stack(export: "tank/data").children[0].children[0].children[0]
     bus.label = "/srv/disks/a.img"
-    bus.remarks = ["0 of 32 requests at a time", "latency 233 µs of at most 100 ms", "much lies idle: to know of it would take more memory"]
+    bus.remarks = [
+      "0 of 32 requests at a time", "latency 233 µs of at most 100 ms", "much lies idle: to know of it would take more memory",
+    ]
     bus.children[0].remarks = ["direct I/O"]
     #expect(
       StackTree(roots: [bus]).text == """
-        LAYER                                         OP     REQUESTS     BYTES  ERRORS  NOW     MEAN      P50      P99
-        StorageBus /srv/disks/a.img                   read    1234567  4.70 GiB       0    1   612 µs   550 µs  3.06 ms
+        LAYER                                          OP     REQUESTS     BYTES  ERRORS  NOW     MEAN      P50      P99
+        StorageBus /srv/disks/a.img                    read    1234567  4.70 GiB       0    1   612 µs   550 µs  3.06 ms
         │  0 of 32 requests at a time
         │  latency 233 µs of at most 100 ms
         │  much lies idle: to know of it would take more memory
         └─ PhysicalDisk /srv/disks/a.img (direct I/O)  read     600000  2.28 GiB       0    1  81.2 µs  73.1 µs   406 µs
-                                                      write        12    48 KiB       0    1   950 ns   855 ns  4.75 µs
+                                                       write        12    48 KiB       0    1   950 ns   855 ns  4.75 µs
         """)
   }
 

@@ -60,7 +60,7 @@ struct GPTEditingTests {
     let head = try table.freeRanges(alignmentByteCount: UInt64(sectorSize.byteCount))
     #expect(head.map(\.firstLBA) == [table.firstUsableLBA] && head.map(\.lastLBA) == [LBA(perMebibyte - 1)])
     let before = table
-    #expect(throws: GPTError.noSpace(neededSectors: 1, largestFreeSectors: 0, .bytes512)) {
+    #expect(throws: GPTError.noSpace(neededSectors: 1, largestFreeSectors: 0, sectorSize)) {
       try table.addPartition(type: .linux, uniqueGUID: GUID(high: 9, low: 9), size: .largestFree)
     }
     #expect(table == before)

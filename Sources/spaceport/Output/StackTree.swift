@@ -21,7 +21,8 @@ struct StackTree {
     for line in lines { line.addFigures(to: &figures) }
     let rows = figures.text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
     let figuresWidth = rows.map(\.count).max() ?? 0
-    let labelWidth = max(Self.leastLabelWidth, min(lines.filter { !$0.isWide }.map(\.label.count).max() ?? 0, Self.width - figuresWidth - 2))
+    let widest = lines.filter { !$0.isWide }.map(\.label.count).max() ?? 0
+    let labelWidth = max(Self.leastLabelWidth, min(widest, Self.width - figuresWidth - 2))
     let labels = ["LAYER"] + lines.map { $0.isWide ? $0.label : Self.cut($0, to: labelWidth) }
     return zip(labels, rows).map { label, row in
       row.isEmpty ? label : label + String(repeating: " ", count: max(0, labelWidth - label.count) + 2) + row
