@@ -123,17 +123,19 @@ grows() {
   echo "blocks: $before before, $after after"
   [ "$after" -gt $((before + 40000)) ]
 }
-# fills MOUNT MIB: it holds what it held, and takes a file that had not fitted before. That is ten random MiB again and again: to make or hash as
-# many takes an emulated machine minutes.
+# fills MOUNT MIB, then compares MOUNT MIB: it holds what it held, and takes a file that had not fitted before. That is ten random MiB again and again:
+# to make or hash as many takes an emulated machine minutes.
 repeated() { local i; for i in $(seq $1); do cat /run/random; done; }
 fills() {
-  check_volume_files && dd if=/dev/urandom of=/run/random bs=1M count=10 status=none &&
-    repeated $(($2 / 10)) > $1/filled && sync -f $1/filled && echo 3 > /proc/sys/vm/drop_caches && repeated $(($2 / 10)) | cmp - $1/filled
+  check_volume_files && dd if=/dev/urandom of=/run/random bs=1M count=10 status=none && repeated $(($2 / 10)) > $1/filled && sync -f $1/filled
 }
+compares() { echo 3 > /proc/sys/vm/drop_caches && repeated $(($2 / 10)) | cmp - $1/filled; }
 volumes_grow_ext4() { grows /mnt1 e 512MiB; }
-volumes_grow_xfs() { grows /mnt2 x 640MiB; }
 volumes_fill_ext4() { fills /mnt1 260; }
+volumes_compare_ext4() { compares /mnt1 260; }
+volumes_grow_xfs() { grows /mnt2 x 640MiB; }
 volumes_fill_xfs() { fills /mnt2 330; }
+volumes_compare_xfs() { compares /mnt2 330; }
 
 # The server goes away under mounted volumes and comes back; attaching again gives the devices new connections.
 volumes_restart() {
@@ -264,8 +266,10 @@ part_volumes() {
   step volumes-refusals volumes_refusals
   step volumes-grow-ext4 volumes_grow_ext4
   step volumes-fill-ext4 volumes_fill_ext4
+  step volumes-compare-ext4 volumes_compare_ext4
   step volumes-grow-xfs volumes_grow_xfs
   step volumes-fill-xfs volumes_fill_xfs
+  step volumes-compare-xfs volumes_compare_xfs
   breaking_step volumes-restart volumes_restart
   step volumes-unmount volumes_unmount
   step volumes-detach volumes_detach
