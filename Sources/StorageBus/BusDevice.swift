@@ -47,7 +47,12 @@ public final class BusDevice: BlockDevice, @unchecked Sendable {  // reactor-con
   }
 
   private static func words(_ nanoseconds: UInt64) -> String {
-    nanoseconds < 10_000_000 ? "\(nanoseconds / 1000) µs" : "\(nanoseconds / 1_000_000) ms"
+    let microseconds = nanoseconds / 1000
+    return switch microseconds {
+    case ..<1000: "\(microseconds) µs"
+    case ..<10_000: "\(microseconds / 1000).\(microseconds / 100 % 10) ms"
+    default: "\(microseconds / 1000) ms"
+    }
   }
 
   public override var readCacheByteCount: UInt64 {
