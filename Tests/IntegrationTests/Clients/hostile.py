@@ -93,33 +93,46 @@ def silent_crowd():
 
 def half_closed():
     """Sockets that are shut in one direction, at every point of the conversation."""
-    count = 0
+    count, refused = 0, 0
     while True:
         for stage in range(6):
             for way in (socket.SHUT_RD, socket.SHUT_WR):
-                client = connect()
-                if stage > 0:
-                    greet(client)
-                if stage > 1:
-                    client.sendall(option(INFO, query(handshakes.export)))
-                if stage == 3:
-                    client.sendall(option(GO, query(handshakes.export)))
-                if stage > 3:
-                    client.close()
-                    client = enter()
-                    client.sendall(request(READ, 0, 1 << 20) * 4)
-                if stage > 4:
-                    client.sendall(request(WRITE, 0, 1 << 20) + bytes(1000))
-                client.shutdown(way)
-                count += 1
-                half_closed.kept.append(client)
+                try:
+                    half_closed.kept.append(half_close(stage, way))
+                    count += 1
+                except (OSError, EOFError):
+                    # So many of these are not ended yet that the server is at its limit: this attack is not about that.
+                    refused += 1
+                    for client in half_closed.kept[:10]:
+                        drop(client)
+                    del half_closed.kept[:10]
         while len(half_closed.kept) > 100:
             drop(half_closed.kept.pop(0))
-        if count == 240:
+        if count >= 240 and not half_closed.said:
+            half_closed.said = True
             going()
-        yield f"{count} half-closed sockets"
+        yield f"{count} half-closed sockets, {refused} refused"
 
 
+def half_close(stage, way):
+    if stage > 3:
+        client = enter()
+        client.sendall(request(READ, 0, 1 << 20) * 4)
+    else:
+        client = connect()
+        if stage > 0:
+            greet(client)
+        if stage > 1:
+            client.sendall(option(INFO, query(handshakes.export)))
+        if stage == 3:
+            client.sendall(option(GO, query(handshakes.export)))
+    if stage > 4:
+        client.sendall(request(WRITE, 0, 1 << 20) + bytes(1000))
+    client.shutdown(way)
+    return client
+
+
+half_closed.said = False
 half_closed.kept = []
 
 
