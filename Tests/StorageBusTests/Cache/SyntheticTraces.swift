@@ -24,6 +24,7 @@ struct SyntheticTrace: Sendable, CustomTestStringConvertible {
     SyntheticTrace(name: "shifting working set", accesses: shifting()),
     SyntheticTrace(name: "mixed writes", accesses: mixedWrites()),
     SyntheticTrace(name: "correlated bursts", accesses: bursts()),
+    SyntheticTrace(name: "phases", accesses: phases()),
   ]
 
   /// As the long form has it.
@@ -58,6 +59,29 @@ struct SyntheticTrace: Sendable, CustomTestStringConvertible {
   private static func bursts() -> [Access] {
     var random = TestRandom(seed: 5)
     return zipf(100_000, pages: 20_000, exponent: 0.9, seed: 6).flatMap { Array(repeating: $0, count: 1 + Int(random.below(3))) }
+  }
+
+  /// Three times: a scan, a working set that is read part after part, a loop larger than the cache, a longer scan. Who follows the loop lets
+  /// the working set go.
+  private static func phases() -> [Access] {
+    var accesses: [Access] = []
+    func scan(_ first: UInt64, _ count: Int) {
+      for page in first..<first + UInt64(count / scale) {
+        accesses.append(Access(page: page))
+        // Requests of four pages and a bit, each beginning where another ended.
+        if page % 4 == 0 { accesses.append(Access(page: page)) }
+      }
+    }
+    let part = UInt64(500 / scale)
+    for _ in 0..<3 {
+      scan(100_000, 12_000)
+      for first in stride(from: 0, to: 7 * part, by: Int(part)) {
+        for _ in 0..<4 { accesses += (first..<first + part).map { Access(page: $0) } }
+      }
+      for _ in 0..<2 { scan(200_000, 6000) }
+      scan(300_000, 20_000)
+    }
+    return accesses
   }
 }
 

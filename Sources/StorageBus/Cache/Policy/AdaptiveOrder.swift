@@ -144,12 +144,16 @@ private struct Contest {
   private let fadePeriod: Int
   /// By so much another must be ahead of the leader to take its place: less may be chance.
   private let lead: Int
+  /// By so much more must ARC be ahead of S3-FIFO to take over from it: what S3-FIFO has kept through scans and loops comes back only a round
+  /// later, so the change has to be worth about that.
+  private let refill: Int
 
   private static var one: Int { 1024 }
 
   init(slots: Int) {
     fadePeriod = max(32, slots * CacheLimits.contestReadsPerSlot / 8)
     lead = Contest.one * (CacheLimits.contestLead + slots / CacheLimits.contestSlotsPerLead)
+    refill = Contest.one * slots / CacheLimits.contestRefillDivisor
   }
 
   mutating func note(lru lruHit: Bool, arc arcHit: Bool, s3fifo s3fifoHit: Bool) {
@@ -161,6 +165,9 @@ private struct Contest {
       hasBegun = true
       leader = .arc
     }
+    // What LRU keeps is what was read last: that is soon there again, whoever is in charge. What S3-FIFO keeps must be kept from its first
+    // round on. So LRU saves up no lead over S3-FIFO.
+    if leader == .lru { s3fifo = max(s3fifo, lru) }
     if lruHit != arcHit || arcHit != s3fifoHit { choose() }
     guard reads >= fadePeriod else { return }
     reads = 0
@@ -169,10 +176,15 @@ private struct Contest {
     s3fifo -= s3fifo / 8
   }
 
+  /// The one that is furthest beyond the lead it needs; of equals S3-FIFO, then ARC.
   private mutating func choose() {
-    let best = max(lru, arc, s3fifo)
-    guard best > score(of: leader) + lead else { return }
-    leader = s3fifo == best ? .s3fifo : arc == best ? .arc : .lru
+    let scoreToBeat = score(of: leader) + lead
+    let lruExcess = lru - scoreToBeat
+    let arcExcess = arc - scoreToBeat - (leader == .s3fifo ? refill : 0)
+    let s3fifoExcess = s3fifo - scoreToBeat
+    let most = max(lruExcess, arcExcess, s3fifoExcess)
+    guard most > 0 else { return }
+    leader = s3fifoExcess == most ? .s3fifo : arcExcess == most ? .arc : .lru
   }
 
   private func score(of expert: AdaptiveOrder.Expert) -> Int {

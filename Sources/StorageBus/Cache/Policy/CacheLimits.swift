@@ -50,6 +50,8 @@ public enum CacheLimits {
   /// Hits by which a policy must lead to take over: this, and one more for so many slots of its shadow.
   static let contestLead = 2
   static let contestSlotsPerLead = 4096
+  /// From S3-FIFO ARC takes over only when it leads by this share of the shadow's slots more: a half.
+  static let contestRefillDivisor = 2
 
   /// Slots of the directory that tries the present size for the advice.
   static let adviceSlots = 1024
