@@ -114,6 +114,24 @@ enum WireLimits {
   static let keepAliveProbes: Int32 = 6
 }
 
+/// When the receiver rests before it takes more requests (`ReceivePacing`). Counts are of receives, so that a phase takes milliseconds where much is
+/// asked for.
+enum PacingLimits {
+  /// A rest: the work of a fast client on five replies. Nanoseconds. Of 30, 50, 80 and 120 us this one left clients the most requests a second; the
+  /// longer ones made the server cheaper by no more than 6 %.
+  static let restNanoseconds: UInt64 = 50_000
+  static let plainReceives: UInt64 = 256
+  static let trialReceives: UInt64 = 64
+  static let restingReceives: UInt64 = 2048
+  /// Until it is tried again: at first, and at most, after one trial after the other that did not pay.
+  static let pauseReceives: UInt64 = 512
+  static let longestPauseReceives: UInt64 = 8192
+  /// So many requests with one receive are worth it without a rest.
+  static let largeBatch: UInt64 = 6
+  /// A rest pays when it makes requests slower by no more than one part of so many: what cannot be told from chance.
+  static let toleratedLoss: UInt64 = 32
+}
+
 /// What TLS may cost, and what it must be at least.
 enum TLSLimits {
   /// TLS 1.2 and 1.3, with forward secrecy: a key that is stolen later opens nothing that was recorded before. Ciphers with authentication, and

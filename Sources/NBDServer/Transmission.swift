@@ -18,34 +18,37 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   let style: MessageStyle
   let template: IORequest
 
-  // Slots
-  private var freeSlots: [RequestSlot] = []
+  // Slots. What is unchecked is so as in RingReactor.
+  @exclusivity(unchecked) private var freeSlots: [RequestSlot] = []
   private var slotTasks: [Task<Void, Never>] = []
   /// Requests that were begun and whose replies are not yet sent.
   private(set) var inFlight = 0
   private(set) var inFlightByteCount = 0
+  /// Of these, the ones that a slot's task works on.
+  private(set) var atWork = 0
   private(set) var requestCount: UInt64 = 0
   /// The receiver, while it waits for a slot or for bytes of the limit.
-  private var waitingReceiver: UnsafeContinuation<Void, Never>?
+  @exclusivity(unchecked) private var waitingReceiver: UnsafeContinuation<Void, Never>?
 
   /// What BLOCK_STATUS gathers extents in.
   var spareExtents: [BlockExtent] = []
 
   // Between slots and sender
-  var ready = Deque<RequestSlot>()
-  var waitingSender: UnsafeContinuation<Void, Never>?
+  @exclusivity(unchecked) var ready = Deque<RequestSlot>()
+  @exclusivity(unchecked) var waitingSender: UnsafeContinuation<Void, Never>?
   let batch: ReplyBatch
   /// No request comes any more: the sender ends with the last reply.
   var hasReceivedAll = false
   /// The client takes no replies any more.
   var hasSendFailed = false
   /// What is being sent.
-  var sending = Transfer()
+  @exclusivity(unchecked) var sending = Transfer()
 
   // Receiver
+  @exclusivity(unchecked) var pacing = ReceivePacing()
   let staging: ReceiveStaging
   /// The payload that is being received.
-  var receiving = Transfer()
+  @exclusivity(unchecked) var receiving = Transfer()
   /// Read no more from the socket; what was read is finished and answered.
   private(set) var isStopping = false
 
@@ -133,6 +136,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
 
   /// Lets the slot's own task do the request.
   func dispatch(_ slot: RequestSlot) {
+    atWork += 1
     slot.hasWork = true
     if slot.hasTask {
       slot.idleTask.take()?.resume()
@@ -153,6 +157,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
       while slot.hasWork {
         await perform(slot)
         slot.hasWork = false
+        atWork -= 1
         finish(slot)
       }
       if (hasReceivedAll && inFlight == 0) || slot.isRetired { return }

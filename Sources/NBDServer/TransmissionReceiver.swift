@@ -7,10 +7,14 @@ extension Transmission {
     let isExtended = style == .extended
     let headerByteCount = isExtended ? RequestHeader.extendedByteCount : RequestHeader.byteCount
     while true {
+      let begunBefore = requestCount
       while staging.count >= headerByteCount, let bytes = staging.first {
         guard let request = isExtended ? RequestHeader.decodeExtended(bytes) : RequestHeader.decode(bytes) else { return .protocolBroken }
         staging.consume(headerByteCount)
         if let end = await begin(request) { return end }
+      }
+      if pacing.rests(after: Int(requestCount &- begunBefore), areAnswered: atWork == 0, at: reactor.now) {
+        await reactor.sleep(until: reactor.now.advanced(nanoseconds: PacingLimits.restNanoseconds))
       }
       if isStopping { return .stopped }
       let count = await socket.receive(into: staging.room())

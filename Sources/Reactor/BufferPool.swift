@@ -54,7 +54,8 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
     var sizeClass: Int8
   }
 
-  private var entries: [Entry] = []
+  // Unchecked, as in RingReactor.
+  @exclusivity(unchecked) private var entries: [Entry] = []
   private var freeByClass: [[Int32]]
   /// Indices whose memory was given back to the system.
   private var vacant: [Int32] = []
@@ -78,7 +79,7 @@ public final class BufferPool: @unchecked Sendable {  // reactor-confined
   public let pageCount: Int
   private let firstPage: Int32
   /// Sets itself, and takes itself out before it goes.
-  public unowned(unsafe) var pageKeeper: (any PageKeeper)?
+  @exclusivity(unchecked) public unowned(unsafe) var pageKeeper: (any PageKeeper)?
   /// So are the pages, in pieces: registered buffer indices 1 and up.
   public internal(set) var arePagesRegistered = false
 

@@ -12,8 +12,12 @@ public struct Instant: Comparable, Hashable, Sendable {
   /// This instant moved by `milliseconds`, held at `distantFuture` instead of overflowing.
   public func advanced(milliseconds: UInt64) -> Instant {
     let (duration, tooLong) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
+    return tooLong ? .distantFuture : advanced(nanoseconds: duration)
+  }
+
+  public func advanced(nanoseconds duration: UInt64) -> Instant {
     let (sum, tooLate) = nanoseconds.addingReportingOverflow(duration)
-    return tooLong || tooLate ? .distantFuture : Instant(nanoseconds: sum)
+    return tooLate ? .distantFuture : Instant(nanoseconds: sum)
   }
 
   /// Nanoseconds from `earlier` to here; 0 when `earlier` is later.

@@ -10,6 +10,8 @@ public enum RingLimits {
   static let jobTurnsPerEnter = 4
   /// Jobs between two looks at the clock.
   static let jobsPerClockReading = 8
+  /// How late timers may be. Nanoseconds; the system's own 50 us would double the shortest rests.
+  static let timerSlackNanoseconds: UInt = 1000
   /// The kernel's limit on one registered buffer.
   static let registeredBufferByteCount = 1 << 30
   /// Operations in flight for which there is room at the start; doubled when they are more.

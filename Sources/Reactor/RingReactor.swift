@@ -13,12 +13,15 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
   let ring: OpaquePointer
   private let thread: pthread_t
   private let foreign: ForeignJobs
-  private var ready: [UnownedJob] = []
-  private var running: [UnownedJob] = []
-  private var timers = TimerQueue()
+  // Whether accesses overlap is not checked while the program runs (`@exclusivity`), here and in the few other places that every request passes: all are
+  // by this thread, and none calls anybody who could come back to the same variable. The checks took half of a hit of the read cache (1.4 us
+  // with them, 0.7 without).
+  @exclusivity(unchecked) private var ready: [UnownedJob] = []
+  @exclusivity(unchecked) private var running: [UnownedJob] = []
+  @exclusivity(unchecked) private var timers = TimerQueue()
 
   /// What the kernel has been asked, by user_data.
-  var operations = OperationTable(capacity: RingLimits.operations)
+  @exclusivity(unchecked) var operations = OperationTable(capacity: RingLimits.operations)
   private var lastOwner: UInt32 = 0
   private static let wakeUserData = UInt64.max
   private var wakeCount: UnsafeMutablePointer<UInt64>
@@ -50,6 +53,7 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
     running.reserveCapacity(RingLimits.operations)
     clock.advance(to: RingReactor.monotonicNow())
     registerBuffers()
+    clinux_set_timer_slack(RingLimits.timerSlackNanoseconds)
     let result = clinux_set_io_flusher()
     if result != 0 {
       notIOFlusherReason =

@@ -18,8 +18,8 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
   /// The resiliency: the virtual disk's own address space, for mapped rows only.
   let space: MirrorSpace
   /// Rows that somebody has asked for since the virtual disk was opened, or of which there is more to know than that they are mapped and
-  /// full; all others sleep, and are not here. See VirtualDisk+Rows.swift.
-  var rows: AwakeRows
+  /// full; all others sleep, and are not here. See VirtualDisk+Rows.swift. Unchecked, as in RingReactor.
+  @exclusivity(unchecked) var rows: AwakeRows
   let rowByteCount: UInt64
   let chunkByteCount: UInt64
   /// Smallest write that the disks below take; a power of two.

@@ -12,16 +12,17 @@ public final class MemoryCache: PageKeeper, @unchecked Sendable {  // reactor-co
   public let pageByteCount: Int
   let pageShift: UInt64
   private let clock: ReactorClock
-  private var directory: PageDirectory<AdaptiveOrder>
-  private var admission: AdmissionFilter
-  private var advice: CacheAdvice
+  // Unchecked, as in RingReactor.
+  @exclusivity(unchecked) private var directory: PageDirectory<AdaptiveOrder>
+  @exclusivity(unchecked) private var admission: AdmissionFilter
+  @exclusivity(unchecked) private var advice: CacheAdvice
   /// By frame: 1 while the disk has not answered yet. Nobody is handed such a frame.
-  private var isFilling: FlatArray<UInt8>
+  @exclusivity(unchecked) private var isFilling: FlatArray<UInt8>
   /// Of disks that are there no more.
   private var pastCounters = CacheCounters()
   /// By the numbers of disks, and of virtual disks.
-  var diskCounters = [CacheCounters()]
-  private var virtualDiskCounters = [CacheCounters()]
+  @exclusivity(unchecked) var diskCounters = [CacheCounters()]
+  @exclusivity(unchecked) private var virtualDiskCounters = [CacheCounters()]
   private var freeDiskNumbers: [UInt16] = []
   private var lastDiskNumber: UInt16 = 0
 
