@@ -20,9 +20,15 @@ public final class BlockingCalls: Sendable {
 
   /// Runs `body` on the thread; the caller is suspended meanwhile and resumes on its own executor.
   public func perform<Value: Sendable>(_ body: @escaping @Sendable () -> Value) async -> Value {
-    await withUnsafeContinuation { (continuation: UnsafeContinuation<Value, Never>) in
-      queue.append { continuation.resume(returning: body()) }
+    let value = await withUnsafeContinuation { (continuation: UnsafeContinuation<Value, Never>) in
+      queue.append { [queue] in
+        let value = body()
+        queue.handOver()
+        continuation.resume(returning: value)
+      }
     }
+    queue.handOver()
+    return value
   }
 }
 
@@ -71,6 +77,13 @@ private final class BlockingCallQueue: @unchecked Sendable {  // guarded by `mut
     calls.append(call)
     pthread_mutex_unlock(mutex)
     pthread_cond_signal(condition)
+  }
+
+  /// What was done before this on one thread has happened for who calls it later on another. The runtime sees to that as well, but where a
+  /// continuation is resumed before its task is suspended it does so by an atomic that the thread sanitizer does not see.
+  func handOver() {
+    pthread_mutex_lock(mutex)
+    pthread_mutex_unlock(mutex)
   }
 
   func end() {

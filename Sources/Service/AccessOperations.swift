@@ -164,12 +164,12 @@ extension StorageService {
 
   /// Each kind alone: a name that nobody could prove to have would look as if it let somebody in.
   private func checkCanBeMet(_ rule: AccessRule) throws(APIError) {
-    if !rule.pskUsers.isEmpty, tls?.pskFile == nil {
+    if !rule.pskUsers.isEmpty, tls?.takesKeys != true {
       throw APIError(
         .wrongState, "The server has no pre-shared keys, so that no client could prove to be such a user",
         remedy: "Start it with --tls require --tls-psk FILE")
     }
-    if !rule.certificates.isEmpty, tls?.certificateDirectory == nil || tls?.verifiesPeer != true {
+    if !rule.certificates.isEmpty, tls?.asksForCertificates != true {
       throw APIError(
         .wrongState, "The server asks no client for a certificate, so that none could prove to have that name",
         remedy: "Start it with --tls require --tls-certificates DIR --tls-verify-peer")

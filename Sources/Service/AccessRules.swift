@@ -71,9 +71,9 @@ struct AccessRules {
 
   /// Of the rules that ask for a proof by TLS, how many a server with these keys lets nobody meet.
   func unmeetableCount(_ tls: TLSConfiguration?) -> Int {
-    let (takesKeys, takesCertificates) = (tls?.pskFile != nil, tls?.certificateDirectory != nil && tls?.verifiesPeer == true)
+    let (takesKeys, asksForCertificates) = (tls?.takesKeys == true, tls?.asksForCertificates == true)
     return rules.values.filter { rule in
-      let isMeetable = !rule.pskUsers.isEmpty && takesKeys || !rule.certificates.isEmpty && takesCertificates
+      let isMeetable = !rule.pskUsers.isEmpty && takesKeys || !rule.certificates.isEmpty && asksForCertificates
       return !isMeetable && !(rule.pskUsers.isEmpty && rule.certificates.isEmpty)
     }.count
   }

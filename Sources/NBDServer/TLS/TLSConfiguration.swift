@@ -20,6 +20,11 @@ public struct TLSConfiguration: Sendable, Equatable {
   /// True when nobody gets through a handshake without having proved who it is.
   public var authenticatesClients: Bool { isRequired && (verifiesPeer || certificateDirectory == nil) }
 
+  /// Clients can prove who they are by a pre-shared key.
+  public var takesKeys: Bool { pskFile != nil }
+  /// Clients can prove who they are by a certificate.
+  public var asksForCertificates: Bool { certificateDirectory != nil && verifiesPeer }
+
   enum FileName {
     static let authorities = "ca-cert.pem"
     static let certificate = "server-cert.pem"
