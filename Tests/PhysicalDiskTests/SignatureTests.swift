@@ -65,7 +65,7 @@ import Testing
     try #require(try run("dd", "if=/dev/zero", "of=\(path)", "bs=1M", "count=1", "conv=notrunc").status == 0)
     let (found, _, left) = try await probeAndWipe(path)
     #expect(found.signatures.map(\.type) == ["gpt"])
-    #expect(found.signatures.first?.offsetBytes == 64 << 20 - 512)
+    #expect(found.signatures.first?.offsetBytes == UInt64(64 << 20 - 512))
     #expect(found.partitions.count == 1)
     #expect(left.isEmpty)
   }

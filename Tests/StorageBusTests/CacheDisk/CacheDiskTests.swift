@@ -226,7 +226,7 @@ import Testing
     large.disk.poke(at: large.range.lowerBound + CacheDiskFormat.indexOffset + 4096, bytes)
     try large.run { large in
       try await large.open()
-      #expect(large.store?.counters.warm == 600 - 252)
+      #expect(large.store?.counters.warm == UInt64(600 - 252))
       try await large.readAll()
       try await large.settle()
       #expect(try await large.close())
