@@ -285,6 +285,8 @@ def hoarders():
                 client.sendall(request(READ, 0, 32 << 20) * 2)
             else:
                 client.sendall(request(WRITE, 0, 32 << 20 if kind == 1 else 1 << 20 if kind == 2 else 4096) + bytes(100))
+            # With a time limit Python would wait for each of them that long, whatever the call says.
+            client.setblocking(False)
             clients.append((client, kind))
             if len(clients) % 20 == 0:
                 yield f"{cut} hoarders were cut off"
@@ -292,10 +294,10 @@ def hoarders():
             client, kind = entry
             try:
                 if kind == 0:
-                    if not client.recv(1, socket.MSG_DONTWAIT):
+                    if not client.recv(1):
                         raise EOFError
                 else:
-                    client.send(b"x", socket.MSG_DONTWAIT)
+                    client.send(b"x")
             except BlockingIOError:
                 pass
             except (OSError, EOFError):
