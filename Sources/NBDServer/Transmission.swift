@@ -84,6 +84,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
     await sender.value
     for slot in freeSlots { slot.idleTask.take()?.resume() }
     for task in slotTasks { await task.value }
+    assert(atWork == 0)
     return end
   }
 

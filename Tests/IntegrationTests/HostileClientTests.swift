@@ -98,11 +98,18 @@ import Testing
   /// fio writes 24 MiB and verifies them; MiB of both a second.
   private func round(_ server: SpaceportServer) async throws -> Double {
     let start = ContinuousClock.now
-    let result = try await Program.run(
-      [
-        "fio", "--name=verify", "--ioengine=nbd", "--uri=\(server.uri("tank/disk"))", "--rw=randwrite", "--bs=16k", "--size=24M",
-        "--iodepth=8", "--fsync=64", "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0", "--do_verify=1",
-      ], directory: server.directory.path, timeoutSeconds: 120)
+    let result: ProgramResult
+    do {
+      result = try await Program.run(
+        [
+          "fio", "--name=verify", "--ioengine=nbd", "--uri=\(server.uri("tank/disk"))", "--rw=randwrite", "--bs=16k", "--size=24M",
+          "--iodepth=8", "--fsync=64", "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0", "--do_verify=1",
+        ], directory: server.directory.path, timeoutSeconds: 120)
+    } catch {
+      // Where its requests are.
+      print(try await server.succeed("stack", "tank/disk"))
+      throw error
+    }
     try #require(result.succeeded, "fio: \(result.text)\nThe server's log: \(server.log)")
     return 48 / ((ContinuousClock.now - start) / .seconds(1))
   }

@@ -42,10 +42,11 @@ public enum Program {
     _ arguments: [String], input: String? = nil, environment: [String: String] = [:], directory: String? = nil, timeoutSeconds: Double = 120
   ) async throws -> ProgramResult {
     let started = try Started(arguments, input, environment, directory)
-    try await waitUntil(timeoutSeconds: timeoutSeconds, "\(arguments.joined(separator: " ")) to end", onTimeout: started.process.terminate)
-    {
-      !started.process.isRunning
-    }
+    let words = arguments.joined(separator: " ")
+    try await waitUntil(
+      timeoutSeconds: timeoutSeconds, "\(words) to end\(started.process.hasEnded ? ", which it has, but Foundation was not told" : "")",
+      onTimeout: started.process.terminate
+    ) { !started.process.isRunning }
     return started.result
   }
 
@@ -133,8 +134,9 @@ public func waitUntil(
   let deadline = ContinuousClock.now + .seconds(timeoutSeconds)
   while try await !condition() {
     if ContinuousClock.now > deadline {
+      let failure = ProgramFailure(description: "waited \(timeoutSeconds) s for \(what())")
       onTimeout()
-      throw ProgramFailure(description: "waited \(timeoutSeconds) s for \(what())")
+      throw failure
     }
     try await Task.sleep(for: .milliseconds(5))
   }

@@ -52,10 +52,10 @@ def slow_handshakes():
     clients, rounds = [], 0
     while True:
         while len(clients) < 400:
-            clients.append([connect(), 0])
+            clients.append([connect(timeout=0), 0])
         for entry in clients:
             try:
-                entry[0].send(script[entry[1]:entry[1] + 1], socket.MSG_DONTWAIT)
+                entry[0].send(script[entry[1]:entry[1] + 1])
                 entry[1] += 1
             except BlockingIOError:
                 pass
