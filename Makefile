@@ -148,14 +148,15 @@ lint: toolchain
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
 	@for script in scripts/*.sh .ci/run $$(find Tests -name '*.sh'); do bash -n $$script || exit 1; done
 
+# It writes nothing but where it installs: the tree may be another user's, or another `make install` be at work in it.
+install: UNITS = $(DESTDIR)/etc/systemd/system
 install:
 	@test -x $(RELEASE) || { echo 'Nothing to install yet. Run `make build` first, as yourself.' >&2; exit 1; }
 	install -D -m 755 $(RELEASE) $(DESTDIR)$(PREFIX)/bin/spaceport
-	sed 's|@PREFIX@|$(PREFIX)|g' systemd/spaceport.service.in > .build/spaceport.service
-	install -D -m 644 .build/spaceport.service $(DESTDIR)/etc/systemd/system/spaceport.service
-	install -D -m 644 systemd/spaceport.socket $(DESTDIR)/etc/systemd/system/spaceport.socket
-	sed 's|@PREFIX@|$(PREFIX)|g' systemd/spaceport-attach@.service.in > .build/spaceport-attach@.service
-	install -D -m 644 .build/spaceport-attach@.service $(DESTDIR)/etc/systemd/system/spaceport-attach@.service
+	install -D -m 644 systemd/spaceport.service.in $(UNITS)/spaceport.service
+	install -D -m 644 systemd/spaceport.socket $(UNITS)/spaceport.socket
+	install -D -m 644 systemd/spaceport-attach@.service.in $(UNITS)/spaceport-attach@.service
+	sed -i 's|@PREFIX@|$(PREFIX)|g' $(UNITS)/spaceport.service $(UNITS)/spaceport-attach@.service
 	install -D -m 644 docs/man/spaceport.1 $(DESTDIR)$(PREFIX)/share/man/man1/spaceport.1
 	@echo 'Start it with: systemctl daemon-reload && systemctl enable --now spaceport'
 

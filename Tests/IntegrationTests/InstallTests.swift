@@ -30,6 +30,16 @@ import Testing
     #expect(FileManager.default.fileExists(atPath: installed.directory.file("usr/local/share/man/man1/spaceport.1")))
   }
 
+  /// They had written a file of the tree in passing: of eighty at once, eight installed an empty or half a unit.
+  @Test func installationsAtOnceDoNotSpoilEachOther() async throws {
+    let template = try String(contentsOfFile: "systemd/spaceport.service.in", encoding: .utf8)
+    let unit = template.replacingOccurrences(of: "@PREFIX@", with: "/usr/local").split(separator: "\n").map(String.init)
+    try await withThrowingTaskGroup(of: Bool.self) { group in
+      for _ in 0..<16 { group.addTask { try await Installed().unit("spaceport.service") == unit } }
+      for try await isWhole in group { #expect(isWhole) }
+    }
+  }
+
   /// systemd stops what requires a unit that ends, also one that it starts again at once: then file systems would be unmounted with nobody to
   /// write to, and what was not written be lost.
   @Test func volumesOutliveTheServer() async throws {
