@@ -63,22 +63,48 @@ public final class SplitRequest: @unchecked Sendable {  // reactor-confined
   public func error(ofPart index: Int) -> BlockError? { errors[index] }
 }
 
-/// Does the parts of a split request at the same time, without making a task for each: a fixed set of tasks takes parts from a queue.
+/// What waits, by virtual disk: each has its turn, however much of another waits.
+struct TurnQueue<Element> {
+  private var queues: [VirtualDiskHandle: Deque<Element>] = [:]
+  /// Those of which something waits; whose turn is next comes first.
+  private var turns = Deque<VirtualDiskHandle>()
+
+  mutating func append(_ element: Element, of virtualDisk: VirtualDiskHandle) {
+    if queues[virtualDisk] == nil { turns.append(virtualDisk) }
+    queues[virtualDisk, default: Deque()].append(element)
+  }
+
+  mutating func popFirst() -> Element? {
+    guard let virtualDisk = turns.popFirst() else { return nil }
+    let element = queues[virtualDisk]?.popFirst()
+    if queues[virtualDisk]?.isEmpty ?? true { queues[virtualDisk] = nil } else { turns.append(virtualDisk) }
+    return element
+  }
+}
+
+/// Does the parts of split requests at the same time, without making a task for each: those of its tasks that are idle are given them. There are as
+/// many tasks as parts were ever in flight together, so that no part waits here behind others whose disk is slow or busy: whose turn it is at a disk,
+/// the disk's scheduler says. Only beyond a limit parts wait, and virtual disks then take turns.
 public final class ParallelIO: @unchecked Sendable {  // reactor-confined
   private struct Work: Sendable {
     unowned(unsafe) var split: SplitRequest
     var index: Int
   }
 
-  private var queue = Deque<Work>()
+  private let reactor: any Reactor
+  private var waiting = TurnQueue<Work>()
   private var idleWorkers: [UnsafeContinuation<Work?, Never>] = []
   private var spare: [SplitRequest] = []
   private var workers: [Task<Void, Never>] = []
   private var isClosed = false
 
   public init(reactor: any Reactor) {
-    queue.reserveCapacity(1024)
-    for _ in 0..<BlockDeviceLimits.splitWorkers { workers.append(reactor.spawn { [unowned self] in await work() }) }
+    self.reactor = reactor
+    for _ in 0..<BlockDeviceLimits.firstSplitWorkers { addWorker(with: nil) }
+  }
+
+  private func addWorker(with work: Work?) {
+    workers.append(reactor.spawn { [unowned self] in await run(from: work) })
   }
 
   /// An empty request to add parts to. It goes back by `end`.
@@ -99,7 +125,13 @@ public final class ParallelIO: @unchecked Sendable {  // reactor-confined
     split.remaining = last
     for index in 0..<last {
       let work = Work(split: split, index: index)
-      if let worker = idleWorkers.popLast() { worker.resume(returning: work) } else { queue.append(work) }
+      if let worker = idleWorkers.popLast() {
+        worker.resume(returning: work)
+      } else if workers.count < BlockDeviceLimits.splitWorkers {
+        addWorker(with: work)
+      } else {
+        waiting.append(work, of: request.virtualDisk)
+      }
     }
     do throws(BlockError) { try await split.parts[last].perform(request) } catch { split.errors[last] = error }
     if split.remaining > 0 { await withUnsafeContinuation { split.waiter = $0 } }
@@ -113,17 +145,20 @@ public final class ParallelIO: @unchecked Sendable {  // reactor-confined
     if let failure { throw failure }
   }
 
-  private func work() async {
-    while let work = await nextWork() {
+  private func run(from first: Work?) async {
+    var next = first
+    if next == nil { next = await nextWork() }
+    while let work = next {
       let split = work.split
       do throws(BlockError) { try await split.parts[work.index].perform(split.request) } catch { split.errors[work.index] = error }
       split.remaining -= 1
       if split.remaining == 0 { split.waiter.take()?.resume() }
+      next = await nextWork()
     }
   }
 
   private func nextWork() async -> Work? {
-    if let work = queue.popFirst() { return work }
+    if let work = waiting.popFirst() { return work }
     if isClosed { return nil }
     return await withUnsafeContinuation { idleWorkers.append($0) }
   }

@@ -113,6 +113,10 @@ final class ClientSocket: @unchecked Sendable {  // reactor-confined
 
   // MARK: The end
 
+  /// The client has closed its end, or the stream is broken: nobody will read what is sent. A client of TCP that has closed is known by the first
+  /// reply that it refuses, not before. A system call.
+  var peerIsGone: Bool { reactor.isHungUp(file) }
+
   /// Ends a receive that waits; it returns -ECANCELED and has taken nothing. So does a later `receiveRaw`: the records of TLS take several receives,
   /// and whoever is between two of them would wait for a client that has nothing to say.
   func cancelReceive() async {

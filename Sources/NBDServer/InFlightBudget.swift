@@ -1,19 +1,36 @@
+import BlockDevice
 import Reactor
 
 /// What all connections of a server may have in flight together. A request is charged before it begins, and given back when its reply is sent;
 /// where there is no room its connection reads no further until there is: nothing is refused.
 ///
-/// Who waits is served fairly. A connection has one request waiting at most, because it reads them one after the other, and the turn is that of
-/// the connection that has least in flight; among equals of the one that has waited longest. Whoever waits comes to have nothing in flight, so each
-/// gets its turn, however many requests others send. Large requests wait in a queue of their own and leave a quarter of the memory to the others.
+/// Who waits is served fairly. A connection has one request waiting at most, because it reads them one after the other. The turn is that of the
+/// virtual disk that has least in flight, so that a thousand clients of one do not keep the only client of another waiting a thousand turns; of its
+/// connections that of the one that has least in flight, and among equals of the one that has waited longest. Whoever waits comes to have nothing in
+/// flight, so each gets its turn, however many requests others send. Large requests wait in a queue of their own and leave a quarter of the memory
+/// to the others.
 final class InFlightBudget: @unchecked Sendable {  // reactor-confined
+  /// What the connections of one virtual disk have of it together.
+  fileprivate final class DiskShare: @unchecked Sendable {  // reactor-confined
+    var byteCount = 0
+    var requestCount = 0
+    var connectionCount = 0
+  }
+
   /// What one connection has of it.
   final class Share: @unchecked Sendable {  // reactor-confined
+    fileprivate let virtualDisk: VirtualDiskHandle
+    fileprivate let ofDisk: DiskShare
     fileprivate(set) var byteCount = 0
     fileprivate(set) var requestCount = 0
     fileprivate var wanted = 0
     fileprivate var waitsSince = Instant.distantFuture
     fileprivate var continuation: UnsafeContinuation<Void, Never>?
+
+    fileprivate init(_ virtualDisk: VirtualDiskHandle, _ ofDisk: DiskShare) {
+      self.virtualDisk = virtualDisk
+      self.ofDisk = ofDisk
+    }
   }
 
   private let reactor: any Reactor
@@ -26,6 +43,7 @@ final class InFlightBudget: @unchecked Sendable {  // reactor-confined
   /// The most since `takePeak`. Bytes.
   private var peakByteCount = 0
   private var largeByteCount = 0
+  private var disks: [VirtualDiskHandle: DiskShare] = [:]
   private var waiting: [Share] = []
   private var waitingForLarge: [Share] = []
 
@@ -43,6 +61,23 @@ final class InFlightBudget: @unchecked Sendable {  // reactor-confined
   }
 
   private static func isLarge(_ cost: Int) -> Bool { cost > WireLimits.largeCharge }
+
+  // MARK: Connections
+
+  /// For a connection that begins to use `virtualDisk`.
+  func join(_ virtualDisk: VirtualDiskHandle) -> Share {
+    let disk = disks[virtualDisk] ?? DiskShare()
+    disks[virtualDisk] = disk
+    disk.connectionCount += 1
+    return Share(virtualDisk, disk)
+  }
+
+  /// For one that has given everything back, and takes nothing more.
+  func leave(_ share: Share) {
+    assert(share.requestCount == 0 && share.continuation == nil, "left with requests in flight")
+    share.ofDisk.connectionCount -= 1
+    if share.ofDisk.connectionCount == 0 { disks[share.virtualDisk] = nil }
+  }
 
   // MARK: Taking and giving back
 
@@ -70,6 +105,8 @@ final class InFlightBudget: @unchecked Sendable {  // reactor-confined
     let cost = InFlightBudget.cost(of: byteCount)
     share.byteCount -= cost
     share.requestCount -= 1
+    share.ofDisk.byteCount -= cost
+    share.ofDisk.requestCount -= 1
     self.byteCount -= cost
     requestCount -= 1
     if InFlightBudget.isLarge(cost) { largeByteCount -= cost }
@@ -88,6 +125,8 @@ final class InFlightBudget: @unchecked Sendable {  // reactor-confined
   private func charge(_ cost: Int, to share: Share) {
     share.byteCount += cost
     share.requestCount += 1
+    share.ofDisk.byteCount += cost
+    share.ofDisk.requestCount += 1
     byteCount += cost
     requestCount += 1
     if InFlightBudget.isLarge(cost) { largeByteCount += cost }
@@ -111,7 +150,9 @@ final class InFlightBudget: @unchecked Sendable {  // reactor-confined
   private static func next(of queue: [Share]) -> Int? { queue.indices.min { isBefore(queue[$0], queue[$1]) } }
 
   private static func isBefore(_ one: Share, _ other: Share) -> Bool {
-    (one.byteCount, one.requestCount, one.waitsSince) < (other.byteCount, other.requestCount, other.waitsSince)
+    let (disk, otherDisk) = (one.ofDisk, other.ofDisk)
+    return (disk.byteCount, disk.requestCount, one.byteCount, one.requestCount, one.waitsSince)
+      < (otherDisk.byteCount, otherDisk.requestCount, other.byteCount, other.requestCount, other.waitsSince)
   }
 
   // MARK: What the server looks at

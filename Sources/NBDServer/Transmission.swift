@@ -13,7 +13,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   let device: BlockDevice
   let limits: NBDLimits
   private let budget: InFlightBudget
-  private let share = InFlightBudget.Share()
+  private let share: InFlightBudget.Share
   let rules: RequestRules
   let style: MessageStyle
   let template: IORequest
@@ -39,7 +39,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   let batch: ReplyBatch
   /// No request comes any more: the sender ends with the last reply.
   var hasReceivedAll = false
-  /// The client takes no replies any more.
+  /// The client takes no replies any more: what it has asked for and is not yet begun is not done.
   var hasSendFailed = false
   /// What is being sent.
   @exclusivity(unchecked) var sending = Transfer()
@@ -64,6 +64,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
     self.export = export
     self.limits = limits
     self.budget = budget
+    share = budget.join(export.requestTemplate.virtualDisk)
     device = export.device
     style = negotiated.style
     batch = ReplyBatch(negotiated.style)
@@ -85,6 +86,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
     for slot in freeSlots { slot.idleTask.take()?.resume() }
     for task in slotTasks { await task.value }
     assert(atWork == 0)
+    budget.leave(share)
     return end
   }
 
@@ -111,7 +113,10 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
     while inFlight == limits.requestsInFlight || (inFlight > 0 && inFlightByteCount + byteCount > limits.bytesInFlight) {
       await withUnsafeContinuation { waitingReceiver = $0 }
     }
-    if !budget.tryTake(byteCount, for: share) { await budget.take(byteCount, for: share) }
+    if !budget.tryTake(byteCount, for: share) {
+      await budget.take(byteCount, for: share)
+      if socket.peerIsGone { hasSendFailed = true }
+    }
     inFlight += 1
     inFlightByteCount += byteCount
     requestCount &+= 1

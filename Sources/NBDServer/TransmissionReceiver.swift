@@ -38,6 +38,10 @@ extension Transmission {
       let slot = await takeSlot(byteCount: RequestRules.bufferByteCount(of: command, request))
       slot.header = request
       slot.command = command
+      if hasSendFailed {
+        giveBack(slot)
+        return .streamFailed
+      }
       if command == .write, let end = await receivePayload(of: slot) {
         giveBack(slot)
         return end

@@ -152,4 +152,11 @@ extension RingReactor {
     assertIsCurrent()
     _ = CLinux.shutdown(file.descriptor, how)
   }
+
+  /// Whether a stream is at its end in both directions, or broken: poll(2), which does not wait here.
+  public func isHungUp(_ file: RingFile) -> Bool {
+    assertIsCurrent()
+    var asked = pollfd(fd: file.descriptor, events: 0, revents: 0)
+    return poll(&asked, 1, 0) == 1 && asked.revents & Int16(POLLHUP | POLLERR | POLLNVAL) != 0
+  }
 }

@@ -57,6 +57,28 @@ extension ServerTests {
       }
     }
 
+    /// A thousand clients that ask for much and leave: nobody waits for what they have asked for.
+    @Test func whatWasNotBegunIsNotDoneForWhoHasLeft() async throws {
+      var limits = NBDLimits()
+      limits.bytesInFlightInAll = 4 * WireLimits.leastCharge
+      try await ServerHarness.run(limits: limits) { harness in
+        let (first, other, honest) = (try harness.enter(), try harness.enter(), try harness.enter())
+        await harness.on { $0.device.shutGate() }
+        for client in [first, other] { for _ in 0..<100 { try client.send(RawClient.request(0, length: 4096)) } }
+        await harness.until("the limit is reached") { $0.device.waitingCount == 4 }
+        try honest.send(RawClient.request(0, length: 4096))
+        first.close()
+        other.close()
+        await harness.on { $0.device.openGate() }
+        #expect(try honest.receiveReply().error == 0)
+        _ = try honest.receive(4096)
+        await harness.until("the others are gone") { $0.server.statistics.connections.count == 1 }
+        // Those that were at work, and for each connection the one that was let in before it was looked at.
+        let readCount = await harness.on { $0.device.calls.count { $0.operation == .read } }
+        #expect(readCount <= 4 + 1 + 2, "\(readCount) reads")
+      }
+    }
+
     /// One client takes all the memory there is for payloads that it does not send. Another is served all the same.
     @Test func whoHoldsMemoryThatOthersWaitForIsCutOff() async throws {
       var limits = NBDLimits()
@@ -113,6 +135,7 @@ extension ServerTests {
 /// Whose turn it is.
 @Suite struct InFlightBudgetTests {
   private static let unit = WireLimits.leastCharge
+  private static let disk = VirtualDiskHandle(number: 1)
 
   @Test func whatAPayloadCostsIsItsBuffer() {
     let unit = Self.unit
@@ -127,8 +150,7 @@ extension ServerTests {
     let reactor = try RingReactor.start(name: "budget-test")
     let order = await reactor.run { [reactor] () async -> [String] in
       let budget = InFlightBudget(reactor: reactor, byteCount: 4 * Self.unit, requestCount: 100)
-      let greedy = InFlightBudget.Share()
-      let modest = InFlightBudget.Share()
+      let (greedy, modest) = (budget.join(Self.disk), budget.join(Self.disk))
       let log = Log()
       for _ in 0..<4 { #expect(budget.tryTake(1, for: greedy)) }
       #expect(!budget.tryTake(1, for: modest))
@@ -149,12 +171,39 @@ extension ServerTests {
     reactor.stop()
   }
 
+  /// Who is alone with a virtual disk waits for one turn, not for one of each client of another.
+  @Test func aCrowdOnOneVirtualDiskKeepsNobodyWaitingOnAnother() async throws {
+    let reactor = try RingReactor.start(name: "budget-test")
+    let turn = await reactor.run { [reactor] () async -> Int? in
+      let budget = InFlightBudget(reactor: reactor, byteCount: 4 * Self.unit, requestCount: 100)
+      let crowd = (0..<20).map { _ in budget.join(Self.disk) }
+      let alone = budget.join(VirtualDiskHandle(number: 2))
+      let log = Log()
+      for share in crowd[..<4] { #expect(budget.tryTake(1, for: share)) }
+      let tasks = (crowd[4...] + [alone]).map { share in
+        reactor.spawn {
+          await budget.take(1, for: share)
+          log.lines.append(share === alone ? "alone" : "crowd")
+          budget.giveBack(1, of: share)
+        }
+      }
+      await reactor.sleep(milliseconds: 1)
+      for share in crowd[..<4] { budget.giveBack(1, of: share) }
+      for task in tasks { await task.value }
+      for share in crowd + [alone] { budget.leave(share) }
+      #expect(budget.byteCount == 0 && log.lines.count == 17)
+      return log.lines.firstIndex(of: "alone")
+    }
+    #expect(turn == 0)
+    reactor.stop()
+  }
+
   /// Small requests leave a large one its room, and large ones leave room for small ones.
   @Test func largeAndSmallRequestsDoNotShutEachOtherOut() async throws {
     let reactor = try RingReactor.start(name: "budget-test")
     await reactor.run { [reactor] () async in
       let budget = InFlightBudget(reactor: reactor, byteCount: 16 << 20, requestCount: 1000)
-      let (small, large, other) = (InFlightBudget.Share(), InFlightBudget.Share(), InFlightBudget.Share())
+      let (small, large, other) = (budget.join(Self.disk), budget.join(Self.disk), budget.join(Self.disk))
       for _ in 0..<16 { #expect(budget.tryTake(1 << 20, for: small)) }
       let task = reactor.spawn { await budget.take(8 << 20, for: large) }
       await reactor.sleep(milliseconds: 1)
