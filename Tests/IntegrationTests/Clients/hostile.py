@@ -117,7 +117,7 @@ def half_closed():
 def half_close(stage, way):
     if stage > 3:
         client = enter()
-        client.sendall(request(READ, 0, 1 << 20) * 4)
+        client.sendall(request(READ, 0, 64 << 10) * 4)
     else:
         client = connect()
         if stage > 0:
@@ -127,7 +127,7 @@ def half_close(stage, way):
         if stage == 3:
             client.sendall(option(GO, query(handshakes.export)))
     if stage > 4:
-        client.sendall(request(WRITE, 0, 1 << 20) + bytes(1000))
+        client.sendall(request(WRITE, 0, 64 << 10) + bytes(1000))
     client.shutdown(way)
     return client
 
