@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 // The largest plaintext of a record is 2^14 bytes, its overhead at most 256 bytes and a header of 5 (RFC 8446, 5.2; RFC 5246, 6.2.3: 2048).
 // An answer to a key update may go before it.
@@ -76,10 +77,21 @@ static int configure(ctls_session *session, const ctls_credentials *credentials)
   return 0;
 }
 
+// Pages of their own: what malloc gives has been used by others in part, and is in memory as a whole.
 static bool allocate(ctls_buffer *buffer, size_t capacity) {
-  buffer->memory = malloc(capacity);
+  void *memory = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return false;
+  buffer->memory = memory;
   buffer->capacity = capacity;
-  return buffer->memory != NULL;
+  return true;
+}
+
+static void deallocate(ctls_buffer *buffer) {
+  if (buffer->memory) munmap(buffer->memory, buffer->capacity);
+}
+
+static void give_back(ctls_buffer *buffer) {
+  if (buffer->begin == buffer->end) madvise(buffer->memory, buffer->capacity, MADV_DONTNEED);
 }
 
 ctls_session *ctls_session_new(const ctls_credentials *credentials, size_t input_bytes, size_t output_bytes) {
@@ -95,9 +107,14 @@ ctls_session *ctls_session_new(const ctls_credentials *credentials, size_t input
 
 void ctls_session_free(ctls_session *session) {
   if (session->tls) gnutls_deinit(session->tls);
-  free(session->input.memory);
-  free(session->output.memory);
+  deallocate(&session->input);
+  deallocate(&session->output);
   free(session);
+}
+
+void ctls_give_back_memory(ctls_session *session) {
+  give_back(&session->input);
+  give_back(&session->output);
 }
 
 // MARK: Buffers

@@ -111,6 +111,9 @@ final class ClientSocket: @unchecked Sendable {  // reactor-confined
     }
   }
 
+  /// What it keeps for busier times.
+  func giveBackMemory() { tls?.giveBackMemory() }
+
   // MARK: The end
 
   /// The client has closed its end, or the stream is broken: nobody will read what is sent. A client of TCP that has closed is known by the first

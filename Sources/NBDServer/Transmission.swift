@@ -74,6 +74,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
       minimumBlockByteCount: negotiated.keepsToBlockSizes ? UInt64(export.exportDescription.minimumBlockByteCount) : 1)
     template = export.requestTemplate
     staging = ReceiveStaging(byteCount: WireLimits.stagingByteCount)
+    idleSince = reactor.now  // what the handshake has used is given back, too
   }
 
   /// Serves the client until it leaves or breaks the protocol, or `stop`. Every request that was begun is done when this returns.
@@ -192,6 +193,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
       spareExtents = []
       ready = Deque()
       staging.giveBackMemory()
+      socket.giveBackMemory()
       return count
     }
     return 0

@@ -9,10 +9,11 @@ extension Transmission {
         await withUnsafeContinuation { waitingSender = $0 }
         continue
       }
-      batch.clear()
       while !batch.isFull, let slot = ready.popFirst() { batch.append(slot) }
       if !hasSendFailed { await sendBatch() }
       for slot in batch.slots { giveBack(slot) }
+      // Now, not before the next: a slot that lives on in here keeps a page of the heap from going back when the connection falls idle.
+      batch.clear()
     }
   }
 

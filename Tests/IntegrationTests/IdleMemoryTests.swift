@@ -8,9 +8,10 @@ import Testing
   private static let connections = 1000
   private static let limit = 64 << 20
 
-  @Test func aThousandIdleConnectionsCostLittle() async throws {
+  @Test(arguments: ["in the clear", "by TLS"]) func aThousandIdleConnectionsCostLittle(_ come: String) async throws {
+    let certificates = come == "by TLS" ? try await TestCertificates.make().server : nil
     let server = try SpaceportServer()
-    try await server.start()
+    try await server.start(extraArguments: certificates.map { ["--tls", "offer", "--tls-certificates", $0] } ?? [])
     try await server.makePool(disks: 2)
     try await server.succeed("vdisk", "create", "tank/disk", "--size", "64MiB")
     // Data, so that the reads are none of zeros.
@@ -18,10 +19,11 @@ import Testing
     let before = try server.residentByteCount
     let clients = Process()
     clients.executableURL = URL(fileURLWithPath: "/bin/sh")
-    clients.arguments = [
-      "-c", "ulimit -n $(ulimit -Hn); exec /usr/bin/python3 \"$@\"", "sh", Self.script, server.nbdSocket, "tank/disk",
-      "\(Self.connections)",
-    ]
+    clients.arguments =
+      [
+        "-c", "ulimit -n $(ulimit -Hn); exec /usr/bin/python3 \"$@\"", "sh", Self.script, server.nbdSocket, "tank/disk",
+        "\(Self.connections)",
+      ] + (certificates.map { ["\($0)/ca-cert.pem"] } ?? [])
     let input = Pipe()
     clients.standardInput = input
     clients.standardOutput = try server.directory.createFile("clients")
@@ -39,7 +41,7 @@ import Testing
       idle = try server.residentByteCount - before
       return idle < Self.limit
     }
-    print("\(Self.connections) connections cost \(busy >> 20) MiB after their reads, \(idle >> 20) MiB when idle")
+    print("\(Self.connections) connections \(come) cost \(busy >> 20) MiB after their reads, \(idle >> 20) MiB when idle")
     #expect(idle < Self.limit)
     // They are served on.
     try input.fileHandleForWriting.close()

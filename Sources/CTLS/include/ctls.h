@@ -46,6 +46,9 @@ typedef struct ctls_session ctls_session;
 ctls_session *ctls_session_new(const ctls_credentials *credentials, size_t input_bytes, size_t output_bytes);
 void ctls_session_free(ctls_session *session);
 
+// Lets the system have the buffers' pages back, where nothing is in them. A receive may be waiting to fill the input: pages come back as it does.
+void ctls_give_back_memory(ctls_session *session);
+
 // The room that received bytes go to, after what is unused was moved to its front; then how many they were.
 uint8_t *ctls_input_room(ctls_session *session, size_t *byte_count);
 void ctls_input_add(ctls_session *session, size_t byte_count);

@@ -44,6 +44,9 @@ final class TLSSession: @unchecked Sendable {
 
   func removeOutput(_ byteCount: Int) { ctls_output_remove(pointer, byteCount) }
 
+  /// Lets the system have the pages of buffers back that hold nothing.
+  func giveBackMemory() { ctls_give_back_memory(pointer) }
+
   // MARK: Bytes of the client
 
   enum Transfer {

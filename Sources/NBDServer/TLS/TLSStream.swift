@@ -12,10 +12,16 @@ final class TLSStream: @unchecked Sendable {  // reactor-confined
   private init(_ socket: ClientSocket, _ session: TLSSession) {
     self.socket = socket
     self.session = session
-    gathered = .allocate(byteCount: TLSLimits.recordByteCount, alignment: 16)
+    gathered = .allocate(byteCount: TLSLimits.recordByteCount, alignment: Int(getpagesize()))
   }
 
   deinit { gathered.deallocate() }
+
+  /// Lets the system have the pages back that hold nothing. A receive may be waiting.
+  func giveBackMemory() {
+    session.giveBackMemory()
+    madvise(gathered.baseAddress, gathered.count, MADV_DONTNEED)  // filled and emptied by each `seal`
+  }
 
   // MARK: Handshake
 

@@ -1,10 +1,13 @@
 #!/usr/bin/python3
 """A thousand clients that have an export open and do nothing, after each has read 1 MiB and had 32 requests in flight.
 
-  idle.py PATH EXPORT COUNT     prints "idle" and waits for its standard input to end; then each of them reads once more
+  idle.py PATH EXPORT COUNT [CA]     with TLS where a certificate authority is named
+
+It prints "idle" and waits for its standard input to end; then each of them reads once more.
 """
 import os
 import socket
+import ssl
 import struct
 import sys
 
@@ -24,13 +27,18 @@ def request(offset, length):
     return struct.pack(">IHHQQI", 0x25609513, 0, 0, 1, offset, length)
 
 
-def enter(path, export):
+def enter(path, export, tls):
     client = socket.socket(socket.AF_UNIX)
     client.settimeout(60)
     client.connect(path)
     take(client, 18)
+    client.sendall(struct.pack(">I", 3))
+    if tls:
+        client.sendall(OPTION + struct.pack(">II", 5, 0))
+        take(client, 20)
+        client = tls.wrap_socket(client)
     query = struct.pack(">I", len(export)) + export + b"\0\0"
-    client.sendall(struct.pack(">I", 3) + OPTION + struct.pack(">II", 7, len(query)) + query)
+    client.sendall(OPTION + struct.pack(">II", 7, len(query)) + query)
     while True:
         header = b""
         while len(header) < 20:
@@ -45,7 +53,10 @@ def enter(path, export):
 
 def main():
     path, export, count = sys.argv[1], os.fsencode(sys.argv[2]), int(sys.argv[3])
-    clients = [enter(path, export) for _ in range(count)]
+    tls = ssl.create_default_context(cafile=sys.argv[4]) if len(sys.argv) > 4 else None
+    if tls:
+        tls.check_hostname = False
+    clients = [enter(path, export, tls) for _ in range(count)]
     for client in clients:
         client.sendall(request(0, 1 << 20))
         take(client, 16 + (1 << 20))
