@@ -18,8 +18,11 @@ import Testing
   }
 
   private func waitForPool(_ server: SpaceportServer, _ state: String, health: String) async throws {
-    try await waitUntil(timeoutSeconds: 60, "the pool to be \(state), \(health)") {
-      let text = try await server.spaceport("pool", "show", "tank", "--json").output
+    var text = ""
+    try await waitUntil(
+      timeoutSeconds: 60, "the pool to be \(state), \(health); it is:\n\(text)\nThe server's log: \(server.log.suffix(3000))"
+    ) {
+      text = try await server.spaceport("pool", "show", "tank", "--json").output
       if let pool = try Pool(text), pool.state == state, pool.health == health { return true }
       // Each look runs a program: a few a second are enough.
       try await Task.sleep(for: .milliseconds(200))
