@@ -113,7 +113,9 @@ void ctls_session_free(ctls_session *session) {
 }
 
 void ctls_give_back_memory(ctls_session *session) {
-  give_back(&session->input);
+  // A receive that has filled it, and that nobody was told of yet, is known by the first byte: no record's type is zero.
+  ctls_buffer *input = &session->input;
+  if (input->end == input->capacity || input->memory[input->end] == 0) give_back(input);
   give_back(&session->output);
 }
 
@@ -126,6 +128,7 @@ uint8_t *ctls_input_room(ctls_session *session, size_t *byte_count) {
     input->end -= input->begin;
     input->begin = 0;
   }
+  if (input->end < input->capacity) input->memory[input->end] = 0;  // for ctls_give_back_memory
   *byte_count = input->capacity - input->end;
   return input->memory + input->end;
 }

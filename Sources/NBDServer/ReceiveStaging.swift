@@ -24,9 +24,10 @@ final class ReceiveStaging: @unchecked Sendable {  // reactor-confined
     vectors.deallocate()
   }
 
-  /// Lets the system have the pages back, if nothing is in them. A receive may be waiting to fill them: they come back as it does.
+  /// Lets the system have the pages back, if nothing is in them. A receive may be waiting to fill them: they come back as it does. One that has
+  /// filled them, and whose task has not run yet, is known by the first byte, which is no zero in any request.
   func giveBackMemory() {
-    if count == 0 { madvise(memory.baseAddress, memory.count, MADV_DONTNEED) }
+    if count == 0 && memory[end % memory.count] == 0 { madvise(memory.baseAddress, memory.count, MADV_DONTNEED) }
   }
 
   var count: Int { end - begin }
@@ -59,6 +60,7 @@ final class ReceiveStaging: @unchecked Sendable {  // reactor-confined
       end -= begin
       begin = 0
     }
+    if end < memory.count { memory[end] = 0 }  // for `giveBackMemory`
     return UnsafeMutableRawBufferPointer(rebasing: memory[end...])
   }
 

@@ -113,6 +113,22 @@ extension ServerTests {
       }
     }
 
+    /// A receive has ended, and its task has not run yet, when the connection is looked at.
+    @Test func whatWasReceivedOutlivesTheGivingBack() {
+      let staging = ReceiveStaging(byteCount: 4096)
+      let room = staging.room()
+      room[0] = 0x25
+      staging.giveBackMemory()
+      staging.append(1)
+      #expect(staging.first?.load(as: UInt8.self) == 0x25)
+      staging.consume(1)
+      // The next receive has ended nothing: the pages go.
+      let next = staging.room()
+      next[1] = 1
+      staging.giveBackMemory()
+      #expect(next[1] == 0)
+    }
+
     @Test func idleConnectionsGiveTheirSlotsBackAndGoOn() async throws {
       var limits = NBDLimits()
       limits.idleMilliseconds = 50
