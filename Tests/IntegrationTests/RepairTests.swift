@@ -45,16 +45,20 @@ import Testing
     #expect(result.succeeded && !result.output.contains("verification failed"), "\(result.text)")
   }
 
-  /// 2048 slabs of 1 MiB in use on three disks; one is lost, and the server is killed in the middle of making its copies anew.
-  @Test func aRepairThatWasKilledContinues() async throws {
+  /// 2048 slabs of 1 MiB in use on three disks; one is lost, and the server is killed in the middle of making its copies anew. A slow disk
+  /// sees to it that there is a middle.
+  @Test(.enabled(if: FuseDisk.isAvailable, "needs FUSE")) func aRepairThatWasKilledContinues() async throws {
     let server = try SpaceportServer()
     try await server.start(extraArguments: Self.quick)
-    let disks = try await server.makePool(disks: 3, diskByteCount: 1536 << 20)
+    let slow = try await FuseDisk(byteCount: 1536 << 20)
+    let others = try (1...2).map { try server.directory.sparseFile("disk\($0)", byteCount: 1536 << 20) }
+    try await server.succeed(["pool", "create", "tank", slow.path] + others)
     try await server.succeed("vdisk", "create", "tank/disk", "--size", "1GiB", "--provisioning", "fixed", "--resiliency", "mirror")
     try await qemuIO(server, "write -P 7 0 64M", "write -P 8 960M 64M", "flush")
     let before = try await slabBytesWritten(server)
 
-    try FileManager.default.removeItem(atPath: disks[1])
+    try slow.limit(toMebibytesPerSecond: 32)
+    try FileManager.default.removeItem(atPath: others[0])
     var killed: Job?
     try await waitUntil(timeoutSeconds: 300, "the repair to be in its middle") {
       guard let job = try await self.repairJob(server), job.percent >= 20 else { return false }
@@ -63,6 +67,7 @@ import Testing
     }
     let firstRun = try await slabBytesWritten(server) - before
     try await server.end(SIGKILL)
+    try slow.limit(toMebibytesPerSecond: 4096)
     let middle = try #require(killed)
     try #require(middle.percent <= 80, "the repair was at \(middle.percent) % before anyone could look")
     let size = middle.totalBytes

@@ -1,7 +1,8 @@
 import Foundation
 import TestSupport
+import Testing
 
-/// A file that fails or hangs on demand: nbdkit serves a sparse file through its error filter, nbdfuse mounts that as a file. It stands in for
+/// A file that fails, hangs or is slow on demand: nbdkit serves a sparse file through its filters, nbdfuse mounts that as a file. It stands in for
 /// a bad disk on any machine that has /dev/fuse.
 final class FuseDisk: @unchecked Sendable {  // used by one test, one call at a time
   enum Fault: String, CaseIterable {
@@ -21,7 +22,7 @@ final class FuseDisk: @unchecked Sendable {  // used by one test, one call at a 
     let socket = directory.file("sock")
     // A mount point that is a file; its content does not matter.
     try directory.createFile("disk").close()
-    var arguments = ["--foreground", "--unix", socket, "--filter=error", "file", backing]
+    var arguments = ["--foreground", "--unix", socket, "--filter=error", "--filter=rate", "file", backing, "rate-file=\(rateFile)"]
     for (fault, request) in [(Fault.reads, "pread"), (.writes, "pwrite"), (.zeroes, "zero"), (.trims, "trim")] {
       arguments += ["error-\(request)=EIO", "error-\(request)-rate=100%", "error-\(request)-file=\(trigger(fault))"]
     }
@@ -56,6 +57,13 @@ final class FuseDisk: @unchecked Sendable {  // used by one test, one call at a 
     for fault in Fault.allCases { try? FileManager.default.removeItem(atPath: trigger(fault)) }
   }
 
+  /// From soon on the disk writes, and reads, so many MiB a second.
+  func limit(toMebibytesPerSecond rate: Int) throws {
+    let next = rateFile + "-next"
+    try "\(rate * 8 << 20)\n".write(toFile: next, atomically: false, encoding: .utf8)
+    try #require(rename(next, rateFile) == 0)
+  }
+
   /// Nothing is answered any more, until `resume`. With `alsoAttributes` not even stat(2) is.
   func hang(alsoAttributes: Bool = false) {
     for process in alsoAttributes ? [nbdfuse, nbdkit] : [nbdkit] { kill(process.processIdentifier, SIGSTOP) }
@@ -68,6 +76,7 @@ final class FuseDisk: @unchecked Sendable {  // used by one test, one call at a 
   // MARK: Processes
 
   private func trigger(_ fault: Fault) -> String { directory.file("fail-\(fault)") }
+  private var rateFile: String { directory.file("rate") }
   private var log: String { directory.text("nbdkit-log") + directory.text("nbdfuse-log") }
 
   private func start(_ process: Process, _ name: String, _ arguments: [String]) throws {
