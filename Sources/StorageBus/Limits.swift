@@ -8,7 +8,7 @@ public enum StorageBusLimits {
   /// Before anything was measured.
   public static let firstDepth = 32
   /// The mean latency that a disk is kept under by giving it no more at a time, in nanoseconds: 10 ms, far more than a busy SSD takes for small
-  /// requests; and 100 ms where heads move, some ten requests.
+  /// requests; and where heads move up to 100 ms, some ten requests, if it takes long also with few of them.
   static let latencyBound: UInt64 = 10_000_000
   static let rotationalLatencyBound: UInt64 = 100_000_000
   /// The depth is judged after so many requests, or twice its own number.

@@ -4,15 +4,16 @@ import BlockDevice
 ///
 /// What a disk is given beyond what it can work on only waits inside of it, in its order and not in ours: an application's read behind
 /// a hundred of a neighbour's. What the disk can work on is measured, by the latency of what it has answered lately: adding while it is
-/// within the bound, taking away a quarter when it is not. A disk that is slower than the bound with hardly anything to do gets
-/// a bound of its own, twice of what it then takes; now and then it is given hardly anything to do, to see whether it still is.
+/// within the bound, taking away a quarter when it is not. A disk that takes long with hardly anything to do gets a bound of its own, by what it
+/// then takes (`measureBound`); now and then it is given hardly anything to do, to see whether it still does. Whether heads move is believed
+/// only as far as the latency bears it out: many fast disks of virtual machines say so.
 struct DepthControl {
   private(set) var depth = StorageBusLimits.firstDepth
   /// Of the last window, in nanoseconds; 0 before the first has passed.
   private(set) var meanLatency: UInt64 = 0
   /// In nanoseconds.
-  private(set) var bound: UInt64
-  private let target: UInt64
+  private(set) var bound = StorageBusLimits.latencyBound
+  private let isRotational: Bool
   private var left = StorageBusLimits.shortestDepthWindow
   private var seenRequests: UInt64 = 0
   private var seenNanoseconds: UInt64 = 0
@@ -32,8 +33,7 @@ struct DepthControl {
   private var age = 0
 
   init(isRotational: Bool) {
-    target = isRotational ? StorageBusLimits.rotationalLatencyBound : StorageBusLimits.latencyBound
-    bound = target
+    self.isRotational = isRotational
   }
 
   @inline(__always)
@@ -82,15 +82,18 @@ struct DepthControl {
         depth = min(StorageBusLimits.queueDepth, depth + max(1, depth / 8))
       }
       // Only of a bound that the disk has for being slow: it may have become quick.
-      if bound > target && age >= StorageBusLimits.windowsPerProbe && depth > StorageBusLimits.leastDepth {
+      if bound > StorageBusLimits.latencyBound && age >= StorageBusLimits.windowsPerProbe && depth > StorageBusLimits.leastDepth {
         probe = .draining(depth: depth)
         depth = StorageBusLimits.leastDepth
       }
     }
   }
 
+  /// What the disk is kept under, from what it takes with hardly anything to do: twice that; where heads move four times, within a limit, as
+  /// each further request shortens their way.
   private mutating func measureBound() {
-    bound = max(target, 2 * meanLatency)
+    bound = max(StorageBusLimits.latencyBound, 2 * meanLatency)
+    if isRotational { bound = max(bound, min(4 * meanLatency, StorageBusLimits.rotationalLatencyBound)) }
     age = 0
   }
 }
