@@ -83,11 +83,11 @@ test-unit: toolchain
 
 # The unit tests of the data path under the compiler's sanitizers, each built in a directory of its own. Left out: SimulatedPoolTests and
 # VirtualDiskTests, which run everything on one thread over simulated disks (no races to find), for many minutes without a sanitizer already;
-# GoalTests and RaceTests, which measure; theProcessIsConfined and aLargeDirectoryTakesNoMemoryBeforeItIsUsed, whose limits of memory are too
+# GoalTests, which measure; theProcessIsConfined and aLargeDirectoryTakesNoMemoryBeforeItIsUsed, whose limits of memory are too
 # little for a sanitizer's own; ManagementTests and IntegrationTests, which are not in this build or drive the release binary. One test at a
 # time: many, slow as they are then, keep each other from the threads that they wait for.
 SANITIZED := $(SWIFT) test $(SWIFT_FLAGS) --disable-xctest --no-parallel --skip IntegrationTests --skip SimulatedPoolTests --skip VirtualDiskTests \
-	--skip GoalTests --skip RaceTests --skip theProcessIsConfined --skip aLargeDirectoryTakesNoMemoryBeforeItIsUsed
+	--skip GoalTests --skip theProcessIsConfined --skip aLargeDirectoryTakesNoMemoryBeforeItIsUsed
 SANITIZED_TIMEOUT ?= 3600
 
 # Leaks are not looked for here: XCTest and Foundation's reading of files leak by themselves, and a reactor that a test has stopped keeps for ever

@@ -1,6 +1,6 @@
 /// Limits that all layers share.
 public enum BlockDeviceLimits {
-  /// Parts of split requests in flight at the same time, over all requests of one pool: what clients may have in flight in bytes, all cut
+  /// Parts of split requests in flight at the same time, over all requests of one layer of a pool: what clients may have in flight in bytes, all cut
   /// into pieces of 64 KiB, and some more. Each takes a task of some 3 KiB from the first time on that so many are in flight.
   public static let splitWorkers = 4096
   /// Tasks that are there from the beginning.

@@ -22,6 +22,8 @@ struct ctls_session {
   gnutls_session_t tls;
   ctls_buffer input, output;
   int error;
+  // GnuTLS has, or may have, taken the beginning of a record whose rest is still to come.
+  bool in_record;
 };
 
 #endif

@@ -23,6 +23,7 @@ static ssize_t pull(gnutls_transport_ptr_t pointer, void *bytes, size_t byte_cou
   if (byte_count > available) byte_count = available;
   memcpy(bytes, session->input.memory + session->input.begin, byte_count);
   session->input.begin += byte_count;
+  session->in_record = true;
   return (ssize_t)byte_count;
 }
 
@@ -113,9 +114,9 @@ void ctls_session_free(ctls_session *session) {
 }
 
 void ctls_give_back_memory(ctls_session *session) {
-  // A receive that has filled it, and that nobody was told of yet, is known by the first byte: no record's type is zero.
+  // A receive that has filled it, and that nobody was told of yet, is known by the first byte, where a record begins: no type of one is zero.
   ctls_buffer *input = &session->input;
-  if (input->end == input->capacity || input->memory[input->end] == 0) give_back(input);
+  if (!session->in_record && (input->end == input->capacity || input->memory[input->end] == 0)) give_back(input);
   give_back(&session->output);
 }
 
@@ -157,7 +158,10 @@ int ctls_handshake(ctls_session *session) {
   // A warning that is no end has been taken note of by GnuTLS: it goes on, for as long as there is input.
   for (;;) {
     int result = gnutls_handshake(session->tls);
-    if (result == GNUTLS_E_SUCCESS) return 0;
+    if (result == GNUTLS_E_SUCCESS) {
+      session->in_record = false;
+      return 0;
+    }
     if (is_passing(result)) return CTLS_AGAIN;
     if (result == GNUTLS_E_WARNING_ALERT_RECEIVED && has_input(session)) continue;
     if (!gnutls_error_is_fatal(result) && !has_input(session)) return CTLS_AGAIN;
@@ -170,7 +174,10 @@ int ctls_handshake(ctls_session *session) {
 ssize_t ctls_open(ctls_session *session, void *bytes, size_t byte_count) {
   for (;;) {
     ssize_t result = gnutls_record_recv(session->tls, bytes, byte_count);
-    if (result >= 0) return result;
+    if (result >= 0) {
+      session->in_record = false;
+      return result;
+    }
     // A key update is no data: there may be some behind it.
     if (is_passing((int)result)) {
       if (has_input(session)) continue;

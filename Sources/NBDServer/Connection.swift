@@ -20,6 +20,8 @@ final class Connection: @unchecked Sendable {  // reactor-confined
   private var transmission: Transmission?
   private var finishedRequestCount: UInt64 = 0
   private var isStopping = false
+  /// The client gets time to read the last replies.
+  private var isLingering = false
   private var isEvicted = false
   /// When the handshake, or at the end the lingering, has lasted long enough.
   private var phaseDeadline: Instant
@@ -54,6 +56,7 @@ final class Connection: @unchecked Sendable {  // reactor-confined
       export.close()
     }
     phaseDeadline = reactor.now.advanced(milliseconds: limits.lingerMilliseconds)
+    isLingering = true
     await socket.finish()
     socket.close()
   }
@@ -77,7 +80,7 @@ final class Connection: @unchecked Sendable {  // reactor-confined
   /// What was read is finished and answered, then the connection ends; a handshake ends at once.
   func stop() async {
     isStopping = true
-    if let transmission { await transmission.stop() } else { socket.abort() }
+    if let transmission { await transmission.stop() } else if !isLingering { socket.abort() }
   }
 
   /// Whether it is past its handshake and has this device open.

@@ -2,8 +2,8 @@ import BlockDevice
 
 /// What the server can serve: the border to who knows pools and virtual disks. Called on the reactor.
 public protocol ExportDirectory: AnyObject, Sendable {
-  /// For LIST: those that this client may open. Names longer than 4096 bytes are left out of the answer.
-  func exportNames(for client: ClientIdentity) async -> [String]
+  /// For LIST: those that this client may open, some at a time, until `send` returns false. Names longer than 4096 bytes are left out of the answer.
+  func listExports(for client: ClientIdentity, _ send: ([String]) async -> Bool) async
 
   /// What INFO tells, without opening anything. The empty name is the default export, if the directory has one.
   func describeExport(named name: String, for client: ClientIdentity) async throws(ExportError) -> ExportDescription

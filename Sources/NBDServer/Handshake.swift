@@ -88,7 +88,7 @@ struct Handshake {
       _ = await socket.sendAll(OptionReplies.reply(to: OptionNumber.abort.rawValue, .acknowledge))
       return .end
     case .list:
-      return await socket.sendAll(OptionReplies.list(await directory.exportNames(for: client))) ? .nextOption : .end
+      return await list() ? .nextOption : .end
     case .startTLS:
       return await startTLS()
     case .info(let query):
@@ -105,6 +105,16 @@ struct Handshake {
     case .listMetaContexts(let query): return await listMetaContexts(query)
     case .setMetaContexts(let query): return await selectMetaContexts(query)
     }
+  }
+
+  /// Sent as it is gathered: a client that does not read keeps a piece of it in memory, not all.
+  private func list() async -> Bool {
+    var isSent = true
+    await directory.listExports(for: client) { names in
+      isSent = await socket.sendAll(OptionReplies.servers(names))
+      return isSent
+    }
+    return isSent ? await socket.sendAll(OptionReplies.reply(to: OptionNumber.list.rawValue, .acknowledge)) : false
   }
 
   private func inform(_ query: ExportQuery) async -> Step {

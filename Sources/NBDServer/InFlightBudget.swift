@@ -5,29 +5,31 @@ import Reactor
 /// where there is no room its connection reads no further until there is: nothing is refused.
 ///
 /// Who waits is served fairly. A connection has one request waiting at most, because it reads them one after the other. The turn is that of the
-/// virtual disk that has least in flight, so that a thousand clients of one do not keep the only client of another waiting a thousand turns; of its
-/// connections that of the one that has least in flight, and among equals of the one that has waited longest. Whoever waits comes to have nothing in
-/// flight, so each gets its turn, however many requests others send. Large requests wait in a queue of their own and leave a quarter of the memory
-/// to the others.
+/// virtual disk whose last request was let in longest ago, so that a thousand clients of one do not keep the only client of another waiting a
+/// thousand turns, and a disk whose requests do not end keeps its turn; of its connections that of the one that has least in flight, and among equals
+/// of the one that has waited longest. Whoever waits comes to have nothing in flight, so each gets its turn, however many requests others send. Large
+/// requests wait in a queue of their own and leave a quarter of the memory to the others.
 final class InFlightBudget: @unchecked Sendable {  // reactor-confined
-  /// What the connections of one virtual disk have of it together.
-  fileprivate final class DiskShare: @unchecked Sendable {  // reactor-confined
-    var byteCount = 0
-    var requestCount = 0
+  /// The connections of one virtual disk together.
+  fileprivate final class DiskTurn: @unchecked Sendable {  // reactor-confined
+    /// The number of its last request, of all that were let in.
+    var last: UInt64
     var connectionCount = 0
+
+    init(last: UInt64) { self.last = last }
   }
 
   /// What one connection has of it.
   final class Share: @unchecked Sendable {  // reactor-confined
     fileprivate let virtualDisk: VirtualDiskHandle
-    fileprivate let ofDisk: DiskShare
+    fileprivate let ofDisk: DiskTurn
     fileprivate(set) var byteCount = 0
     fileprivate(set) var requestCount = 0
     fileprivate var wanted = 0
     fileprivate var waitsSince = Instant.distantFuture
     fileprivate var continuation: UnsafeContinuation<Void, Never>?
 
-    fileprivate init(_ virtualDisk: VirtualDiskHandle, _ ofDisk: DiskShare) {
+    fileprivate init(_ virtualDisk: VirtualDiskHandle, _ ofDisk: DiskTurn) {
       self.virtualDisk = virtualDisk
       self.ofDisk = ofDisk
     }
@@ -43,7 +45,9 @@ final class InFlightBudget: @unchecked Sendable {  // reactor-confined
   /// The most since `takePeak`. Bytes.
   private var peakByteCount = 0
   private var largeByteCount = 0
-  private var disks: [VirtualDiskHandle: DiskShare] = [:]
+  /// Requests that were let in, ever.
+  private var turnCount: UInt64 = 0
+  private var disks: [VirtualDiskHandle: DiskTurn] = [:]
   private var waiting: [Share] = []
   private var waitingForLarge: [Share] = []
 
@@ -66,7 +70,7 @@ final class InFlightBudget: @unchecked Sendable {  // reactor-confined
 
   /// For a connection that begins to use `virtualDisk`.
   func join(_ virtualDisk: VirtualDiskHandle) -> Share {
-    let disk = disks[virtualDisk] ?? DiskShare()
+    let disk = disks[virtualDisk] ?? DiskTurn(last: turnCount)
     disks[virtualDisk] = disk
     disk.connectionCount += 1
     return Share(virtualDisk, disk)
@@ -105,8 +109,6 @@ final class InFlightBudget: @unchecked Sendable {  // reactor-confined
     let cost = InFlightBudget.cost(of: byteCount)
     share.byteCount -= cost
     share.requestCount -= 1
-    share.ofDisk.byteCount -= cost
-    share.ofDisk.requestCount -= 1
     self.byteCount -= cost
     requestCount -= 1
     if InFlightBudget.isLarge(cost) { largeByteCount -= cost }
@@ -125,8 +127,8 @@ final class InFlightBudget: @unchecked Sendable {  // reactor-confined
   private func charge(_ cost: Int, to share: Share) {
     share.byteCount += cost
     share.requestCount += 1
-    share.ofDisk.byteCount += cost
-    share.ofDisk.requestCount += 1
+    turnCount &+= 1
+    share.ofDisk.last = turnCount
     byteCount += cost
     requestCount += 1
     if InFlightBudget.isLarge(cost) { largeByteCount += cost }
@@ -150,18 +152,17 @@ final class InFlightBudget: @unchecked Sendable {  // reactor-confined
   private static func next(of queue: [Share]) -> Int? { queue.indices.min { isBefore(queue[$0], queue[$1]) } }
 
   private static func isBefore(_ one: Share, _ other: Share) -> Bool {
-    let (disk, otherDisk) = (one.ofDisk, other.ofDisk)
-    return (disk.byteCount, disk.requestCount, one.byteCount, one.requestCount, one.waitsSince)
-      < (otherDisk.byteCount, otherDisk.requestCount, other.byteCount, other.requestCount, other.waitsSince)
+    (one.ofDisk.last, one.byteCount, one.requestCount, one.waitsSince)
+      < (other.ofDisk.last, other.byteCount, other.requestCount, other.waitsSince)
   }
 
   // MARK: What the server looks at
 
   /// Whether somebody has waited for so long.
   func hasWaiter(for milliseconds: UInt64) -> Bool {
-    let limit = reactor.now
-    return waiting.contains { $0.waitsSince.advanced(milliseconds: milliseconds) < limit }
-      || waitingForLarge.contains { $0.waitsSince.advanced(milliseconds: milliseconds) < limit }
+    let now = reactor.now
+    return waiting.contains { $0.waitsSince.advanced(milliseconds: milliseconds) < now }
+      || waitingForLarge.contains { $0.waitsSince.advanced(milliseconds: milliseconds) < now }
   }
 
   /// The most that was in flight since the last call. Bytes.

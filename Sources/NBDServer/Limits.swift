@@ -2,8 +2,8 @@
 /// except the two of the transmission phase, which slow it down instead of refusing it.
 public struct NBDLimits: Sendable {
   /// Connections at the same time. For one more the oldest that is still in its handshake goes: who is quick to say what it wants is not kept out
-  /// by who says nothing. Where all have an export open, it is accepted and closed at once. An idle one costs some 20 KiB, so that 1000 of them
-  /// stay far below 64 MiB.
+  /// by who says nothing. Where all have an export open, it is accepted and closed at once. An idle one costs some 25 KiB, by TLS 35, so that 1000
+  /// of them stay far below 64 MiB.
   public var connections = 1000
   /// From the connection's first byte to the end of the handshake: a person's patience, and long for a network. Milliseconds.
   public var handshakeMilliseconds: UInt64 = 10_000
@@ -70,8 +70,10 @@ enum WireLimits {
   static let statusReplyByteCount = 32 << 10
   /// CACHE reads so much at a time: long enough for disks, short enough that many connections may do it. Bytes; a power of two.
   static let cachePieceByteCount: UInt64 = 256 << 10
-  /// Stretches of zeros that CACHE passes over before others get their turn.
-  static let cacheHolesPerTurn = 1000
+  /// Stretches of zeros that CACHE passes over before others get their turn: a hundred requests of a client do it side by side.
+  static let cacheHolesPerTurn = 64
+  /// All that it passes over, at most: 64 GiB and more of a virtual disk, and some milliseconds of the reactor.
+  static let cacheHoles = 65_536
   /// The words that go with an error. Bytes of ASCII.
   static let errorMessageByteCount = 256
   /// Headers of one reply in chunks: a READ's with what is not payload, or an error with its words and place. Bytes.

@@ -22,7 +22,8 @@ enum OptionReplies {
     reply(to: option, refusal.replyType, data: text(refusal.message))
   }
 
-  static func list(_ names: [String]) -> [UInt8] {
+  /// A part of the answer to LIST.
+  static func servers(_ names: [String]) -> [UInt8] {
     var bytes: [UInt8] = []
     for name in names where name.utf8.count <= WireLimits.stringByteCount {
       var data = WireWriter()
@@ -30,7 +31,7 @@ enum OptionReplies {
       data.append(name)
       bytes += reply(to: OptionNumber.list.rawValue, .server, data: data.bytes)
     }
-    return bytes + reply(to: OptionNumber.list.rawValue, .acknowledge)
+    return bytes
   }
 
   /// The answer to INFO and GO: size and flags, then what was asked for, then the acknowledgement.

@@ -24,8 +24,8 @@ final class ReceiveStaging: @unchecked Sendable {  // reactor-confined
     vectors.deallocate()
   }
 
-  /// Lets the system have the pages back, if nothing is in them. A receive may be waiting to fill them: they come back as it does. One that has
-  /// filled them, and whose task has not run yet, is known by the first byte, which is no zero in any request.
+  /// Lets the system have the pages back, if nothing is in them, where a request's header comes next. A receive may be waiting to fill them: they
+  /// come back as it does. One that has filled them, and whose task has not run yet, is known by the first byte, which is no zero in any header.
   func giveBackMemory() {
     if count == 0 && memory[end % memory.count] == 0 { madvise(memory.baseAddress, memory.count, MADV_DONTNEED) }
   }

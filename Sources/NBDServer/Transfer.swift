@@ -12,6 +12,8 @@ struct Transfer {
     byteCount = 0
   }
 
+  var isBegun: Bool { beganAt != .distantFuture }
+
   mutating func end() {
     beganAt = .distantFuture
     lastMovedAt = .distantFuture

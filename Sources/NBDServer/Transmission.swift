@@ -39,8 +39,10 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   let batch: ReplyBatch
   /// No request comes any more: the sender ends with the last reply.
   var hasReceivedAll = false
-  /// The client takes no replies any more: what it has asked for and is not yet begun is not done.
+  /// The client takes no replies any more.
   var hasSendFailed = false
+  /// What it has asked for and is not yet begun is not done.
+  var isCutOff: Bool { hasSendFailed || socket.isShutDown }
   /// What is being sent.
   @exclusivity(unchecked) var sending = Transfer()
 
@@ -192,8 +194,11 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
       slotTasks = []
       spareExtents = []
       ready = Deque()
-      staging.giveBackMemory()
-      socket.giveBackMemory()
+      // In the middle of a payload the next byte may be anything: see `ReceiveStaging.giveBackMemory`.
+      if !receiving.isBegun {
+        staging.giveBackMemory()
+        socket.giveBackMemory()
+      }
       return count
     }
     return 0

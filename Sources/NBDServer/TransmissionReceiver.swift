@@ -38,13 +38,14 @@ extension Transmission {
       let slot = await takeSlot(byteCount: RequestRules.bufferByteCount(of: command, request))
       slot.header = request
       slot.command = command
-      if hasSendFailed {
-        giveBack(slot)
-        return .streamFailed
-      }
       if command == .write, let end = await receivePayload(of: slot) {
         giveBack(slot)
         return end
+      }
+      // Waiting for a slot, for memory or for a buffer may have taken long.
+      if isCutOff {
+        giveBack(slot)
+        return .streamFailed
       }
       // What the read cache has is sent from its page: no task is woken for it, and nothing is copied.
       if command == .read, let slice = device.readInPlace(at: request.offset, byteCount: Int(request.length), template) {
@@ -56,6 +57,7 @@ extension Transmission {
       } else {
         if command == .blockStatus { slot.metaContexts = rules.metaContexts }
         dispatch(slot)
+        if command == .blockStatus || command == .cache { await letOthersIn() }
       }
       return nil
     case .refuse(let error):
@@ -81,10 +83,14 @@ extension Transmission {
     return nil
   }
 
+  /// After requests that look through thousands of rows: a connection may begin a hundred of them in one turn of the reactor.
+  func letOthersIn() async { await reactor.sleep(milliseconds: 0) }
+
   // MARK: Payloads
 
   /// Receives what is missing of a WRITE's payload straight into the buffer it is written from, and in the same receive what comes behind it.
   private func receivePayload(of slot: RequestSlot) async -> TransmissionEnd? {
+    if isCutOff { return .streamFailed }
     let slice = await reactor.buffers.acquire(byteCount: Int(slot.header.length))
     slot.payload = slice
     var filled = staging.take(upTo: slice.byteCount, to: slice.start)

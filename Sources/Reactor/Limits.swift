@@ -4,7 +4,7 @@ public enum RingLimits {
   static let submissionEntries: UInt32 = 1024
   /// Completion entries: requests in flight over all connections and disks, with room for bursts; the kernel keeps what overflows.
   static let completionEntries: UInt32 = 8192
-  /// Registered files: listeners, connections and disks of one reactor.
+  /// Registered files: listeners and disks of one reactor.
   public static let registeredFiles: UInt32 = 4096
   /// Turns of ready jobs before the ring is looked at again, so that tasks that keep each other busy cannot starve I/O.
   static let jobTurnsPerEnter = 4

@@ -103,11 +103,10 @@ private struct PartitionJudge {
 
 extension StorageService: ExportDirectory {
   /// Every virtual disk that the client may open, and its partitions by number and by label.
-  public func exportNames(for client: ClientIdentity) async -> [String] {
+  public func listExports(for client: ClientIdentity, _ send: ([String]) async -> Bool) async {
     var names: [String] = []
-    var nextTurn = ServiceLimits.listedNamesPerTurn
     // While one table is read, another virtual disk may be closed.
-    for served in allVirtualDisks where isServed(served) && served.canBeServed {
+    for (index, served) in allVirtualDisks.enumerated() where isServed(served) && served.canBeServed {
       let judge = PartitionJudge(self, client, served)
       if judge.ofDisk != .denied { names.append(served.volume.label) }
       if judge.admitsAny {
@@ -116,12 +115,14 @@ extension StorageService: ExportDirectory {
           names.append("\(served.volume.label)/\(name)")
         }
       }
-      if names.count >= nextTurn {
-        nextTurn = names.count + ServiceLimits.listedNamesPerTurn
+      if names.count >= ServiceLimits.listedNamesAtATime {
+        if !(await send(names)) { return }
+        names.removeAll()
+      } else if index % ServiceLimits.listedDisksPerTurn == 0 {
         await reactor.sleep(milliseconds: 0)
       }
     }
-    return names
+    if !names.isEmpty { _ = await send(names) }
   }
 
   public func describeExport(named name: String, for client: ClientIdentity) async throws(ExportError) -> ExportDescription {
@@ -205,14 +206,16 @@ extension StorageService: ExportDirectory {
         + "Bring the missing disks back; `spaceport vdisk show \(served.volume.label)` says more.")
   }
 
-  func isServed(_ served: ServedVirtualDisk) -> Bool { allVirtualDisks.contains { $0 === served } }
+  func isServed(_ served: ServedVirtualDisk) -> Bool { pools.values.contains { $0.virtualDisks[served.disk.name] === served } }
 
   /// POOL/VDISK, or POOL/VDISK/PARTITION. The empty name is the only virtual disk there is.
   private func export(named name: String) throws(ExportError) -> (ServedVirtualDisk, partition: String?) {
-    let all = allVirtualDisks
-    if name.isEmpty, all.count == 1 { return (all[0], nil) }
+    if name.isEmpty {
+      let all = allVirtualDisks
+      if all.count == 1 { return (all[0], nil) }
+    }
     let parts = name.split(separator: "/", maxSplits: 2, omittingEmptySubsequences: false)
-    guard parts.count >= 2, let served = all.first(where: { $0.volume.label == "\(parts[0])/\(parts[1])" }) else {
+    guard parts.count >= 2, let served = pools.values.first(where: { $0.name == parts[0] })?.virtualDisks[String(parts[1])] else {
       throw ExportError(.unknown, name.isEmpty ? "There is no default export. Name one: POOL/VDISK." : "There is no such export.")
     }
     return (served, parts.count == 3 ? String(parts[2]) : nil)

@@ -42,8 +42,10 @@ public enum ServiceLimits {
   static let accessChangeMilliseconds: UInt64 = 5_000
   /// Partitions of a virtual disk that LIST names: a guest may make 32,768, and each has up to two names. All others can be opened by name.
   static let listedPartitions = 256
-  /// Names in a list that are gathered before others get their turn on the reactor.
-  static let listedNamesPerTurn = 256
+  /// Names of a list that are gathered before they are sent: what a client that reads slowly keeps in memory.
+  static let listedNamesAtATime = 256
+  /// Virtual disks that are looked at for a list before others get their turn on the reactor.
+  static let listedDisksPerTurn = 256
   /// Users, networks or names in one access rule. They are looked through when a client opens an export, on the reactor.
   static let namesPerAccessRule = 256
   /// Of a certificate or a pre-shared key's user: as long as what TLS hands over is compared. Bytes.

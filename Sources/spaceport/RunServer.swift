@@ -59,19 +59,24 @@ private func serve(
 
 /// Returns at a signal, and when the only client has left.
 private func ending(_ signals: UnixSignalsSequence, of client: Int32?, _ service: StorageService, _ logger: Logger) async {
-  await withTaskGroup(of: Void.self) { tasks in
-    tasks.addTask {
-      for await signal in signals {
-        logger.info("Stopping", metadata: ["signal": "\(signal)"])
-        return
-      }
+  let (ended, end) = AsyncStream.makeStream(of: Void.self)
+  let signalled = Task {
+    for await signal in signals {
+      logger.info("Stopping", metadata: ["signal": "\(signal)"])
+      break
     }
-    if let client { tasks.addTask { await service.serveOneClient(descriptor: client) } }
-    await tasks.next()
-    // Its session ends with the service; nobody need wait for it here.
-    tasks.cancelAll()
-    if client != nil { await service.endSessions() }
+    end.finish()
   }
+  if let client {
+    // No child of this task: its session ends with the service, and where a disk hangs nobody waits for it here.
+    Task {
+      await service.serveOneClient(descriptor: client)
+      end.finish()
+    }
+  }
+  for await _ in ended {}
+  signalled.cancel()
+  if client != nil { await service.endSessions() }
 }
 
 /// Signs of life, for as long as every reactor takes its turns: one that hangs answers no more, and the manager hears nothing more.

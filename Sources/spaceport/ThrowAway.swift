@@ -29,10 +29,10 @@ struct ThrowAway: Sendable {
     let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
     // Sparse: what the metadata needs beside the data costs nothing until it is written.
     let fileByteCount = byteCount + byteCount / 4 + Self.overheadByteCount
+    defer { if descriptor >= 0 { close(descriptor) } }
     guard descriptor >= 0, ftruncate(descriptor, Int(clamping: fileByteCount)) == 0 else {
       throw APIError(.ioError, "\(path) cannot be made: \(String(cString: strerror(errno)))", remedy: "Set TMPDIR to another directory")
     }
-    close(descriptor)
     _ = try await service.createPool(CreatePool(name: "throwaway", disks: [path]))
     _ = try await service.createVirtualDisk(CreateVirtualDisk(pool: "throwaway", name: "disk", sizeBytes: byteCount))
   }

@@ -246,8 +246,9 @@ final class FuzzDirectory: ExportDirectory, Export, @unchecked Sendable {  // re
 
   func close() { openCount -= 1 }
 
-  func exportNames(for client: ClientIdentity) -> [String] {
-    [name, String(repeating: "n", count: 4096), String(repeating: "n", count: 4097)]
+  func listExports(for client: ClientIdentity, _ send: ([String]) async -> Bool) async {
+    guard await send([name, String(repeating: "n", count: 4096)]) else { return }
+    _ = await send([String(repeating: "n", count: 4097)])
   }
 
   private func find(_ name: String) throws(ExportError) {

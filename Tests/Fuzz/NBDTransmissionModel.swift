@@ -45,7 +45,7 @@ struct TransmissionModel {
       }
       let header = RequestBytes(bytes, at: position, style) ?? request
       let payload = header.payloadByteCount(style)
-      if payload > (style == .extended ? 32 << 20 : 64 << 20) || header.type == 2 && header.payloadByteCount(style) == 0 { return }
+      if payload > (style == .extended ? 32 << 20 : 64 << 20) { return }
       if header.type == 2 { return }
       guard payload <= UInt64(bytes.count - position - headerByteCount) else { return }  // not sent whole: not answered
       position += headerByteCount

@@ -214,6 +214,34 @@ extension ServerTests {
     reactor.stop()
   }
 
+  /// A client beside others of its virtual disk whose requests do not end: it has its turn all the same.
+  @Test func aVirtualDiskWhoseRequestsDoNotEndKeepsItsTurn() async throws {
+    let reactor = try RingReactor.start(name: "budget-test")
+    let turn = await reactor.run { [reactor] () async -> Int? in
+      let budget = InFlightBudget(reactor: reactor, byteCount: 4 * Self.unit, requestCount: 100)
+      let (hoarder, honest) = (budget.join(Self.disk), budget.join(Self.disk))
+      let others = (0..<20).map { _ in budget.join(VirtualDiskHandle(number: 2)) }
+      let log = Log()
+      for _ in 0..<3 { #expect(budget.tryTake(1, for: hoarder)) }
+      #expect(budget.tryTake(1, for: others[0]))
+      let tasks = (others[1...] + [honest]).map { share in
+        reactor.spawn {
+          await budget.take(1, for: share)
+          log.lines.append(share === honest ? "honest" : "other")
+          await reactor.sleep(milliseconds: 1)
+          budget.giveBack(1, of: share)
+        }
+      }
+      await reactor.sleep(milliseconds: 1)
+      budget.giveBack(1, of: others[0])
+      for task in tasks { await task.value }
+      for _ in 0..<3 { budget.giveBack(1, of: hoarder) }
+      return log.lines.firstIndex(of: "honest")
+    }
+    #expect(try #require(turn) <= 1)
+    reactor.stop()
+  }
+
   /// Small requests leave a large one its room, and large ones leave room for small ones.
   @Test func largeAndSmallRequestsDoNotShutEachOtherOut() async throws {
     let reactor = try RingReactor.start(name: "budget-test")

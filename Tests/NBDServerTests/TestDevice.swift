@@ -189,7 +189,9 @@ final class TestDirectory: ExportDirectory, @unchecked Sendable {
     gate.wakeAll()
   }
 
-  func exportNames(for client: ClientIdentity) -> [String] { devices.map(\.name) }
+  func listExports(for client: ClientIdentity, _ send: ([String]) async -> Bool) async {
+    for entry in devices where !(await send([entry.name])) { return }
+  }
 
   private func find(_ name: String) throws(ExportError) -> (name: String, device: TestDevice) {
     if let refusal = refusals[name] { throw refusal }

@@ -46,7 +46,7 @@ typedef struct ctls_session ctls_session;
 ctls_session *ctls_session_new(const ctls_credentials *credentials, size_t input_bytes, size_t output_bytes);
 void ctls_session_free(ctls_session *session);
 
-// Lets the system have the buffers' pages back, where nothing is in them. A receive may be waiting to fill the input: pages come back as it does.
+// Lets the system have the buffers' pages back, where nothing is in them and no record is on its way. A receive may be waiting to fill the input: pages come back as it does.
 void ctls_give_back_memory(ctls_session *session);
 
 // The room that received bytes go to, after what is unused was moved to its front; then how many they were.

@@ -15,14 +15,14 @@ struct SingleClientOptions: ParsableArguments {
     transform: Parse.size)
   var throwAway: ByteSize?
 
-  /// The smallest virtual disk, and one whose sparse file every usual file system takes (ext4 with 4 KiB blocks: 16 TiB). Bytes.
-  static let throwAwayByteCounts: ClosedRange<UInt64> = 1 << 20...1 << 44
+  /// The smallest virtual disk, and one whose sparse file, a quarter larger, every usual file system takes (ext4 with 4 KiB blocks: 16 TiB). Bytes.
+  static let throwAwayByteCounts: ClosedRange<UInt64> = 1 << 20...12 << 40
 
   func validate() throws {
     if fd != 0 && !inetd { throw ValidationError("--fd names the socket of --inetd. Give both.") }
     if fd < 0 { throw ValidationError("--fd \(fd) is no descriptor. Give 0 or more.") }
     if let throwAway, !Self.throwAwayByteCounts.contains(throwAway.byteCount) {
-      throw ValidationError("--throw-away \(throwAway) is out of range. Give 1MiB to 16TiB.")
+      throw ValidationError("--throw-away \(throwAway) is out of range. Give 1MiB to 12TiB.")
     }
   }
 }

@@ -71,7 +71,7 @@ final class TLSClient {
   /// Its own keys change; with `peer` the server is asked to change its too.
   func updateKeys(peer: Bool) throws { try check(gnutls_session_key_update(session, peer ? 1 : 0)) }
 
-  /// The SHA-256 of the server's certificate's text.
+  /// The server's certificate, in DER.
   func serverCertificate() -> [UInt8] {
     var count: UInt32 = 0
     guard let chain = gnutls_certificate_get_peers(session, &count), count > 0 else { return [] }

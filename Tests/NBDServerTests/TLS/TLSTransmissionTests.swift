@@ -101,6 +101,21 @@ extension ServerTests {
       }
     }
 
+    /// A receive has ended in the middle of a record, and its task has not run yet, when the connection is looked at. Any byte may come there.
+    @Test func theRestOfARecordOutlivesTheGivingBack() async throws {
+      let context = try TLSContext(await configuration())
+      let session = try #require(await context.makeSession())
+      let head = session.inputRoom
+      head.copyBytes(from: [22, 3, 1] as [UInt8])
+      session.addInput(3)
+      #expect(session.handshake() == .again)
+      let rest = session.inputRoom
+      rest[0] = 0
+      rest[1] = 200
+      session.giveBackMemory()
+      #expect(rest[1] == 200)
+    }
+
     @Test func keysMayChangeOnTheWay() async throws {
       try await ServerHarness.run(byteCount: byteCount, tls: configuration()) { harness in
         let client = try enter(harness)

@@ -47,7 +47,7 @@ final class MemoryExport: Export, ExportDirectory, @unchecked Sendable {  // rea
   let isReadOnly = false
   init(device: BlockDevice) { self.device = device }
   func close() {}
-  func exportNames(for client: ClientIdentity) -> [String] { [name] }
+  func listExports(for client: ClientIdentity, _ send: ([String]) async -> Bool) async { _ = await send([name]) }
   func describeExport(named name: String, for client: ClientIdentity) throws(ExportError) -> ExportDescription {
     ExportDescription(name: self.name, description: description, geometry: device.geometry)
   }
