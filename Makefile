@@ -33,6 +33,7 @@ help:
 	@echo 'make sim          the storage layers on simulated disks that fail, $(SIM_SEEDS) seeds'
 	@echo 'make soak         the same until stopped, with other seeds each time'
 	@echo 'make fuzz         coverage-guided fuzzing of what parses bytes from outside, FUZZ_SECONDS=$(FUZZ_SECONDS) each'
+	@echo 'make test-unit    the unit tests of the data path, built without the management plane'
 	@echo 'make test-asan    unit tests under AddressSanitizer'
 	@echo 'make test-tsan    unit tests under ThreadSanitizer'
 	@echo 'make build        the release binary: $(RELEASE)'

@@ -1,5 +1,6 @@
 #include "internal.h"
 
+#include <gnutls/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +53,37 @@ ctls_credentials *ctls_credentials_load(const ctls_files *files, const char *pri
   if (load(credentials, files, priority, message)) return credentials;
   ctls_credentials_free(credentials);
   return NULL;
+}
+
+static bool is_for_servers(gnutls_x509_crt_t certificate) {
+  char purpose[128];
+  for (unsigned index = 0;; index++) {
+    size_t byte_count = sizeof purpose;
+    int result = gnutls_x509_crt_get_key_purpose_oid(certificate, index, purpose, &byte_count, NULL);
+    // One without any purpose is for all.
+    if (result == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE) return index == 0;
+    if (result == 0 && (strcmp(purpose, GNUTLS_KP_TLS_WWW_SERVER) == 0 || strcmp(purpose, GNUTLS_KP_ANY) == 0)) return true;
+    if (result < 0 && result != GNUTLS_E_SHORT_MEMORY_BUFFER) return true;  // not ours to judge
+  }
+}
+
+bool ctls_certificate_flaw(const ctls_credentials *credentials, int64_t now, char flaw[CTLS_TEXT_BYTES]) {
+  gnutls_x509_crt_t *chain;
+  unsigned count = 0;
+  if (!credentials->certificates || gnutls_certificate_get_x509_crt(credentials->certificates, 0, &chain, &count) < 0) return false;
+  flaw[0] = 0;
+  if (count > 0) {
+    if (gnutls_x509_crt_get_expiration_time(chain[0]) < now) {
+      snprintf(flaw, CTLS_TEXT_BYTES, "has expired");
+    } else if (gnutls_x509_crt_get_activation_time(chain[0]) > now) {
+      snprintf(flaw, CTLS_TEXT_BYTES, "is not valid yet");
+    } else if (!is_for_servers(chain[0])) {
+      snprintf(flaw, CTLS_TEXT_BYTES, "was not made for servers (tls_www_server)");
+    }
+  }
+  for (unsigned index = 0; index < count; index++) gnutls_x509_crt_deinit(chain[index]);
+  gnutls_free(chain);
+  return flaw[0] != 0;
 }
 
 void ctls_credentials_free(ctls_credentials *credentials) {

@@ -50,6 +50,11 @@ final class Connection: @unchecked Sendable {  // reactor-confined
     let export = await handshake.run()
     client = handshake.client
     if let failure = handshake.failure { logger.info("TLS handshake failed", metadata: ["peer": "\(peer)", "reason": "\(failure)"]) }
+    if export == nil, let refusal = handshake.refusal {
+      var metadata: Logger.Metadata = ["peer": "\(peer)", "export": "\(refusal.export.logged)", "reason": "\(refusal.reason.logged)"]
+      if let name = client.tls?.name { metadata["name"] = "\(name)" }
+      logger.info("client left without an export", metadata: metadata)
+    }
     if let export {
       phaseDeadline = .distantFuture
       if !isStopping && !export.isWithdrawn { await transmit(export, handshake.negotiated) }
@@ -148,4 +153,17 @@ public struct ConnectionStatistics: Sendable {
   public var requests: UInt64
   /// The client is gone; what it asked for is being finished.
   public var hasLeft: Bool
+}
+
+extension String {
+  /// What a client has said, as it goes into a line of the log: nothing that does not print, and not too long.
+  fileprivate var logged: String {
+    let scalars = prefix(WireLimits.loggedTextCount).unicodeScalars.map { (scalar) -> Unicode.Scalar in
+      switch scalar.properties.generalCategory {
+      case .control, .format, .lineSeparator, .paragraphSeparator: "\u{FFFD}"
+      default: scalar
+      }
+    }
+    return String(String.UnicodeScalarView(scalars))
+  }
 }

@@ -11,6 +11,8 @@ struct Handshake {
   var client: ClientIdentity
   /// Why TLS failed, for the log.
   var failure: String?
+  /// What it was not given last, and why, for the log.
+  var refusal: (export: String, reason: String)?
 
   init(socket: ClientSocket, directory: any ExportDirectory, client: ClientIdentity, tls: TLSContext?, limits: NBDLimits) {
     self.socket = socket
@@ -95,10 +97,12 @@ struct Handshake {
       return await inform(query)
     case .go(let query):
       negotiated.keepsToBlockSizes = query.wantsBlockSize
+      let negotiated = negotiated
       return await open(query.name, refusedFor: .go) { OptionReplies.information(for: .go, $0, query, negotiated) }
     case .exportName(let name):
       if negotiated.style == .extended { return .end }  // GO alone goes with extended headers
       negotiated.keepsToBlockSizes = false
+      let negotiated = negotiated
       return await open(name, refusedFor: nil) { OptionReplies.exportName($0, negotiated) }
     case .structuredReply: return await agreeOnStructuredReplies()
     case .extendedHeaders: return await agreeOnExtendedHeaders()
@@ -117,23 +121,25 @@ struct Handshake {
     return isSent ? await socket.sendAll(OptionReplies.reply(to: OptionNumber.list.rawValue, .acknowledge)) : false
   }
 
-  private func inform(_ query: ExportQuery) async -> Step {
+  private mutating func inform(_ query: ExportQuery) async -> Step {
     do throws(ExportError) {
       let export = try await directory.describeExport(named: query.name, for: client)
       return await socket.sendAll(OptionReplies.information(for: .info, export, query, negotiated)) ? .nextOption : .end
     } catch {
+      refusal = (query.name, error.description)
       return await refuse(.info, error)
     }
   }
 
   /// Opens the export and sends the answer; an export whose client did not get that is closed again.
-  private func open(_ name: String, refusedFor option: OptionNumber?, _ reply: (ExportDescription) -> [UInt8]) async -> Step {
+  private mutating func open(_ name: String, refusedFor option: OptionNumber?, _ reply: (ExportDescription) -> [UInt8]) async -> Step {
     do throws(ExportError) {
       let export = try await directory.openExport(named: name, for: client)
       if await socket.sendAll(reply(export.exportDescription)) { return .transmission(export) }
       export.close()
       return .end
     } catch {
+      refusal = (name, error.description)
       guard let option else { return .end }
       return await refuse(option, error)
     }

@@ -74,6 +74,8 @@ enum WireLimits {
   static let cacheHolesPerTurn = 64
   /// All that it passes over, at most: 64 GiB and more of a virtual disk, and some milliseconds of the reactor.
   static let cacheHoles = 65_536
+  /// Of what a client has said, in a line of the log. Characters.
+  static let loggedTextCount = 200
   /// The words that go with an error. Bytes of ASCII.
   static let errorMessageByteCount = 256
   /// Headers of one reply in chunks: a READ's with what is not payload, or an error with its words and place. Bytes.

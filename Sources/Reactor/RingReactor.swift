@@ -58,8 +58,8 @@ public final class RingReactor: Reactor, @unchecked Sendable {  // reactor-confi
     if result != 0 {
       notIOFlusherReason =
         "the kernel could not be told that this thread serves block I/O (\(String(cString: strerror(-result)))): where memory is short, a volume "
-        + "that is attached on this same machine may stall. Give the server CAP_SYS_RESOURCE: start it as root, or with AmbientCapabilities= in "
-        + "the systemd unit. Clients on other machines do not need it."
+        + "that is attached on this same machine may stall. Give the server CAP_SYS_RESOURCE, which root has unless its container lacks it, "
+        + "or AmbientCapabilities= in the systemd unit. Clients on other machines do not need it."
     }
   }
 

@@ -63,11 +63,15 @@ struct DiskCondition {
   }
 
   /// A disk that is away.
-  init(absent: AbsentDisk?, isDistrusted: Bool, refusal: DiskInfo.State?, _ number: DiskNumber, pool: String) {
+  init(absent: AbsentDisk?, isDistrusted: Bool, refusal: DiskInfo.State?, _ number: DiskNumber, pool: String, isReadOnly: Bool = false) {
     let replacement =
       "replace it: spaceport disk replace --pool \(pool) \(number) NEW, or give it up: spaceport pool remove \(pool) \(number)"
     let why = absent?.reason.map { ": \($0.withoutFullStop)" } ?? ""
-    if isDistrusted {
+    if isReadOnly {
+      (health, state) = (.warning, .lostCommunication)
+      reason = "the pool is read without it"
+      nextStep = "To read what it holds, close the pool and name it as well: spaceport pool open DISK... --read-only"
+    } else if isDistrusted {
       (health, state) = (.unhealthy, .failedMedia)
       reason = "it lost what was on it, and is not taken back\(why)"
       nextStep = "\(replacement.prefix(1).uppercased())\(replacement.dropFirst())"

@@ -42,6 +42,8 @@ public enum ServiceLimits {
   static let accessChangeMilliseconds: UInt64 = 5_000
   /// Partitions of a virtual disk that LIST names: a guest may make 32,768, and each has up to two names. All others can be opened by name.
   static let listedPartitions = 256
+  /// Clients that a refusal names.
+  static let namedPeers = 4
   /// Names of a list that are gathered before they are sent: what a client that reads slowly keeps in memory.
   static let listedNamesAtATime = 256
   /// Virtual disks that are looked at for a list before others get their turn on the reactor.

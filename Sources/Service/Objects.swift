@@ -112,7 +112,7 @@ extension StorageService {
         pool: served.name)
       : DiskCondition(
         absent: served.absent[number], isDistrusted: isDistrusted(record.id, in: served.pool.id), refusal: served.refusals[number], number,
-        pool: served.name)
+        pool: served.name, isReadOnly: served.pool.isReadOnly)
     return DiskInfo(
       uuid: record.id.description, path: path, pool: served.name, kind: path.hasPrefix("/dev/") ? .block : .file, ioMode: .direct,
       sizeBytes: record.diskByteCount, allocatedBytes: 0, freeBytes: 0, logicalSectorBytes: Int(record.logicalSector),
@@ -200,6 +200,19 @@ extension APIError {
 
 /// A count of NBD connections, in words.
 func connections(_ count: Int) -> String { count == 1 ? "1 NBD connection" : "\(count) NBD connections" }
+
+extension StorageService {
+  /// The connections to a virtual disk, or to all of a pool, in words: how many, and whose the first are.
+  func clients(_ count: Int, of name: String) -> String {
+    let peers = (server?.statistics.connections ?? []).filter { connection in
+      connection.exportName.map { $0 == name || $0.hasPrefix("\(name)/") } ?? false
+    }.map(\.peer)
+    let named = Array(Set(peers)).sorted()
+    if named.isEmpty { return connections(count) }
+    let more = named.count > ServiceLimits.namedPeers ? ", ..." : ""
+    return "\(connections(count)): \(named.prefix(ServiceLimits.namedPeers).joined(separator: "; "))\(more)"
+  }
+}
 
 /// Seconds since 1970: for dates in metadata, which nothing is decided by.
 func wallClockSeconds() -> UInt64 { UInt64(max(0, time(nil))) }

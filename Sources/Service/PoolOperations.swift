@@ -218,8 +218,8 @@ extension StorageService {
     let served = try servedPool(name)
     guard served.clientCount == 0 else {
       throw APIError(
-        .busy, "The pool \(name) is in use: clients are connected to its virtual disks (\(connections(served.clientCount)))",
-        remedy: "Detach the clients first (nbd-client -d DEVICE)")
+        .busy, "The pool \(name) is in use: clients are connected to its virtual disks (\(clients(served.clientCount, of: name)))",
+        remedy: "End or detach the clients first (spaceport volume detach, nbd-client -d DEVICE)")
     }
     return served
   }

@@ -92,8 +92,8 @@ extension StorageService {
     try checkWritable(served)
     guard disk.clientCount == 0 else {
       throw APIError(
-        .busy, "The virtual disk \(path) is in use: clients are connected to it (\(connections(disk.clientCount)))",
-        remedy: "Detach the clients first (nbd-client -d DEVICE)")
+        .busy, "The virtual disk \(path) is in use: clients are connected to it (\(clients(disk.clientCount, of: "\(path)")))",
+        remedy: "End or detach the clients first (spaceport volume detach, nbd-client -d DEVICE)")
     }
     served.virtualDisks[path.name] = nil  // first, so that no client opens it meanwhile
     await disk.volume.settle()

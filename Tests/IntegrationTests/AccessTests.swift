@@ -39,6 +39,7 @@ import Testing
       #expect(try await opens(unix))
       #expect(try await !opens("nbd://\(tcp)/tank/data"))
       #expect(try await !opens("nbd://\(tcp)/tank/data/1"))
+      try await waitUntil("the log to say who was refused") { server.log.contains("export=tank/data/1 peer=127.0.0.1") }
       #expect(try await opens("nbd://\(tcp)/tank/other"))
       #expect(try await names("nbd://\(tcp)/") == ["tank/other"])
       try await server.succeed("export", "set", "tank/data", "--clear", "users", "--allow-peer", "127.0.0.10", "--allow-peer", "::1")

@@ -21,8 +21,8 @@ public final class TestCertificates: Sendable {
     try await authority("other-ca")
     try await makeServerCertificate()
     try await certificate(
-      "client", cn: "host.example", extra: "organization = \"Example, Inc.\"\ntls_www_client\n", authority: "ca", into: client)
-    try await certificate("client", cn: "host.example", extra: "tls_www_client\n", authority: "other-ca", into: stranger)
+      "client", cn: "host.example", extra: "organization = \"Example, Inc.\"\n\(TestCertificates.forClients)", authority: "ca", into: client)
+    try await certificate("client", cn: "host.example", extra: TestCertificates.forClients, authority: "other-ca", into: stranger)
     for (from, to) in [("ca", server), ("ca", client), ("ca", stranger), ("ca", thief)] {
       try copy("\(from)-cert.pem", "\(to)/ca-cert.pem")
     }
@@ -30,16 +30,19 @@ public final class TestCertificates: Sendable {
     try await Program.succeed(["psktool", "--username", TestCertificates.pskUser, "--pskfile", pskFile])
   }
 
+  /// certtool's lines of a client's certificate.
+  public static let forClients = "tls_www_client\nexpiration_days = 30\n"
+
   private static let made = Task { try await TestCertificates() }
   public static func make() async throws -> TestCertificates { try await made.value }
 
   /// A set of its own, for a test that changes the files.
   public static func makeOwn() async throws -> TestCertificates { try await TestCertificates() }
 
-  /// Another one than there was, with another key.
-  public func makeServerCertificate() async throws {
+  /// Another one than there was, with another key. `template`: further lines of certtool's.
+  public func makeServerCertificate(_ template: String = "tls_www_server\nexpiration_days = 30\n") async throws {
     try await certificate(
-      "server", cn: "server.example", extra: "ip_address = \"127.0.0.1\"\ndns_name = \"localhost\"\ntls_www_server\n", authority: "ca",
+      "server", cn: "server.example", extra: "ip_address = \"127.0.0.1\"\ndns_name = \"localhost\"\n\(template)", authority: "ca",
       into: server)
   }
 
@@ -48,7 +51,7 @@ public final class TestCertificates: Sendable {
     let place = directory.file(name)
     try FileManager.default.createDirectory(atPath: place, withIntermediateDirectories: true)
     try copy("ca-cert.pem", "\(place)/ca-cert.pem")
-    try await certificate("client", cn: name, extra: "tls_www_client\n", authority: "ca", into: place)
+    try await certificate("client", cn: name, extra: TestCertificates.forClients, authority: "ca", into: place)
     return place
   }
 
@@ -82,7 +85,7 @@ public final class TestCertificates: Sendable {
   private func certificate(_ name: String, cn: String, extra: String, authority: String, into place: String) async throws {
     try await key("\(place)/\(name)-key.pem")
     let template = "\(place)/\(name).cfg"
-    try Data("cn = \"\(cn)\"\n\(extra)signing_key\nencryption_key\nexpiration_days = 30\n".utf8).write(to: URL(fileURLWithPath: template))
+    try Data("cn = \"\(cn)\"\n\(extra)signing_key\nencryption_key\n".utf8).write(to: URL(fileURLWithPath: template))
     try await Program.succeed([
       "certtool", "--generate-certificate", "--load-privkey", "\(place)/\(name)-key.pem", "--load-ca-certificate",
       directory.file("\(authority)-cert.pem"), "--load-ca-privkey", directory.file("\(authority)-key.pem"), "--template", template,

@@ -37,6 +37,8 @@ typedef struct {
 
 // Reads the files; NULL, and why in `message`, when one cannot be used or they do not fit together.
 ctls_credentials *ctls_credentials_load(const ctls_files *files, const char *priority, char message[CTLS_TEXT_BYTES]);
+// What clients that verify would refuse the server's own certificate for, at `now` (seconds since 1970); false where there is nothing.
+bool ctls_certificate_flaw(const ctls_credentials *credentials, int64_t now, char flaw[CTLS_TEXT_BYTES]);
 void ctls_credentials_free(ctls_credentials *credentials);
 
 // One client's session. One caller at a time.

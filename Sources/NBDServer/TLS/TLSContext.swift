@@ -17,6 +17,8 @@ public final class TLSContext: @unchecked Sendable {  // what is var is touched 
   private var stamps: [FileStamp?]
   /// What is wrong with the files since they changed, in sentences.
   private var troubles: [String] = []
+  /// What is wrong with the server's certificate, which time may bring about.
+  private var flaw: String?
 
   /// Reads and checks all files.
   public init(_ configuration: TLSConfiguration, logger: Logger = Logger(label: "tls")) throws(TLSError) {
@@ -29,6 +31,7 @@ public final class TLSContext: @unchecked Sendable {  // what is var is touched 
     stamps = FileStamp.all(of: configuration)
     credentials = try TLSCredentials(configuration, needsRevocations: false)
     do { thread = try BlockingCalls.start(name: "tls") } catch { throw TLSError(error.description) }
+    noteFlaw()
   }
 
   /// A session for one client, by the keys as they are now; nil when there is no memory for it.
@@ -46,8 +49,18 @@ public final class TLSContext: @unchecked Sendable {  // what is var is touched 
   public func currentTroubles() async -> [String] {
     await thread.perform { [self] in
       reloadIfChanged()
-      return troubles
+      noteFlaw()
+      return troubles + (flaw.map { [$0] } ?? [])
     }
+  }
+
+  private func noteFlaw() {
+    let former = flaw
+    flaw = credentials.flaw.map { reason in
+      let path = configuration.path(TLSConfiguration.FileName.certificate) ?? ""
+      return "Clients that verify the server refuse it: its certificate \(path) \(reason). Put another in its place."
+    }
+    if let flaw, flaw != former { logger.warning("\(flaw)") }
   }
 
   private func reloadIfChanged() {
@@ -55,19 +68,21 @@ public final class TLSContext: @unchecked Sendable {  // what is var is touched 
     if now == stamps { return }
     stamps = now
     troubles = []
-    do throws(TLSError) {
-      credentials = try TLSCredentials(configuration, needsRevocations: credentials.hasRevocations)
-      logger.info("the TLS files have changed and are read again")
-    } catch {
-      troubles.append("The TLS certificates have changed and cannot be used; the old ones stay. \(error)")
-    }
     // GnuTLS reads these keys itself, and tells nobody why it refuses a client.
     if let pskFile = configuration.pskFile {
       do throws(TLSError) { try PSKFile.check(pskFile) } catch {
         troubles.append("The pre-shared keys have changed and cannot be used: their users are refused. \(error)")
       }
     }
+    do throws(TLSError) {
+      credentials = try TLSCredentials(configuration, needsRevocations: credentials.hasRevocations)
+      logger.info("the TLS files have changed and are read again")
+    } catch {
+      // Without the pre-shared keys there is nothing new to be had, and nothing wrong with the certificates.
+      if troubles.isEmpty { troubles.append("The TLS certificates have changed and cannot be used; the old ones stay. \(error)") }
+    }
     for trouble in troubles { logger.warning("\(trouble)") }
+    noteFlaw()
   }
 }
 
@@ -88,7 +103,13 @@ final class TLSCredentials: @unchecked Sendable {  // never changes once made
       return UnsafePointer(copy)
     }
     let revocations = configuration.path(TLSConfiguration.FileName.revocations)
-    hasRevocations = revocations.map { needsRevocations || !TLSCredentials.isAbsent($0) } ?? false
+    let isAbsent = revocations.map { TLSCredentials.isAbsent($0) } ?? true
+    hasRevocations = revocations != nil && (needsRevocations || !isAbsent)
+    if let revocations, hasRevocations, isAbsent {
+      throw TLSError(
+        "\(revocations) is gone, and who was revoked would be let in again. Put it back; to take all revocations back, put an empty list of the "
+          + "authority there (certtool --generate-crl).")
+    }
     var files = ctls_files(
       authorities: copy(configuration.path(TLSConfiguration.FileName.authorities)),
       certificate: copy(configuration.path(TLSConfiguration.FileName.certificate)),
@@ -108,6 +129,12 @@ final class TLSCredentials: @unchecked Sendable {  // never changes once made
   }
 
   deinit { ctls_credentials_free(pointer) }
+
+  /// Why clients that verify the server's certificate would refuse it now; nil where they would not, or there is none.
+  var flaw: String? {
+    var text = [CChar](repeating: 0, count: Int(CTLS_TEXT_BYTES))
+    return ctls_certificate_flaw(pointer, Int64(time(nil)), &text) ? String(cText: text) : nil
+  }
 
   /// Certainly not there; one that cannot be looked at may be.
   private static func isAbsent(_ path: String) -> Bool {

@@ -273,6 +273,25 @@ extension ServerTests {
       }
     }
 
+    /// Clients that verify would refuse it, and the operator would not know why.
+    @Test func aServerCertificateThatIsNoGoodForClientsIsReported() async throws {
+      let own = try await TestCertificates.makeOwn()
+      let context = try TLSContext(TLSConfiguration(isRequired: true, certificateDirectory: own.server))
+      #expect(await context.currentTroubles().isEmpty)
+      let dates = "activation_date = \"2020-01-01 00:00:00 UTC\"\nexpiration_date = \"2021-01-01 00:00:00 UTC\"\n"
+      for (template, words) in [("tls_www_server\n" + dates, "has expired"), (TestCertificates.forClients, "not made for servers")] {
+        try await own.makeServerCertificate(template)
+        let troubles = await context.currentTroubles()
+        #expect(troubles.count == 1 && troubles[0].contains(words) && troubles[0].contains("server-cert.pem"), "\(troubles)")
+      }
+      try await own.makeServerCertificate()
+      #expect(await context.currentTroubles().isEmpty)
+      try await own.revokeClient()
+      #expect(await context.currentTroubles().isEmpty)
+      try FileManager.default.removeItem(atPath: own.server + "/ca-crl.pem")
+      #expect(await context.currentTroubles().first?.contains("certtool --generate-crl") == true)
+    }
+
     /// That a list is gone, by a slip or because its directory cannot be looked into for a moment, revokes no revocation.
     @Test func whoWasRevokedStaysSoWhenTheListIsGone() async throws {
       let own = try await TestCertificates.makeOwn()
