@@ -184,7 +184,7 @@ import Testing
       try await waitUntil("the client to be connected") {
         try await server.succeed("vdisk", "show", "tank/disk", "--json").contains("\"clientCount\" : 1")
       }
-      try await server.refuse(["vdisk", "delete", "tank/disk", "--yes"], saying: ["connected", "(1 NBD connection)"])
+      try await server.refuse(["vdisk", "delete", "tank/disk", "--yes"], saying: ["connected", "(1 NBD connection: uid "])
       try await server.refuse(["pool", "close", "tank"], saying: ["connected"])
       try await server.refuse(["pool", "destroy", "tank", "--yes"], saying: ["connected"])
       try input.fileHandleForWriting.close()

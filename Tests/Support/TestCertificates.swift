@@ -21,7 +21,8 @@ public final class TestCertificates: Sendable {
     try await authority("other-ca")
     try await makeServerCertificate()
     try await certificate(
-      "client", cn: "host.example", extra: "organization = \"Example, Inc.\"\n\(TestCertificates.forClients)", authority: "ca", into: client)
+      "client", cn: "host.example", extra: "organization = \"Example, Inc.\"\n\(TestCertificates.forClients)", authority: "ca", into: client
+    )
     try await certificate("client", cn: "host.example", extra: TestCertificates.forClients, authority: "other-ca", into: stranger)
     for (from, to) in [("ca", server), ("ca", client), ("ca", stranger), ("ca", thief)] {
       try copy("\(from)-cert.pem", "\(to)/ca-cert.pem")

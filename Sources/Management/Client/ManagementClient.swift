@@ -168,7 +168,8 @@ public struct ManagementClient: StorageBackend {
     case ENOENT, ECONNREFUSED, ENOTDIR:
       return APIError(
         .serverUnreachable, "No server answers at the control socket \(socketPath)",
-        remedy: "Start one with spaceport serve (one that is starting answers when it has looked for its pools), or choose the socket of a running one with --control or \(DefaultPaths.controlVariable)")
+        remedy: "Start one with spaceport serve (one that is starting answers when it has looked for its pools), or choose the socket of a "
+          + "running one with --control or \(DefaultPaths.controlVariable)")
     case EACCES, EPERM:
       return APIError(
         .permissionDenied, "The control socket \(socketPath) may not be opened by this user",
