@@ -34,6 +34,12 @@ public struct IOFlags: OptionSet, Sendable {
   public static let onlyFast = IOFlags(rawValue: 4)
 }
 
+/// Who waits for an answer. What takes long by looking through much (trims, zeroings) ends early once nobody does.
+public final class Requester: @unchecked Sendable {  // reactor-confined
+  public var isGone = false
+  public init() {}
+}
+
 /// What every request carries down the stack beside its address and bytes.
 public struct IORequest: Sendable {
   public var virtualDisk: VirtualDiskHandle
@@ -42,6 +48,8 @@ public struct IORequest: Sendable {
   public var cacheHint: CacheHint
   public var ownerTerm: OwnerTerm
   public var deadline: Instant
+  /// nil where nobody can leave. Unowned, so that copies cost nothing: it outlives the requests it has in flight.
+  public unowned(unsafe) var requester: Requester?
 
   public init(
     virtualDisk: VirtualDiskHandle = .pool, ioClass: IOClass = .application, flags: IOFlags = [], cacheHint: CacheHint = .normal,

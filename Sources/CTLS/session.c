@@ -183,6 +183,11 @@ ssize_t ctls_open(ctls_session *session, void *bytes, size_t byte_count) {
       if (has_input(session)) continue;
       return CTLS_AGAIN;
     }
+    // A warning that is no end, as in the handshake.
+    if (result == GNUTLS_E_WARNING_ALERT_RECEIVED) {
+      if (has_input(session)) continue;
+      return CTLS_AGAIN;
+    }
     if (result == GNUTLS_E_PREMATURE_TERMINATION) return 0;
     session->error = (int)result;
     return CTLS_FAILED;

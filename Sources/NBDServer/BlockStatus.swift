@@ -139,12 +139,11 @@ extension Transmission {
       slot.header = request
       slot.command = .blockStatus
       slot.metaContexts = asked.contexts
-      if isCutOff {
+      if requester.isGone {
         giveBack(slot)
         return .streamFailed
       }
       dispatch(slot)
-      await letOthersIn()
       return nil
     case .refuse(let error): return await answerAlone(request, error)
     case .succeed: return await answerAlone(request, .none)

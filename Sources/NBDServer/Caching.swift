@@ -28,5 +28,5 @@ extension Transmission {
     }
   }
 
-  private var isEnding: Bool { hasReceivedAll || hasSendFailed || isStopping }
+  private var isEnding: Bool { hasReceivedAll || requester.isGone || isStopping }
 }

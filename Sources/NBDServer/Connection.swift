@@ -96,8 +96,8 @@ final class Connection: @unchecked Sendable {  // reactor-confined
 
   var hasGivenMemoryBack: Bool { transmission?.hasGivenMemoryBack ?? false }
 
-  /// Ends the stream now. What the device is doing for the client still goes on to its end.
-  func abort() { socket.abort() }
+  /// Ends the stream now. What the device is doing for the client still goes on to its end, but for trims and zeroings of much.
+  func abort() { if let transmission { transmission.abort() } else { socket.abort() } }
 
   /// It has nothing open, or no more, and was not yet told to go.
   var mayBeEvicted: Bool { transmission == nil && !isEvicted }

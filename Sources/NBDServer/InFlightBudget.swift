@@ -15,6 +15,7 @@ final class InFlightBudget: @unchecked Sendable {  // reactor-confined
     /// The number of its last request, of all that were let in.
     var last: UInt64
     var connectionCount = 0
+    let longRanges = LongRanges()
 
     init(last: UInt64) { self.last = last }
   }
@@ -23,6 +24,7 @@ final class InFlightBudget: @unchecked Sendable {  // reactor-confined
   final class Share: @unchecked Sendable {  // reactor-confined
     fileprivate let virtualDisk: VirtualDiskHandle
     fileprivate let ofDisk: DiskTurn
+    var longRanges: LongRanges { ofDisk.longRanges }
     fileprivate(set) var byteCount = 0
     fileprivate(set) var requestCount = 0
     fileprivate var wanted = 0

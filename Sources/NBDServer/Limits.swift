@@ -70,8 +70,13 @@ enum WireLimits {
   static let statusReplyByteCount = 32 << 10
   /// CACHE reads so much at a time: long enough for disks, short enough that many connections may do it. Bytes; a power of two.
   static let cachePieceByteCount: UInt64 = 256 << 10
-  /// Stretches of zeros that CACHE passes over before others get their turn: a hundred requests of a client do it side by side.
-  static let cacheHolesPerTurn = 64
+  /// TRIM, WRITE_ZEROES, BLOCK_STATUS and CACHE of more than this may look through thousands of rows, and only so many of a kind do so at a time
+  /// on one virtual disk. Bytes.
+  static let longRangeByteCount: UInt64 = 64 << 20
+  static let longChanges = 4
+  static let longLooks = 2
+  /// Stretches of zeros that CACHE passes over before others get their turn.
+  static let cacheHolesPerTurn = 1000
   /// All that it passes over, at most: 64 GiB and more of a virtual disk, and some milliseconds of the reactor.
   static let cacheHoles = 65_536
   /// Of what a client has said, in a line of the log. Characters.

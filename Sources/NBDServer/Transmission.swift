@@ -39,10 +39,8 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   let batch: ReplyBatch
   /// No request comes any more: the sender ends with the last reply.
   var hasReceivedAll = false
-  /// The client takes no replies any more.
-  var hasSendFailed = false
-  /// What it has asked for and is not yet begun is not done.
-  var isCutOff: Bool { hasSendFailed || socket.isShutDown }
+  /// Gone when the client takes no replies any more: what it has asked for and is not yet begun is not done.
+  let requester = Requester()
   /// What is being sent.
   @exclusivity(unchecked) var sending = Transfer()
 
@@ -74,7 +72,9 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
       isReadOnly: export.isReadOnly || export.device.geometry.isReadOnly, style: negotiated.style,
       metaContexts: negotiated.metaContexts.contexts(of: export.name),
       minimumBlockByteCount: negotiated.keepsToBlockSizes ? UInt64(export.exportDescription.minimumBlockByteCount) : 1)
-    template = export.requestTemplate
+    var template = export.requestTemplate
+    template.requester = requester
+    self.template = template
     staging = ReceiveStaging(byteCount: WireLimits.stagingByteCount)
     idleSince = reactor.now  // what the handshake has used is given back, too
   }
@@ -83,6 +83,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   func run() async -> TransmissionEnd {
     let sender = reactor.spawn { [self] in await send() }
     let end = await receive()
+    if end == .streamFailed || (end == .streamEnded && socket.peerIsGone) { requester.isGone = true }
     hasReceivedAll = true
     waitingSender.take()?.resume()
     await sender.value
@@ -98,6 +99,12 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
     if isStopping { return }
     isStopping = true
     await socket.cancelReceive()
+  }
+
+  /// Ends the stream now, and what was begun as soon as that can be.
+  func abort() {
+    requester.isGone = true
+    socket.abort()
   }
 
   /// True when a transfer has stood still for too long.
@@ -118,7 +125,7 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
     }
     if !budget.tryTake(byteCount, for: share) {
       await budget.take(byteCount, for: share)
-      if socket.peerIsGone { hasSendFailed = true }
+      if socket.peerIsGone { requester.isGone = true }
     }
     inFlight += 1
     inFlightByteCount += byteCount
@@ -164,7 +171,11 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
   private func work(_ slot: RequestSlot) async {
     while true {
       while slot.hasWork {
-        await perform(slot)
+        if let places = share.longRanges.places(for: slot.command, byteCount: slot.header.length) {
+          await performLong(slot, places)
+        } else {
+          await perform(slot)
+        }
         slot.hasWork = false
         atWork -= 1
         finish(slot)
@@ -172,6 +183,17 @@ final class Transmission: @unchecked Sendable {  // reactor-confined
       if (hasReceivedAll && inFlight == 0) || slot.isRetired { return }
       await withUnsafeContinuation { slot.idleTask = $0 }
     }
+  }
+
+  private func performLong(_ slot: RequestSlot, _ places: Places) async {
+    await places.enter()
+    defer { places.leave() }
+    if requester.isGone {
+      slot.error = ReplyError(BlockError(.shuttingDown), of: slot.command, flags: slot.header.flags)  // nobody is told
+      return
+    }
+    await reactor.sleep(milliseconds: 0)  // a place is for a turn of the reactor at least
+    await perform(slot)
   }
 
   /// For tests.

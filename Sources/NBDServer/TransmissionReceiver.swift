@@ -43,7 +43,7 @@ extension Transmission {
         return end
       }
       // Waiting for a slot, for memory or for a buffer may have taken long.
-      if isCutOff {
+      if requester.isGone {
         giveBack(slot)
         return .streamFailed
       }
@@ -57,7 +57,6 @@ extension Transmission {
       } else {
         if command == .blockStatus { slot.metaContexts = rules.metaContexts }
         dispatch(slot)
-        if command == .blockStatus || command == .cache { await letOthersIn() }
       }
       return nil
     case .refuse(let error):
@@ -83,14 +82,11 @@ extension Transmission {
     return nil
   }
 
-  /// After requests that look through thousands of rows: a connection may begin a hundred of them in one turn of the reactor.
-  func letOthersIn() async { await reactor.sleep(milliseconds: 0) }
-
   // MARK: Payloads
 
   /// Receives what is missing of a WRITE's payload straight into the buffer it is written from, and in the same receive what comes behind it.
   private func receivePayload(of slot: RequestSlot) async -> TransmissionEnd? {
-    if isCutOff { return .streamFailed }
+    if requester.isGone { return .streamFailed }
     let slice = await reactor.buffers.acquire(byteCount: Int(slot.header.length))
     slot.payload = slice
     var filled = staging.take(upTo: slice.byteCount, to: slice.start)

@@ -10,7 +10,7 @@ extension Transmission {
         continue
       }
       while !batch.isFull, let slot = ready.popFirst() { batch.append(slot) }
-      if !hasSendFailed { await sendBatch() }
+      if !requester.isGone { await sendBatch() }
       for slot in batch.slots { giveBack(slot) }
       // Now, not before the next: a slot that lives on in here keeps a page of the heap from going back when the connection falls idle.
       batch.clear()
@@ -24,7 +24,7 @@ extension Transmission {
       let count = await socket.send(batch.message)
       sending.moved(count, at: reactor.now)
       if count <= 0 {
-        hasSendFailed = true
+        requester.isGone = true
         socket.abort()  // so that the receiver learns of it; requests in flight are finished and their replies dropped
         return
       }

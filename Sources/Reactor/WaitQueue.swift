@@ -18,3 +18,22 @@ public struct WaitQueue {
     while let waiter = waiters.popFirst() { waiter.resume() }
   }
 }
+
+/// A number of places; who finds none free waits for one, in the order of coming.
+public final class Places: @unchecked Sendable {  // reactor-confined
+  private var freeCount: Int
+  private var waiters = WaitQueue()
+
+  public init(_ count: Int) { freeCount = count }
+
+  public func enter() async {
+    if freeCount > 0 {
+      freeCount -= 1
+    } else {
+      await withUnsafeContinuation { waiters.append($0) }
+    }
+  }
+
+  /// The place goes to who has waited longest.
+  public func leave() { if waiters.isEmpty { freeCount += 1 } else { waiters.wakeFirst() } }
+}

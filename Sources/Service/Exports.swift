@@ -126,38 +126,37 @@ extension StorageService: ExportDirectory {
   }
 
   public func describeExport(named name: String, for client: ClientIdentity) async throws(ExportError) -> ExportDescription {
-    let (served, partition) = try export(named: name)
+    let (served, partition) = try export(named: name, for: client)
     guard let partition else {
-      let grant = try Grant(self, client, AccessRules.Target(served), of: served.volume.label)
+      let grant = try Grant(self, client, AccessRules.Target(served), of: name)
       return ExportDescription(
         name: served.volume.label, description: "spaceport virtual disk \(served.volume.label)", geometry: served.volume.geometry,
         isReadOnly: grant.isReadOnly)
     }
-    try checkAdmitted(client, toAnyPartitionOf: served, name)
+    let judge = try checkAdmitted(client, toAnyPartitionOf: served, name)
     let found: UsablePartition
     do throws(PartitionWatch.OpenError) { found = try await served.volume.partitions.find(partition) } catch {
-      throw ExportError(error, of: served)
+      throw refusal(error, of: served, to: client, judge, name)
     }
-    let name = "\(served.volume.label)/\(found.number)"
-    let grant = try Grant(self, client, AccessRules.Target(served, found), of: name)
+    let grant = try grant(client, found, of: served, judge, name)
     var geometry = served.volume.geometry
     geometry.byteCount = found.byteCount
     return ExportDescription(
-      name: name, description: partitionDescription(found.number, found.label, of: served), geometry: geometry, isReadOnly: grant.isReadOnly
+      name: "\(served.volume.label)/\(found.number)", description: partitionDescription(found.number, found.label, of: served), geometry: geometry, isReadOnly: grant.isReadOnly
     )
   }
 
   public func openExport(named name: String, for client: ClientIdentity) async throws(ExportError) -> any Export {
     if isStopping { throw ExportError(.shuttingDown, "The server is stopping.") }
-    let (served, partition) = try export(named: name)
+    let (served, partition) = try export(named: name, for: client)
     if let partition { return try await openPartition(partition, of: served, name, for: client) }
-    return try openDisk(served, for: client)
+    return try openDisk(served, name, for: client)
   }
 
   // Whoever may not open it is told nothing else of it: found and judged first, then told what is the matter.
 
-  private func openDisk(_ served: ServedVirtualDisk, for client: ClientIdentity) throws(ExportError) -> OpenVirtualDisk {
-    let grant = try Grant(self, client, AccessRules.Target(served), of: served.volume.label)
+  private func openDisk(_ served: ServedVirtualDisk, _ name: String, for client: ClientIdentity) throws(ExportError) -> OpenVirtualDisk {
+    let grant = try Grant(self, client, AccessRules.Target(served), of: name)
     try checkIsOnline(served)
     return OpenVirtualDisk(served, grant)
   }
@@ -165,17 +164,17 @@ extension StorageService: ExportDirectory {
   private func openPartition(
     _ partition: String, of served: ServedVirtualDisk, _ name: String, for client: ClientIdentity
   ) async throws(ExportError) -> OpenPartition {
-    try checkAdmitted(client, toAnyPartitionOf: served, name)
+    let judge = try checkAdmitted(client, toAnyPartitionOf: served, name)
     let watch = served.volume.partitions
     let volume: PartitionVolume
     do throws(PartitionWatch.OpenError) { volume = try await watch.open(partition) } catch {
       try checkIsOnline(served)  // why its table cannot be read
-      throw ExportError(error, of: served)
+      throw refusal(error, of: served, to: client, judge, name)
     }
     do throws(ExportError) {
       // While the table was read the virtual disk may have been deleted, or its pool closed.
       guard !isStopping, isServed(served) else { throw ExportError(.shuttingDown, "\(served.volume.label) is being closed.") }
-      let grant = try Grant(self, client, AccessRules.Target(served, volume.partition), of: volume.label)
+      let grant = try grant(client, volume.partition, of: served, judge, name)
       try checkIsOnline(served)
       return OpenPartition(volume, of: served, grant)
     } catch {
@@ -187,9 +186,28 @@ extension StorageService: ExportDirectory {
   /// Before the table is looked at: a client that no rule of the virtual disk lets in is not told of it either.
   private func checkAdmitted(
     _ client: ClientIdentity, toAnyPartitionOf served: ServedVirtualDisk, _ name: String
-  ) throws(ExportError) {
+  ) throws(ExportError) -> PartitionJudge {
     let judge = PartitionJudge(self, client, served)
     if !judge.admitsAny { throw denial(of: client, by: judge.rules, name) }
+    return judge
+  }
+
+  // A client that may open some partitions of a virtual disk, and not the disk itself, is told the same of one that it may not open and of one that
+  // is not there: labels cannot be guessed.
+
+  private func grant(
+    _ client: ClientIdentity, _ partition: UsablePartition, of served: ServedVirtualDisk, _ judge: PartitionJudge, _ name: String
+  ) throws(ExportError) -> Grant {
+    do throws(ExportError) { return try Grant(self, client, AccessRules.Target(served, partition), of: name) } catch {
+      throw judge.ofDisk == .denied ? denial(of: client, by: judge.rules, name) : error
+    }
+  }
+
+  private func refusal(
+    _ error: PartitionWatch.OpenError, of served: ServedVirtualDisk, to client: ClientIdentity, _ judge: PartitionJudge, _ name: String
+  ) -> ExportError {
+    if judge.ofDisk == .denied, case .unknown = error { return denial(of: client, by: judge.rules, name) }
+    return ExportError(error, of: served)
   }
 
   /// What a client is told that none of these rules admits: to begin TLS, where one of them may admit it then.
@@ -208,11 +226,16 @@ extension StorageService: ExportDirectory {
 
   func isServed(_ served: ServedVirtualDisk) -> Bool { pools.values.contains { $0.virtualDisks[served.disk.name] === served } }
 
-  /// POOL/VDISK, or POOL/VDISK/PARTITION. The empty name is the only virtual disk there is.
-  private func export(named name: String) throws(ExportError) -> (ServedVirtualDisk, partition: String?) {
+  /// POOL/VDISK, or POOL/VDISK/PARTITION. The empty name is the only virtual disk that the client may open.
+  private func export(named name: String, for client: ClientIdentity) throws(ExportError) -> (ServedVirtualDisk, partition: String?) {
     if name.isEmpty {
       let all = allVirtualDisks
-      if all.count == 1 { return (all[0], nil) }
+      let open = all.filter { admission(of: client, to: AccessRules.Target($0)) != .denied }
+      if open.count == 1 { return (open[0], nil) }
+      // What it might have over TLS is not named before.
+      if tls != nil, all.count == 1, access.effective(AccessRules.Target(all[0])).needsTLS(of: client) {
+        throw ExportError(.tlsRequired, "Begin with STARTTLS to be told of the default export.")
+      }
     }
     let parts = name.split(separator: "/", maxSplits: 2, omittingEmptySubsequences: false)
     guard parts.count >= 2, let served = pools.values.first(where: { $0.name == parts[0] })?.virtualDisks[String(parts[1])] else {

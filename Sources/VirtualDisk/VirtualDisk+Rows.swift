@@ -17,6 +17,17 @@ extension VirtualDisk {
     return row
   }
 
+  /// Neither mapped nor about to be.
+  @inline(__always)
+  func isUnmapped(_ index: Int) -> Bool { rows[index] == nil && !slabTable.isMapped(index) }
+
+  /// How many in a row are not mapped, from `index` on.
+  func unmappedRowCount(from index: Int, atMost limit: UInt64) -> UInt64 {
+    var count: UInt64 = 0
+    while count < limit, isUnmapped(index + Int(count)) { count += 1 }
+    return count
+  }
+
   /// It is mapped, and nobody has asked for it.
   @inline(__always)
   func isAsleep(_ index: Int) -> Bool { rows[index] == nil && slabTable.isMapped(index) }

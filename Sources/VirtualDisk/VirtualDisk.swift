@@ -161,18 +161,33 @@ public final class VirtualDisk: BlockDevice, @unchecked Sendable {  // reactor-c
 
   private func clear(at offset: UInt64, byteCount: UInt64, keepAllocated: Bool, _ request: IORequest) async throws(BlockError) {
     try checkWritable()
+    try await clearRows(at: offset, byteCount: byteCount, keepAllocated: keepAllocated, request)
+    if request.isForceUnitAccess { try await flush(request) }
+  }
+
+  /// Row by row; passes over what is not mapped. Ends early, with an error, when nobody waits for it any more.
+  private func clearRows(at offset: UInt64, byteCount: UInt64, keepAllocated: Bool, _ request: IORequest) async throws(BlockError) {
     let end = offset + byteCount
     var position = offset
-    var rowCount: UInt64 = 0
+    var othersAt = VirtualDiskLimits.statusRowCount  // rows from `offset` on
     while position < end {
-      rowCount += 1
-      if rowCount % VirtualDiskLimits.statusRowCount == 0 { await reactor.sleep(milliseconds: 0) }
       let (index, start) = position.quotientAndRemainder(dividingBy: rowByteCount)
+      let rowCount = index - offset / rowByteCount
+      if rowCount >= othersAt {
+        othersAt = rowCount + VirtualDiskLimits.statusRowCount
+        await reactor.sleep(milliseconds: 0)
+      }
+      try checkWritable()
+      if let requester = request.requester, requester.isGone { throw BlockError(.shuttingDown) }
+      if !keepAllocated && isUnmapped(Int(index)) {
+        let most = min(othersAt - rowCount, (end - position + start + rowByteCount - 1) / rowByteCount)
+        position = (index + unmappedRowCount(from: Int(index), atMost: most)) * rowByteCount
+        continue
+      }
       let stop = min(rowByteCount, start + (end - position))
       position += stop - start
       try await clearAgainIfStalled(row: Int(index), from: start, to: stop, keepAllocated: keepAllocated, request)
     }
-    if request.isForceUnitAccess { try await flush(request) }
   }
 
   var isThin: Bool { record.provisioning == .thin }

@@ -251,6 +251,31 @@ import Testing
     }
   }
 
+  /// Who may open one partition and nothing else of a virtual disk cannot guess the labels of the others; nor does the default export name what is
+  /// not for him.
+  @Test func whatIsNotForAClientIsNotNamed() async throws {
+    try await run { server, tcp, _ in
+      func answer(_ uri: String) async throws -> String { try await Program.run(["qemu-img", "info", uri]).errors }
+      try await server.succeed("partition", "create", "tank/data", "--size", "16MiB", "--label", "payroll")
+      try await server.succeed("export", "set", "tank/data/1", "--allow-peer", "127.0.0.0/8")
+      try await server.succeed("export", "set", "tank/data", "--allow-user", "4711")
+      #expect(try await opens("nbd://\(tcp)/tank/data/part"))
+      for name in ["2", "payroll", "nothing"] {
+        let text = try await answer("nbd://\(tcp)/tank/data/\(name)")
+        #expect(text.contains("You may not open tank/data/\(name):"), "\(text)")
+      }
+      // The only one that this client may open is the default, and no other is named.
+      #expect(try await opens("nbd://\(tcp)/"))
+      try await server.succeed("export", "set", "tank/other", "--allow-user", "4711")
+      #expect(try await answer("nbd://\(tcp)/").contains("There is no default export"))
+      try await server.succeed("vdisk", "delete", "tank/data", "--yes")
+      #expect(try await answer("nbd://\(tcp)/").contains("There is no default export"))
+      try await server.succeed("export", "set", "tank/other", "--clear", "users", "--allow-psk-user", "alice")
+      let text = try await answer("nbd://\(tcp)/")
+      #expect(text.contains("STARTTLS") && !text.contains("tank/other"), "\(text)")
+    }
+  }
+
   @Test func writesToWhatIsReadOnlyAreRefused() async throws {
     try await run { server, _, _ in
       try await server.succeed("export", "set", "tank/data", "--read-only", "yes")

@@ -42,6 +42,38 @@ import Testing
     }
   }
 
+  /// A trim of very much passes over what is not mapped, gives others their turns, and ends where it is when nobody waits for it any more.
+  @Test func aLongTrimEndsWithWhoAskedForIt() throws {
+    let stack = try DiskLossTests.Stack(DiskLossTests.machine(seed: 5, files: true))
+    try stack.reactor.runToCompletion {
+      let pool = try await stack.createPool()
+      let plan = VirtualDiskPlan(name: "disk", byteCount: 1 << 40, provisioning: .thin, copies: 1, columns: 1)
+      let disk = try await VirtualDisk.create(plan, in: pool, handle: VirtualDiskHandle(number: 1))
+      let buffer = await stack.reactor.buffers.acquire(byteCount: 4096)
+      let last = disk.geometry.byteCount - 4096
+      try await disk.write(at: last, from: buffer, IORequest())
+      let requester = Requester()
+      var request = IORequest()
+      request.requester = requester
+      // A dozen at once: most of them have not begun when nobody waits any more.
+      let trims = (0..<12).map { _ in
+        stack.reactor.spawn { [request] in
+          await #expect(throws: BlockError(.shuttingDown)) { try await disk.discard(at: 0, byteCount: disk.geometry.byteCount, request) }
+        }
+      }
+      for _ in 0..<10 { await stack.reactor.sleep(milliseconds: 0) }
+      requester.isGone = true
+      for trim in trims { await trim.value }
+      #expect(disk.mappedRowCount == 1)
+      requester.isGone = false
+      try await disk.discard(at: 0, byteCount: disk.geometry.byteCount, request)
+      #expect(disk.mappedRowCount == 0)
+      stack.reactor.buffers.release(buffer.buffer)
+      try await disk.close()
+      try await pool.close()
+    }
+  }
+
   /// The table's counts are those of a count, whatever was changed before.
   @Test func countsAreKeptUpToDate() {
     var random = SeededRandom(seed: 3)

@@ -16,7 +16,8 @@ import sys
 import time
 
 import handshakes
-from answers import DISCONNECT, FLUSH, READ, WRITE, Wrong, allowed_errors, payload_count, read_answer, request, take
+from answers import (CACHE, DISCONNECT, FLUSH, READ, STATUS, TRIM, WRITE, ZEROES, Wrong, allowed_errors, payload_count, read_answer,
+                     request, take)
 from handshakes import GO, INFO, LIST, SET_META, STARTTLS, ask, connect, drop, enter, greet, option, query, query_meta
 
 EDGES = sorted({edge & (1 << 64) - 1 for bits in (0, 9, 12, 16, 25, 26, 31, 32, 48, 62, 63, 64) for edge in
@@ -343,6 +344,22 @@ def greedy():
 
 
 greedy.said = False
+
+
+def long_ranges():
+    """Clients that trim, zero, fetch or ask about a whole large virtual disk a hundred times over, in a few bytes, and leave."""
+    count, kept = 0, []
+    while True:
+        for kind in (TRIM, ZEROES, CACHE, STATUS) * 5:
+            client = enter("extended")
+            client.sendall(request(kind, 0, enter.size, extended=True) * 128)
+            kept.append(client)
+            count += 1
+        while len(kept) > 100:
+            drop(kept.pop(0))
+        if count == 400:
+            going()
+        yield f"{count} clients asked for all of the virtual disk 128 times"
 
 
 def tls():
