@@ -142,7 +142,8 @@ extension StorageService: ExportDirectory {
     var geometry = served.volume.geometry
     geometry.byteCount = found.byteCount
     return ExportDescription(
-      name: "\(served.volume.label)/\(found.number)", description: partitionDescription(found.number, found.label, of: served), geometry: geometry, isReadOnly: grant.isReadOnly
+      name: "\(served.volume.label)/\(found.number)", description: partitionDescription(found.number, found.label, of: served),
+      geometry: geometry, isReadOnly: grant.isReadOnly
     )
   }
 
