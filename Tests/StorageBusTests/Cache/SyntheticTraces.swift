@@ -24,7 +24,8 @@ struct SyntheticTrace: Sendable, CustomTestStringConvertible {
     SyntheticTrace(name: "shifting working set", accesses: shifting()),
     SyntheticTrace(name: "mixed writes", accesses: mixedWrites()),
     SyntheticTrace(name: "correlated bursts", accesses: bursts()),
-    SyntheticTrace(name: "phases", accesses: phases()),
+    SyntheticTrace(name: "phases", accesses: phases(withLoop: true)),
+    SyntheticTrace(name: "phases, a short lead", accesses: phases(withLoop: false)),
   ]
 
   /// As the long form has it.
@@ -61,9 +62,10 @@ struct SyntheticTrace: Sendable, CustomTestStringConvertible {
     return zipf(100_000, pages: 20_000, exponent: 0.9, seed: 6).flatMap { Array(repeating: $0, count: 1 + Int(random.below(3))) }
   }
 
-  /// Three times: a scan, a working set that is read part after part, a loop larger than the cache, a longer scan. Who follows the loop lets
-  /// the working set go.
-  private static func phases() -> [Access] {
+  /// Three times: a scan, a working set that is read part after part, what LRU does better for a while, a longer scan. Who follows LRU there
+  /// lets the working set go. That is a loop larger than the cache, or a few pages that are read again after many others: a lead so short that it
+  /// is not worth a change.
+  private static func phases(withLoop: Bool) -> [Access] {
     var accesses: [Access] = []
     func scan(_ first: UInt64, _ count: Int) {
       for page in first..<first + UInt64(count / scale) {
@@ -72,13 +74,19 @@ struct SyntheticTrace: Sendable, CustomTestStringConvertible {
         if page % 4 == 0 { accesses.append(Access(page: page)) }
       }
     }
+    func readOnce(_ first: UInt64, _ count: Int) { accesses += (first..<first + UInt64(count / scale)).map { Access(page: $0) } }
     let part = UInt64(500 / scale)
-    for _ in 0..<3 {
+    for round in 0..<3 as Range<UInt64> {
       scan(100_000, 12_000)
       for first in stride(from: 0, to: 7 * part, by: Int(part)) {
         for _ in 0..<4 { accesses += (first..<first + part).map { Access(page: $0) } }
       }
-      for _ in 0..<2 { scan(200_000, 6000) }
+      if withLoop {
+        for _ in 0..<2 { scan(200_000, 6000) }
+      } else {
+        readOnce(400_000 + round * 2000, 1200)
+        readOnce(400_000 + round * 2000, 100)
+      }
       scan(300_000, 20_000)
     }
     return accesses

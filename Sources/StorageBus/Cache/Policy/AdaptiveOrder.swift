@@ -144,16 +144,18 @@ private struct Contest {
   private let fadePeriod: Int
   /// By so much another must be ahead of the leader to take its place: less may be chance.
   private let lead: Int
-  /// By so much more must ARC be ahead of S3-FIFO to take over from it: what S3-FIFO has kept through scans and loops comes back only a round
-  /// later, so the change has to be worth about that.
-  private let refill: Int
+  /// By so much more must ARC or LRU be ahead of S3-FIFO to take over from it: what S3-FIFO has kept through scans and loops comes back only a
+  /// round later, so the change has to be worth about that. Less for LRU: what it keeps is soon there.
+  private let arcRefill: Int
+  private let lruRefill: Int
 
   private static var one: Int { 1024 }
 
   init(slots: Int) {
     fadePeriod = max(32, slots * CacheLimits.contestReadsPerSlot / 8)
     lead = Contest.one * (CacheLimits.contestLead + slots / CacheLimits.contestSlotsPerLead)
-    refill = Contest.one * slots / CacheLimits.contestRefillDivisor
+    arcRefill = Contest.one * slots / CacheLimits.contestARCRefillDivisor
+    lruRefill = Contest.one * slots / CacheLimits.contestLRURefillDivisor
   }
 
   mutating func note(lru lruHit: Bool, arc arcHit: Bool, s3fifo s3fifoHit: Bool) {
@@ -179,8 +181,8 @@ private struct Contest {
   /// The one that is furthest beyond the lead it needs; of equals S3-FIFO, then ARC.
   private mutating func choose() {
     let scoreToBeat = score(of: leader) + lead
-    let lruExcess = lru - scoreToBeat
-    let arcExcess = arc - scoreToBeat - (leader == .s3fifo ? refill : 0)
+    let lruExcess = lru - scoreToBeat - (leader == .s3fifo ? lruRefill : 0)
+    let arcExcess = arc - scoreToBeat - (leader == .s3fifo ? arcRefill : 0)
     let s3fifoExcess = s3fifo - scoreToBeat
     let most = max(lruExcess, arcExcess, s3fifoExcess)
     guard most > 0 else { return }

@@ -46,12 +46,13 @@ public enum CacheLimits {
   /// Slots of each shadow directory in which a policy is tried. A larger cache is tried on a sample of its pages.
   static let shadowSlots = 16_384
   /// Policies are compared over about so many of the last reads per slot of a shadow.
-  static let contestReadsPerSlot = 4
+  static let contestReadsPerSlot = 6
   /// Hits by which a policy must lead to take over: this, and one more for so many slots of its shadow.
   static let contestLead = 2
   static let contestSlotsPerLead = 4096
-  /// From S3-FIFO ARC takes over only when it leads by this share of the shadow's slots more: a half.
-  static let contestRefillDivisor = 2
+  /// From S3-FIFO ARC takes over only when it leads by this share of the shadow's slots more: a half. LRU, which is sooner there: a 24th.
+  static let contestARCRefillDivisor = 2
+  static let contestLRURefillDivisor = 24
 
   /// Slots of the directory that tries the present size for the advice.
   static let adviceSlots = 1024
