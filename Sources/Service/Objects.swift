@@ -59,10 +59,12 @@ extension StorageService {
       nextStep: doubt.map { _ in "Connect the right disk, or read what is there: spaceport pool open DISK... --read-only" })
   }
 
-  /// The disks that are there and those that are away, in the order of their numbers.
+  /// The disks that are there and those that are away, in the order of their numbers; behind them what is left alone, unless it lies where one that
+  /// is away was last: that one says why it is not taken back.
   func diskInfos(_ served: ServedPool) -> [DiskInfo] {
-    (served.disks.map { info($0, of: served) } + served.pool.awayDiskNumbers.compactMap { absentInfo($0, of: served) })
-      .sorted { $0.number < $1.number } + served.rejected.map { rejectedInfo($0, of: served) }
+    let disks = served.disks.map { info($0, of: served) } + served.pool.awayDiskNumbers.compactMap { absentInfo($0, of: served) }
+    let paths = Set(disks.map(\.path))
+    return disks.sorted { $0.number < $1.number } + served.rejected.filter { !paths.contains($0.path) }.map { rejectedInfo($0, of: served) }
   }
 
   private func rejectedInfo(_ disk: RejectedDisk, of served: ServedPool) -> DiskInfo {

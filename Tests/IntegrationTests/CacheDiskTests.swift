@@ -152,8 +152,9 @@ import Testing
     for cache in caches { try files.removeItem(atPath: cache) }
     for cache in caches { try files.moveItem(atPath: cache + "-old", toPath: cache) }
     try await server.startQuick()
-    let state = try await server.pool().state
-    #expect(state == "ok")
+    let pool = try await server.pool()
+    #expect(pool.state == "ok")
+    #expect(pool.disks.map(\.path).sorted() == Set(pool.disks.map(\.path)).sorted(), "each disk once")
     for _ in 0..<2 {
       try await succeed(
         "fio", "--name=check", "--ioengine=nbd", "--uri=\(server.uri("tank/disk"))", "--rw=randread", "--bs=16k", "--size=48M",
