@@ -41,7 +41,7 @@ extension StorageService {
     guard var state = waiting[known.id] else { return }  // closed or opened by the operator meanwhile
     var present: [String] = []
     state.doubts = [:]
-    for path in known.diskPaths {
+    for path in known.diskPaths + state.hintedPaths.filter({ $0.hasPrefix("/") && !known.diskPaths.contains($0) }) {
       let doubt = await doubt(path, of: known)
       if doubt == nil { present.append(path) } else { state.doubts[path] = doubt }
     }
@@ -60,6 +60,7 @@ extension StorageService {
           id: known.id, name: known.name, paths: present, evictsMissing: isOverdue, mayGoOnLater: !isOverdue && state.goesOnWithoutMissing))
       noteAbsence(in: known.name)
     } catch {
+      state.hintedPaths = waiting[known.id]?.hintedPaths ?? []
       state.reason = error
       keepWaiting(state)
     }
@@ -139,6 +140,7 @@ extension StorageService {
         $0.state != .evicted && $0.usage != .cache
       }
     } catch { records = [] }
+    waiting[opening.id]?.hintedPaths = records.map(\.pathHint)
     guard !records.isEmpty else {
       return APIError(.wrongState, error.message, remedy: "\(error.remedy). To only read what is there: \(reading)")
     }

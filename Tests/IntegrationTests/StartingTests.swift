@@ -27,6 +27,25 @@ import Testing
     try await server.stop()
   }
 
+  /// The server remembers where a disk was last; where the pool's metadata says that it was is looked at as well, since that is what is said to be
+  /// missing.
+  @Test func aDiskThatHasItsFirstNameAgainIsFound() async throws {
+    let server = try await SpaceportServer.startedQuick()
+    let disks = try await server.makePool(disks: 2, diskByteCount: 256 << 20)
+    try await server.createMirror()
+    try await server.stop()
+    let away = try FileManager.default.moved([disks[1]], suffix: "-away")
+    try await server.startQuick(diskWait: 600)
+    try await server.succeed("pool", "open", disks[0], away[0])
+    try await server.waitForPool("ok", health: "healthy", timeoutSeconds: 20)
+    try await server.stop()
+    try FileManager.default.moveItem(atPath: away[0], toPath: disks[1])
+    try await server.startQuick(diskWait: 600)
+    try await server.waitForPool("ok", health: "healthy", timeoutSeconds: 20)
+    #expect(try await server.pool().disks.map(\.path).sorted() == disks.sorted())
+    try await server.stop()
+  }
+
   /// The second has all that the first has: a copy of its state directory, and so a witness, too.
   @Test func aSecondServerThatKnowsThePoolNeverOpensItBesideTheFirst() async throws {
     let first = try await SpaceportServer.startedQuick()
