@@ -90,7 +90,8 @@ public struct DiskScanner: Sendable {
     for disk in SystemText.names(in: "/sys/block") ?? [] {
       let directory = "/sys/block/\(disk)"
       let partitions = (SystemText.names(in: directory) ?? []).filter { access("\(directory)/\($0)/partition", F_OK) == 0 }
-      paths += ([disk] + partitions).map(SystemText.devicePath)
+      // A slash in a device's name is a "!" in /sys: cciss!c0d0.
+      for name in [disk] + partitions { paths.append("/dev/" + String(name.map { $0 == "!" ? "/" : $0 })) }
     }
     return paths
   }

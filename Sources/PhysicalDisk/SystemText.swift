@@ -27,9 +27,6 @@ enum SystemText {
 
   static func number(_ path: String) -> Int? { line(path).flatMap { Int($0) } }
 
-  /// A slash in a device's name is a "!" in /sys: cciss!c0d0.
-  static func devicePath(of name: String) -> String { "/dev/" + String(name.map { $0 == "!" ? "/" : $0 }) }
-
   /// Names in a directory, sorted, without "." and ".."; nil when it cannot be read.
   static func names(in directory: String) -> [String]? {
     guard let stream = opendir(directory) else { return nil }

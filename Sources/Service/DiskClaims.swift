@@ -102,16 +102,11 @@ struct DiskClaims {
   }
 
   /// Which pool's disk lies at `path`; nil when it is no pool's or cannot be looked at. Nothing is claimed.
-  /// - Parameter isAlone: nil also where something beside the pool lies on it: part of a RAID that holds the pool looks like the pool's disk.
-  func peek(_ path: String, isAlone: Bool = false) async -> Superblock? {
+  func peek(_ path: String) async -> Superblock? {
     guard let opened = await open(path, .readOnly, 0), let port = try? opened.get() else { return nil }
     let disk = ClaimedDisk(path: path, port: port, reactor: reactor, cache: cache, shares: shares)
     watch(disk)
-    var superblock = await StoragePool.superblock(of: disk.physical)
-    if isAlone && superblock != nil {
-      let found = try? await port.scanSignatures().signatures
-      if found?.allSatisfy({ $0.usage == .partitionTable }) != true { superblock = nil }
-    }
+    let superblock = await StoragePool.superblock(of: disk.physical)
     await close([disk])
     return superblock
   }

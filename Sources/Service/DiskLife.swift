@@ -162,7 +162,6 @@ extension StorageService {
       if let absent, absent.closing != nil || reactor.now < absent.returnsAt { continue }
       var candidates = [absent?.path ?? "", record.pathHint]
       candidates += registry.pools.first { $0.id == served.pool.id }?.diskPaths ?? []
-      if let path = movedDisks.paths(of: served.pool.id)[record.id] { candidates.append(path) }
       for path in candidates where path.hasPrefix("/") && !served.disks.contains(where: { $0.path == path }) {
         guard let superblock = await claims.peek(path), superblock.pool == served.pool.id, superblock.disk == record.id else { continue }
         await takeBack(path, number, served)

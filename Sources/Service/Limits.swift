@@ -24,10 +24,6 @@ public enum ServiceLimits {
   static let listenWaitMilliseconds: UInt64 = 5_000
   /// How often disks that are away are looked for, where they were last.
   static let absentDiskLookMilliseconds: UInt64 = 5_000
-  /// How often, while a pool misses disks, the machine's block devices are gone through for one that has come under another name; each is read so
-  /// often, at most.
-  static let movedDiskLookMilliseconds: UInt64 = 5_000
-  static let looksPerDisk = 3
   /// A disk that was evicted for errors or because it hung is not taken back before this, doubled with each time it happens, at most the
   /// longest: one that fails again and again must not come and go all day.
   static let returnDelayMilliseconds: UInt64 = 30_000

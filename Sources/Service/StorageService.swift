@@ -33,7 +33,6 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
   var pools: [String: ServedPool] = [:]
   /// Known pools that could not be opened, with the reason.
   var waiting: [PoolID: WaitingPool] = [:]
-  let movedDisks = MovedDisks()
   private var operationLock = OperationLock()
   private var nextHandle: UInt32 = 1
   /// Who recognises the content of a volume, and the thread that waits for the process which does.
@@ -83,10 +82,7 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
     let reactor = try RingReactor.start(name: "reactor-0", bufferLimits: buffers)
     let blocking = try BlockingCalls.start(name: "blocking-0")
     let service = StorageService(reactor: reactor, blocking: blocking, registry: registry, access: access, tuning: tuning, logger: logger)
-    await reactor.run {
-      service.watchForMovedDisks()
-      await service.openKnownPools()
-    }
+    await reactor.run { await service.openKnownPools() }
     return service
   }
 

@@ -49,46 +49,4 @@ import Testing
       try await succeed("umount", mountPoint)
     }
   }
-
-  /// As after a start of the machine, or at another port: the disks are there, and have the names of others.
-  @Test(.enabled(if: LoopDevice.isAvailable, "needs loop devices")) func disksThatHaveOtherNamesAreFound() async throws {
-    let server = try await SpaceportServer.startedQuick()
-    let files = try (1...2).map { try server.directory.sparseFile("raw\($0)", byteCount: 256 << 20) }
-    var disks = try files.map { try LoopDevice(over: $0, sector: 512) }
-    let names = disks.map(\.path)
-    try await server.succeed(["pool", "create", "tank"] + names)
-    try await server.createMirror()
-    try await succeed("qemu-io", "-f", "raw", server.uri("tank/disk"), "-c", "write -P 7 0 8M", "-c", "flush")
-    try await server.stop()
-
-    disks = []
-    var others = try occupied(names)
-    disks = try files.map { try LoopDevice(over: $0, sector: 512) }
-    try await server.startQuick(diskWait: 600)
-    try await server.waitForPool("ok", health: "healthy", timeoutSeconds: 30)
-    #expect(try await server.pool().disks.map(\.path) == disks.map(\.path))
-    try await server.stop()
-
-    // One that comes to a pool which goes on without it.
-    let name = disks.removeLast().path
-    try await server.startQuick(diskWait: 1)
-    try await server.waitForPool("degraded", health: "warning", timeoutSeconds: 15)
-    try await succeed("qemu-io", "-f", "raw", server.uri("tank/disk"), "-c", "write -P 8 4M 4M", "-c", "flush")
-    others += try occupied([name])
-    disks.append(try LoopDevice(over: files[1], sector: 512))
-    try await server.waitForPool("ok", health: "healthy", timeoutSeconds: 60)
-    #expect(try await server.pool().disks.map(\.path) == disks.map(\.path))
-    try await succeed("qemu-io", "-f", "raw", server.uri("tank/disk"), "-c", "read -P 7 0 4M", "-c", "read -P 8 4M 4M")
-    try await server.stop()
-    withExtendedLifetime(others) {}
-  }
-
-  /// Other disks, until these names belong to them or to another test's.
-  private func occupied(_ names: [String]) throws -> [LoopDevice] {
-    var others: [LoopDevice] = []
-    while !names.allSatisfy({ name in others.contains { $0.path == name } }) && others.count < 16 {
-      others.append(try LoopDevice(sector: 512, byteCount: 1 << 20))
-    }
-    return others
-  }
 }
