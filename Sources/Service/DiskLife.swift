@@ -110,8 +110,11 @@ extension StorageService {
     for disk in served.disks where disk.number == nil { await letGo(of: disk.bus, served) }
     for number in served.pool.awayDiskNumbers where served.absent[number] == nil {
       guard let record = served.pool.diskRecord(number) else { continue }
+      // What is left alone there says why until it is looked at again.
+      let rejected = served.rejected.first { $0.path == record.pathHint }
+      served.refusals[number] = rejected?.state
       served.absent[number] = AbsentDisk(
-        path: record.pathHint, returnsAt: reactor.now, isLost: isDistrusted(record.id, in: served.pool.id))
+        path: record.pathHint, reason: rejected?.reason, returnsAt: reactor.now, isLost: isDistrusted(record.id, in: served.pool.id))
     }
   }
 
@@ -162,25 +165,29 @@ extension StorageService {
       if let absent, absent.closing != nil || reactor.now < absent.returnsAt { continue }
       var candidates = [absent?.path ?? "", record.pathHint]
       candidates += registry.pools.first { $0.id == served.pool.id }?.diskPaths ?? []
-      for path in candidates where path.hasPrefix("/") && !served.disks.contains(where: { $0.path == path }) {
+      var seen = Set(served.disks.map(\.path))
+      for path in candidates where path.hasPrefix("/") && seen.insert(path).inserted {
         guard let superblock = await claims.peek(path), superblock.pool == served.pool.id, superblock.disk == record.id else { continue }
-        await takeBack(path, number, served)
-        break
+        // A copy at one place must not hide the disk at another.
+        if await takeBack(path, number, served) { break }
       }
     }
   }
 
-  private func takeBack(_ path: String, _ number: DiskNumber, _ served: ServedPool) async {
+  /// - Returns: whether there is nothing left to be done.
+  private func takeBack(_ path: String, _ number: DiskNumber, _ served: ServedPool) async -> Bool {
     do throws(APIError) {
       try await change { [self] () async throws(APIError) in
         guard pools[served.name] === served, served.pool.awayDiskNumbers.contains(number) else { return }
         try await readmit(path, into: served)
       }
+      return true
     } catch {
       let again = reactor.now.advanced(milliseconds: ServiceLimits.returnDelayMilliseconds)
       served.absent[number, default: AbsentDisk(path: path, returnsAt: again)].returnsAt = again
       if served.absent[number]?.reason != error.message { logger.warning("\(error)") }
       served.absent[number]?.reason = error.message
+      return false
     }
   }
 

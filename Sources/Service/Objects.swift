@@ -60,11 +60,11 @@ extension StorageService {
   }
 
   /// The disks that are there and those that are away, in the order of their numbers; behind them what is left alone, unless it lies where one that
-  /// is away was last: that one says why it is not taken back.
+  /// is away was last, and that one says already why it is not taken back.
   func diskInfos(_ served: ServedPool) -> [DiskInfo] {
     let disks = served.disks.map { info($0, of: served) } + served.pool.awayDiskNumbers.compactMap { absentInfo($0, of: served) }
-    let paths = Set(disks.map(\.path))
-    return disks.sorted { $0.number < $1.number } + served.rejected.filter { !paths.contains($0.path) }.map { rejectedInfo($0, of: served) }
+    let refused = Set(served.absent.filter { $0.value.reason != nil }.map(\.value.path))
+    return disks.sorted { $0.number < $1.number } + served.rejected.filter { !refused.contains($0.path) }.map { rejectedInfo($0, of: served) }
   }
 
   private func rejectedInfo(_ disk: RejectedDisk, of served: ServedPool) -> DiskInfo {

@@ -39,12 +39,7 @@ extension StorageService {
   /// Opens the pool if its disks are there; without the missing ones, if they were waited for long enough and rules M allow it.
   private func tryToOpen(_ known: KnownPool) async {
     guard var state = waiting[known.id] else { return }  // closed or opened by the operator meanwhile
-    var present: [String] = []
-    state.doubts = [:]
-    for path in known.diskPaths + state.hintedPaths.filter({ $0.hasPrefix("/") && !known.diskPaths.contains($0) }) {
-      let doubt = await doubt(path, of: known)
-      if doubt == nil { present.append(path) } else { state.doubts[path] = doubt }
-    }
+    let present = await presentPaths(of: known, &state)
     let isOverdue = reactor.now >= state.startingUntil && state.goesOnWithoutMissing
     let isWorthIt = present != state.triedPaths || (isOverdue && !state.wasTriedDegraded) || state.reason.code != .wrongState
     state.wasTried = true
@@ -61,9 +56,29 @@ extension StorageService {
       noteAbsence(in: known.name)
     } catch {
       state.hintedPaths = waiting[known.id]?.hintedPaths ?? []
+      // What lies at a hinted path must not keep the pool from opening as it would without.
+      if error.code != .wrongState { state.uselessHints.formUnion(present.filter { !known.diskPaths.contains($0) }) }
       state.reason = error
       keepWaiting(state)
     }
+  }
+
+  /// Where disks of the pool lie: where the server saw them last, and for those that are not there where the pool's metadata says that they were.
+  private func presentPaths(of known: KnownPool, _ state: inout WaitingPool) async -> [String] {
+    var present: [String] = []
+    var found: Set<DiskID> = []
+    state.doubts = [:]
+    for path in known.diskPaths {
+      do throws(DiskDoubt) {
+        found.insert(try await disk(at: path, of: known))
+        present.append(path)
+      } catch { state.doubts[path] = error }
+    }
+    for path in state.hintedPaths where path.hasPrefix("/") && !known.diskPaths.contains(path) && !state.uselessHints.contains(path) {
+      // One that is there under another name already is one disk all the same.
+      if let disk = try? await disk(at: path, of: known), found.insert(disk).inserted { present.append(path) }
+    }
+    return present
   }
 
   private func keepWaiting(_ state: WaitingPool) {
@@ -71,28 +86,28 @@ extension StorageService {
     waiting[state.known.id] = state
   }
 
-  /// Why what lies there is not used; nil for a disk of the pool that did not lose its content before the server's eyes.
-  private func doubt(_ path: String, of known: KnownPool) async -> DiskDoubt? {
+  /// The disk of the pool that lies there, unless it lost its content before the server's eyes.
+  private func disk(at path: String, of known: KnownPool) async throws(DiskDoubt) -> DiskID {
     guard await claims.identity(of: path) != nil else {
-      return DiskDoubt(state: .lostCommunication, reason: claims.paths.hangs(path) ? "it does not answer" : "it is missing")
+      throw DiskDoubt(state: .lostCommunication, reason: claims.paths.hangs(path) ? "it does not answer" : "it is missing")
     }
     guard let superblock = await claims.peek(path) else {
-      return DiskDoubt(state: .unrecognizedMetadata, reason: "what lies there cannot be read, or is no disk of a pool")
+      throw DiskDoubt(state: .unrecognizedMetadata, reason: "what lies there cannot be read, or is no disk of a pool")
     }
     guard superblock.pool == known.id else {
-      return DiskDoubt(state: .unrecognizedMetadata, reason: "what lies there belongs to the pool \(superblock.poolName)")
+      throw DiskDoubt(state: .unrecognizedMetadata, reason: "what lies there belongs to the pool \(superblock.poolName)")
     }
     guard known.distrusted?.contains(superblock.disk) != true else {
-      return DiskDoubt(state: .failedMedia, reason: "it was cut or deleted while in use, and lost what was on it")
+      throw DiskDoubt(state: .failedMedia, reason: "it was cut or deleted while in use, and lost what was on it")
     }
-    return nil
+    return superblock.disk
   }
 
   private func missing(_ paths: [String], of known: KnownPool) -> APIError {
     APIError(
       .wrongState, "The pool \(known.name) waits for missing disks: \(paths.joined(separator: ", "))",
-      remedy: "Connect them, or if they have moved name all of the pool's disks to `spaceport pool open`; to only read what is there: "
-        + "`spaceport pool open DISK... --read-only`")
+      remedy: "Connect them, or if they have moved (`spaceport disk scan` finds raw ones) name all of the pool's disks to `spaceport pool open`; "
+        + "to only read what is there: `spaceport pool open DISK... --read-only`")
   }
 
   /// Says loudly that a pool was opened without some of its disks.
@@ -148,8 +163,8 @@ extension StorageService {
       let names = records.map { $0.pathHint.isEmpty ? "disk \($0.number) (\($0.id))" : "\($0.pathHint) (disk \($0.number))" }
       return APIError(
         .wrongState, "The pool \(opening.name) waits for missing disks: \(names.joined(separator: ", "))",
-        remedy: "Connect them, or if they have moved name all of the pool's disks to `spaceport pool open`; when the wait is over the pool "
-          + "goes on without them")
+        remedy: "Connect them, or if they have moved (`spaceport disk scan` finds raw ones) name all of the pool's disks to "
+          + "`spaceport pool open`; when the wait is over the pool goes on without them")
     }
     let command =
       "spaceport pool open \(opening.paths.joined(separator: " ")) --accept-loss \(records.map(\.id.description).joined(separator: " "))"
@@ -166,7 +181,7 @@ extension DiskRecord {
 }
 
 /// Why a disk of a pool that is not open is not used.
-struct DiskDoubt {
+struct DiskDoubt: Error {
   var state: DiskInfo.State
   var reason: String
 }
