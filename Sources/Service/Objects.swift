@@ -64,7 +64,8 @@ extension StorageService {
   func diskInfos(_ served: ServedPool) -> [DiskInfo] {
     let disks = served.disks.map { info($0, of: served) } + served.pool.awayDiskNumbers.compactMap { absentInfo($0, of: served) }
     let refused = Set(served.absent.filter { $0.value.reason != nil }.map(\.value.path))
-    return disks.sorted { $0.number < $1.number } + served.rejected.filter { !refused.contains($0.path) }.map { rejectedInfo($0, of: served) }
+    return disks.sorted { $0.number < $1.number }
+      + served.rejected.filter { !refused.contains($0.path) }.map { rejectedInfo($0, of: served) }
   }
 
   private func rejectedInfo(_ disk: RejectedDisk, of served: ServedPool) -> DiskInfo {

@@ -106,8 +106,8 @@ extension StorageService {
   private func missing(_ paths: [String], of known: KnownPool) -> APIError {
     APIError(
       .wrongState, "The pool \(known.name) waits for missing disks: \(paths.joined(separator: ", "))",
-      remedy: "Connect them, or if they have moved (`spaceport disk scan` finds raw ones) name all of the pool's disks to `spaceport pool open`; "
-        + "to only read what is there: `spaceport pool open DISK... --read-only`")
+      remedy: "Connect them, or if they have moved (`spaceport disk scan` finds raw ones) name all of the pool's disks to "
+        + "`spaceport pool open`; to only read what is there: `spaceport pool open DISK... --read-only`")
   }
 
   /// Says loudly that a pool was opened without some of its disks.
