@@ -46,6 +46,25 @@ import Testing
     try await server.stop()
   }
 
+  /// What lies where the metadata says that a missing disk was, and cannot be opened, is as good as nothing.
+  @Test func aDiskAtItsFirstNameThatCannotBeOpenedIsGoneOnWithout() async throws {
+    let server = try await SpaceportServer.startedQuick()
+    let disks = try await server.makePool(disks: 2, diskByteCount: 256 << 20)
+    try await server.createMirror()
+    try await server.stop()
+    let away = try FileManager.default.moved([disks[1]], suffix: "-away")
+    try await server.startQuick(diskWait: 600)
+    try await server.succeed("pool", "open", disks[0], away[0])
+    try await server.stop()
+    try FileManager.default.moveItem(atPath: away[0], toPath: disks[1])
+    let descriptor = open(disks[1], O_RDONLY)
+    try #require(descriptor >= 0 && flock(descriptor, LOCK_SH) == 0)
+    defer { close(descriptor) }
+    try await server.startQuick(diskWait: 3)
+    try await server.waitForPool("degraded", health: "warning", timeoutSeconds: 40)
+    try await server.stop()
+  }
+
   /// A disk that its pool knows by another name is one disk all the same, when it comes late.
   @Test func aDiskWithTwoNamesThatComesLateIsOneDisk() async throws {
     let server = try await SpaceportServer.startedQuick()
