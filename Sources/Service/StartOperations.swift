@@ -39,7 +39,12 @@ extension StorageService {
   /// Opens the pool if its disks are there; without the missing ones, if they were waited for long enough and rules M allow it.
   private func tryToOpen(_ known: KnownPool) async {
     guard var state = waiting[known.id] else { return }  // closed or opened by the operator meanwhile
-    let present = await presentPaths(of: known, &state)
+    var present: [String] = []
+    state.doubts = [:]
+    for path in known.diskPaths {
+      let doubt = await doubt(path, of: known)
+      if doubt == nil { present.append(path) } else { state.doubts[path] = doubt }
+    }
     let isOverdue = reactor.now >= state.startingUntil && state.goesOnWithoutMissing
     let isWorthIt = present != state.triedPaths || (isOverdue && !state.wasTriedDegraded) || state.reason.code != .wrongState
     state.wasTried = true
@@ -55,30 +60,9 @@ extension StorageService {
           id: known.id, name: known.name, paths: present, evictsMissing: isOverdue, mayGoOnLater: !isOverdue && state.goesOnWithoutMissing))
       noteAbsence(in: known.name)
     } catch {
-      state.hintedPaths = waiting[known.id]?.hintedPaths ?? []
-      // What lies at a hinted path must not keep the pool from opening as it would without.
-      if error.code != .wrongState { state.uselessHints.formUnion(present.filter { !known.diskPaths.contains($0) }) }
       state.reason = error
       keepWaiting(state)
     }
-  }
-
-  /// Where disks of the pool lie: where the server saw them last, and for those that are not there where the pool's metadata says that they were.
-  private func presentPaths(of known: KnownPool, _ state: inout WaitingPool) async -> [String] {
-    var present: [String] = []
-    var found: Set<DiskID> = []
-    state.doubts = [:]
-    for path in known.diskPaths {
-      do throws(DiskDoubt) {
-        found.insert(try await disk(at: path, of: known))
-        present.append(path)
-      } catch { state.doubts[path] = error }
-    }
-    for path in state.hintedPaths where path.hasPrefix("/") && !known.diskPaths.contains(path) && !state.uselessHints.contains(path) {
-      // One that is there under another name already is one disk all the same.
-      if let disk = try? await disk(at: path, of: known), found.insert(disk).inserted { present.append(path) }
-    }
-    return present
   }
 
   private func keepWaiting(_ state: WaitingPool) {
@@ -86,21 +70,21 @@ extension StorageService {
     waiting[state.known.id] = state
   }
 
-  /// The disk of the pool that lies there, unless it lost its content before the server's eyes.
-  private func disk(at path: String, of known: KnownPool) async throws(DiskDoubt) -> DiskID {
+  /// Why what lies there is not used; nil for a disk of the pool that did not lose its content before the server's eyes.
+  private func doubt(_ path: String, of known: KnownPool) async -> DiskDoubt? {
     guard await claims.identity(of: path) != nil else {
-      throw DiskDoubt(state: .lostCommunication, reason: claims.paths.hangs(path) ? "it does not answer" : "it is missing")
+      return DiskDoubt(state: .lostCommunication, reason: claims.paths.hangs(path) ? "it does not answer" : "it is missing")
     }
     guard let superblock = await claims.peek(path) else {
-      throw DiskDoubt(state: .unrecognizedMetadata, reason: "what lies there cannot be read, or is no disk of a pool")
+      return DiskDoubt(state: .unrecognizedMetadata, reason: "what lies there cannot be read, or is no disk of a pool")
     }
     guard superblock.pool == known.id else {
-      throw DiskDoubt(state: .unrecognizedMetadata, reason: "what lies there belongs to the pool \(superblock.poolName)")
+      return DiskDoubt(state: .unrecognizedMetadata, reason: "what lies there belongs to the pool \(superblock.poolName)")
     }
     guard known.distrusted?.contains(superblock.disk) != true else {
-      throw DiskDoubt(state: .failedMedia, reason: "it was cut or deleted while in use, and lost what was on it")
+      return DiskDoubt(state: .failedMedia, reason: "it was cut or deleted while in use, and lost what was on it")
     }
-    return superblock.disk
+    return nil
   }
 
   private func missing(_ paths: [String], of known: KnownPool) -> APIError {
@@ -155,7 +139,6 @@ extension StorageService {
         $0.state != .evicted && $0.usage != .cache
       }
     } catch { records = [] }
-    waiting[opening.id]?.hintedPaths = records.map(\.pathHint)
     guard !records.isEmpty else {
       return APIError(.wrongState, error.message, remedy: "\(error.remedy). To only read what is there: \(reading)")
     }
@@ -181,7 +164,7 @@ extension DiskRecord {
 }
 
 /// Why a disk of a pool that is not open is not used.
-struct DiskDoubt: Error {
+struct DiskDoubt {
   var state: DiskInfo.State
   var reason: String
 }

@@ -49,10 +49,6 @@ public final class StorageService: @unchecked Sendable {  // reactor-confined, b
     var startingUntil: Instant
     /// The disks that were there when it was last tried; with those alone there is no point in trying again.
     var triedPaths: [String] = []
-    /// Where the pool's metadata says that its missing disks were: told to whoever asks, so looked at beside the paths that the server remembers.
-    var hintedPaths: [String] = []
-    /// Of these, where something lies that cannot be opened.
-    var uselessHints: Set<String> = []
     var wasTriedDegraded = false
     /// Once it was waited for long enough it is opened without the disks that are missing. Not after somebody read it: who salvages
     /// decides when it is written to.

@@ -27,62 +27,6 @@ import Testing
     try await server.stop()
   }
 
-  /// The server remembers where a disk was last; where the pool's metadata says that it was is looked at as well, since that is what is said to be
-  /// missing.
-  @Test func aDiskThatHasItsFirstNameAgainIsFound() async throws {
-    let server = try await SpaceportServer.startedQuick()
-    let disks = try await server.makePool(disks: 2, diskByteCount: 256 << 20)
-    try await server.createMirror()
-    try await server.stop()
-    let away = try FileManager.default.moved([disks[1]], suffix: "-away")
-    try await server.startQuick(diskWait: 600)
-    try await server.succeed("pool", "open", disks[0], away[0])
-    try await server.waitForPool("ok", health: "healthy", timeoutSeconds: 20)
-    try await server.stop()
-    try FileManager.default.moveItem(atPath: away[0], toPath: disks[1])
-    try await server.startQuick(diskWait: 600)
-    try await server.waitForPool("ok", health: "healthy", timeoutSeconds: 20)
-    #expect(try await server.pool().disks.map(\.path).sorted() == disks.sorted())
-    try await server.stop()
-  }
-
-  /// What lies where the metadata says that a missing disk was, and cannot be opened, is as good as nothing.
-  @Test func aDiskAtItsFirstNameThatCannotBeOpenedIsGoneOnWithout() async throws {
-    let server = try await SpaceportServer.startedQuick()
-    let disks = try await server.makePool(disks: 2, diskByteCount: 256 << 20)
-    try await server.createMirror()
-    try await server.stop()
-    let away = try FileManager.default.moved([disks[1]], suffix: "-away")
-    try await server.startQuick(diskWait: 600)
-    try await server.succeed("pool", "open", disks[0], away[0])
-    try await server.stop()
-    try FileManager.default.moveItem(atPath: away[0], toPath: disks[1])
-    let descriptor = open(disks[1], O_RDONLY)
-    try #require(descriptor >= 0 && flock(descriptor, LOCK_SH) == 0)
-    defer { close(descriptor) }
-    try await server.startQuick(diskWait: 3)
-    try await server.waitForPool("degraded", health: "warning", timeoutSeconds: 40)
-    try await server.stop()
-  }
-
-  /// A disk that its pool knows by another name is one disk all the same, when it comes late.
-  @Test func aDiskWithTwoNamesThatComesLateIsOneDisk() async throws {
-    let server = try await SpaceportServer.startedQuick()
-    let disks = try await server.makePool(disks: 2, diskByteCount: 256 << 20)
-    try await server.createMirror()
-    let links = disks.map { $0 + "-link" }
-    for (disk, link) in zip(disks, links) { try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: disk) }
-    try await server.succeed("pool", "close", "tank")
-    try await server.succeed(["pool", "open"] + links)
-    try await server.stop()
-    let away = try FileManager.default.moved([disks[1]], suffix: "-away")
-    try await server.startQuick(diskWait: 600)
-    try await server.waitForPool("to have been tried") { $0.reason?.contains("waits for missing disks") == true }
-    try FileManager.default.moveItem(atPath: away[0], toPath: disks[1])
-    try await server.waitForPool("ok", health: "healthy", timeoutSeconds: 20)
-    try await server.stop()
-  }
-
   /// The second has all that the first has: a copy of its state directory, and so a witness, too.
   @Test func aSecondServerThatKnowsThePoolNeverOpensItBesideTheFirst() async throws {
     let first = try await SpaceportServer.startedQuick()
