@@ -214,7 +214,9 @@ struct PoolCondition {
   init(disks: [DiskInfo], virtualDisks: [VirtualDiskInfo]) {
     let offline = virtualDisks.filter { $0.health == .unhealthy }
     let disks = disks.filter { $0.usage != .cache }  // they hold no data: the pool's warnings tell of them
-    let away = disks.filter { $0.state == .lostCommunication || $0.state == .failedMedia }
+    // What lies where it was may be there and be refused.
+    let unused: Set<DiskInfo.State> = [.lostCommunication, .failedMedia, .staleMetadata, .split, .unrecognizedMetadata, .notUsable]
+    let away = disks.filter { $0.number != 0 && unused.contains($0.state) }
     // One that is left alone, and has no number, is none of the pool's.
     let failing = disks.filter { $0.number != 0 && $0.health != .healthy && $0.state != .removingFromPool && $0.state != .inService }
       .filter { disk in !away.contains(disk) }

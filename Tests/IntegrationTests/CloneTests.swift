@@ -18,6 +18,8 @@ import Testing
     try await server.startQuick(repairDelay: 300)
     try await server.waitForPool("degraded", health: "warning")
     #expect(server.log.contains("\(disks[1]) is from the past or a copy"), "\(server.log)")
+    let reason = try await server.pool().reason ?? ""
+    #expect(reason.contains("goes on without \(disks[1])") && !reason.contains("failed requests"), "\(reason)")
     try await writer.check(round: 2)
     // Not by hand either, but as a new disk.
     try await server.refuse(["pool", "add", "tank", disks[1]], saying: [disks[1], "--force"])
