@@ -32,6 +32,24 @@ public final class LoopDevice: Sendable {
     _ = try? Program.runBlocking(["blockdev", "--setrw", path])
   }
 
+  /// Makes the device smaller at one moment, whatever is under way. Its file stays as it is: between the shrinking of a file and the moment when
+  /// the loop device learns of it, reads give zeros without an error, as no disk's do.
+  public func shrink(to byteCount: UInt64) throws {
+    // struct loop_info64 of linux/loop.h.
+    let infoByteCount = 232
+    let sizeLimitOffset = 32
+    let getStatus: UInt = 0x4C05
+    let setStatus: UInt = 0x4C04
+    let descriptor = open(path, O_RDWR | O_CLOEXEC)
+    defer { close(descriptor) }
+    let info = UnsafeMutableRawBufferPointer.allocate(byteCount: infoByteCount, alignment: 8)
+    defer { info.deallocate() }
+    var result = ioctl(descriptor, getStatus, info.baseAddress!)
+    info.storeBytes(of: byteCount, toByteOffset: sizeLimitOffset, as: UInt64.self)
+    if result == 0 { result = ioctl(descriptor, setStatus, info.baseAddress!) }
+    guard result == 0 else { throw ProgramFailure(description: "\(path) cannot be made smaller: \(String(cString: strerror(errno)))") }
+  }
+
   deinit { _ = try? Program.runBlocking(["losetup", "--detach", path]) }
 
   /// Whether this machine has loop devices for us. Where it has none the reason is printed, since a skipped test is easily overlooked.

@@ -35,10 +35,6 @@ final class FioLoad: @unchecked Sendable {  // used by one test, one call at a t
     try #require(isRunning, "fio ended early: \(output)")
   }
 
-  /// Keeps it from sending anything until `resume`.
-  func pause() { kill(process.processIdentifier, SIGSTOP) }
-  func resume() { kill(process.processIdentifier, SIGCONT) }
-
   var isRunning: Bool { !process.hasEnded }
   private var output: String { server.directory.text("fio") }
 
