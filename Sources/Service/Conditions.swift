@@ -169,6 +169,15 @@ struct VirtualDiskCondition {
     }
     let whole = disk.fewestWholeCopies
     guard whole < copies else {
+      let returning = pool.pool.disks.filter { $0.state == .returning && disk.copyCount(on: $0.number) > 0 }
+      if copies > 1 && !returning.isEmpty {
+        // Until that is recorded too, the pool does not start with them alone.
+        (health, state) = (.warning, .inService)
+        reason =
+          "the copies on \(returning.map { pool.path(of: $0.number) }.joined(separator: ", ")) have everything again, and count as whole in a moment"
+        nextStep = "Wait: spaceport job watch \(pool.name)"
+        return
+      }
       let width = copies * Int(disk.record.columns)
       let takers = pool.pool.disks.filter { $0.state == .active || $0.state == .returning }.count
       if copies > 1 && takers < width {
@@ -220,16 +229,20 @@ struct PoolCondition {
     // One that is left alone, and has no number, is none of the pool's.
     let failing = disks.filter { $0.number != 0 && $0.health != .healthy && $0.state != .removingFromPool && $0.state != .inService }
       .filter { disk in !away.contains(disk) }
+    // They do not count as whole yet: if the others were lost now, the pool would not start.
+    let returning = disks.filter { $0.number != 0 && $0.state == .inService }
     let reduced = virtualDisks.filter { $0.health == .warning }
-    if offline.isEmpty && away.isEmpty && failing.isEmpty && reduced.isEmpty { return }
+    if offline.isEmpty && away.isEmpty && failing.isEmpty && returning.isEmpty && reduced.isEmpty { return }
     health = offline.isEmpty ? .warning : .unhealthy
     state = .degraded
     var reasons: [String] = []
     if !away.isEmpty { reasons.append("it goes on without \(away.map(\.path).joined(separator: ", "))") }
     if !failing.isEmpty { reasons.append("disks have failed requests: \(failing.map(\.path).joined(separator: ", "))") }
+    if !returning.isEmpty { reasons.append("disks are brought up to date: \(returning.map(\.path).joined(separator: ", "))") }
     if !offline.isEmpty { reasons.append("virtual disks lack data: \(offline.map(\.name).joined(separator: ", "))") }
     if !reduced.isEmpty { reasons.append("virtual disks lack copies: \(reduced.map(\.name).joined(separator: ", "))") }
     reason = reasons.joined(separator: "; ")
-    nextStep = away.first?.nextStep ?? failing.first?.nextStep ?? offline.first?.nextStep ?? reduced.first?.nextStep
+    nextStep =
+      away.first?.nextStep ?? failing.first?.nextStep ?? offline.first?.nextStep ?? returning.first?.nextStep ?? reduced.first?.nextStep
   }
 }
