@@ -222,15 +222,15 @@ struct PoolCondition {
 
   init(disks: [DiskInfo], virtualDisks: [VirtualDiskInfo]) {
     let offline = virtualDisks.filter { $0.health == .unhealthy }
-    let disks = disks.filter { $0.usage != .cache }  // they hold no data: the pool's warnings tell of them
+    // Cache disks hold no data: the pool's warnings tell of them. One that is left alone, and has no number, is none of the pool's.
+    let members = disks.filter { $0.usage != .cache && $0.number != 0 }
     // What lies where it was may be there and be refused.
     let unused: Set<DiskInfo.State> = [.lostCommunication, .failedMedia, .staleMetadata, .split, .unrecognizedMetadata, .notUsable]
-    let away = disks.filter { $0.number != 0 && unused.contains($0.state) }
-    // One that is left alone, and has no number, is none of the pool's.
-    let failing = disks.filter { $0.number != 0 && $0.health != .healthy && $0.state != .removingFromPool && $0.state != .inService }
-      .filter { disk in !away.contains(disk) }
+    let away = members.filter { unused.contains($0.state) }
+    let expected: Set<DiskInfo.State> = [.removingFromPool, .inService]
+    let failing = members.filter { $0.health != .healthy && !unused.union(expected).contains($0.state) }
     // They do not count as whole yet: if the others were lost now, the pool would not start.
-    let returning = disks.filter { $0.number != 0 && $0.state == .inService }
+    let returning = members.filter { $0.state == .inService }
     let reduced = virtualDisks.filter { $0.health == .warning }
     if offline.isEmpty && away.isEmpty && failing.isEmpty && returning.isEmpty && reduced.isEmpty { return }
     health = offline.isEmpty ? .warning : .unhealthy
